@@ -1,0 +1,206 @@
+"""A skeleton: joints with names, and everything that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Names the joints of a body, so that no other code needs joint numbers.
+
+    `parents[k]` is the index of joint k's parent, -1 for a root. `parts` maps "trunk" and the four limbs to
+    joint names. `torso` holds the joints where limbs join the trunk. `shoulders` is (left, right) or None
+    where the skeleton has none. Raises ValueError if the pieces do not fit together.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    centre: str
+    shoulders: tuple[str, str] | None
+    parts: Mapping[str, tuple[str, ...]]
+    torso: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        problems = []
+        if len(set(self.joints)) != len(self.joints) or not self.joints:
+            problems.append("joint names must be given and differ from one another")
+        if len(self.parents) != len(self.joints):
+            problems.append(f"expected one parent a joint ({len(self.joints)}), got {len(self.parents)}")
+        elif any(not -1 <= p < len(self.joints) or p == k for k, p in enumerate(self.parents)):
+            problems.append("a parent must be another joint's index, or -1 for a root")
+        elif self._has_cycle():
+            problems.append("parents form a cycle; following them must end at a root (-1)")
+        named = [self.centre, *(self.shoulders or ()), *self.torso, *(j for p in self.parts.values() for j in p)]
+        unknown = sorted(set(named) - set(self.joints))
+        if unknown:
+            problems.append(f"not among the joints: {', '.join(unknown)}")
+        if problems:
+            raise ValueError(f"skeleton {self.name!r}: " + "; ".join(problems))
+
+    def _has_cycle(self) -> bool:
+        for joint in range(len(self.parents)):
+            steps = 0
+            while joint != -1:
+                joint, steps = self.parents[joint], steps + 1
+                if steps > len(self.parents):
+                    return True
+        return False
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.joints)
+
+    def index(self, joint: str) -> int:
+        """Place of a named joint; ValueError names the known ones."""
+        if joint not in self.joints:
+            raise ValueError(f"skeleton {self.name!r} has no joint {joint!r}; it has {', '.join(self.joints)}")
+        return self.joints.index(joint)
+
+    @cached_property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(joint, parent) index pairs."""
+        return tuple((k, p) for k, p in enumerate(self.parents) if p >= 0)
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """Permutation that swaps left and right joints; applied twice it is the identity."""
+        return tuple(
+            self.joints.index(other) if (other := _other_side(joint)) in self.joints else k
+            for k, joint in enumerate(self.joints)
+        )
+
+    @cached_property
+    def hops(self) -> np.ndarray:
+        """(K, K) number of bones between joints; -1 where no path leads."""
+        num = self.num_joints
+        hops = np.where(np.eye(num, dtype=bool), 0, -1)
+        step = np.eye(num, dtype=bool)
+        links = np.zeros((num, num), dtype=bool)
+        for k, p in self.bones:
+            links[k, p] = links[p, k] = True
+        for distance in range(1, num):
+            step = (step @ links) & (hops < 0)
+            hops[step] = distance
+        return hops
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"parts": {name: list(joints) for name, joints in self.parts.items()}}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Skeleton:
+        shoulders = values["shoulders"]
+        return cls(
+            name=values["name"],
+            joints=tuple(values["joints"]),
+            parents=tuple(values["parents"]),
+            centre=values["centre"],
+            shoulders=(shoulders[0], shoulders[1]) if shoulders else None,
+            parts={name: tuple(joints) for name, joints in values["parts"].items()},
+            torso=tuple(values["torso"]),
+        )
+
+    @classmethod
+    def from_joints(
+        cls, name: str, joints: Sequence[str], parents: Sequence[int], *, centre: str | None = None
+    ) -> Skeleton:
+        """Skeleton of people's own: sides, limbs and shoulders are read off the joint names and the tree.
+
+        Sides are recognised by "left"/"right" or a single "l"/"r" between separators; a limb is the subtree under
+        a left-right pair; an arm is a limb with shoulder, arm, elbow, wrist or hand in a name. `centre` defaults
+        to the joint named spine, torso or chest, else the root.
+        """
+        joints, parents = tuple(joints), tuple(int(p) for p in parents)
+        bare = cls(name, joints, parents, joints[0] if joints else "", None, {}, ())
+        parts = _find_limbs(bare)
+        limb_joints = {j for p in parts.values() for j in p}
+        trunk = tuple(j for j in joints if j not in limb_joints)
+        torso = trunk + tuple(p[0] for p in parts.values() if p)
+        sides = [next((j for j in parts.get(f"{side}_arm", ()) if _is_shoulder(j)), None) for side in ("left", "right")]
+        left, right = sides
+        return cls(
+            name=name,
+            joints=joints,
+            parents=parents,
+            centre=centre or _guess_centre(bare, trunk),
+            shoulders=(left, right) if left and right else None,
+            parts={"trunk": trunk} | parts,
+            torso=torso,
+        )
+
+
+def _words(joint: str) -> list[str]:
+    spaced = "".join(f"_{c}" if c.isupper() else c for c in joint.replace("-", "_").replace(" ", "_").replace(".", "_"))
+    return [w for w in spaced.lower().split("_") if w]
+
+
+def _side(joint: str) -> str | None:
+    words = _words(joint)
+    if "left" in words or "l" in words or joint.lower().startswith("left"):
+        return "left"
+    if "right" in words or "r" in words or joint.lower().startswith("right"):
+        return "right"
+    return None
+
+
+def _other_side(joint: str) -> str:
+    """The joint's name with its side swapped; the same name if it has no side."""
+    swaps = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))
+    for left, right in swaps:
+        if left in joint:
+            return joint.replace(left, right)
+        if right in joint:
+            return joint.replace(right, left)
+    parts = joint.replace("-", "_").replace(".", "_").split("_")
+    for a, b in (("l", "r"), ("L", "R")):
+        for one, two in ((a, b), (b, a)):
+            if one in parts:
+                place = sum(len(p) + 1 for p in parts[: parts.index(one)])
+                return joint[:place] + two + joint[place + 1 :]
+    return joint
+
+
+def _is_arm(joint: str) -> bool:
+    return any(w in joint.lower() for w in ("shoulder", "arm", "elbow", "wrist", "hand", "clavicle", "collar"))
+
+
+def _is_shoulder(joint: str) -> bool:
+    lower = joint.lower()
+    return "shoulder" in lower or "upperarm" in lower.replace("_", "")
+
+
+def _find_limbs(skeleton: Skeleton) -> dict[str, tuple[str, ...]]:
+    """Subtrees under the topmost sided joints, sorted into arms and legs."""
+    limbs: dict[str, list[str]] = {}
+    for k, joint in enumerate(skeleton.joints):
+        side, top = _side(joint), k
+        if side is None:
+            continue
+        while skeleton.parents[top] >= 0 and _side(skeleton.joints[skeleton.parents[top]]) == side:
+            top = skeleton.parents[top]
+        subtree = [j for i, j in enumerate(skeleton.joints) if _is_under(skeleton, i, top)]
+        kind = "arm" if any(map(_is_arm, subtree)) else "leg"
+        limbs.setdefault(f"{side}_{kind}", []).append(joint)
+    return {name: tuple(limbs[name]) for name in LIMBS if name in limbs}
+
+
+def _is_under(skeleton: Skeleton, joint: int, ancestor: int) -> bool:
+    while joint not in (-1, ancestor):
+        joint = skeleton.parents[joint]
+    return joint == ancestor
+
+
+def _guess_centre(skeleton: Skeleton, trunk: Sequence[str]) -> str:
+    for word in ("spine", "torso", "chest", "hip", "pelvis"):
+        for joint in trunk:
+            if word in joint.lower():
+                return joint
+    return skeleton.joints[skeleton.parents.index(-1)]

@@ -1,0 +1,30 @@
+"""Floor 2: stores, packed batches, the batch plan, batched transforms."""
+
+from typing import TYPE_CHECKING
+
+from ulna.core import lazy_attributes
+
+_PUBLIC = {
+    "Augmentation": "ulna.data.transforms:Augmentation",
+    "BadStore": "ulna.data.store:BadStore",
+    "Batch": "ulna.data.batch:Batch",
+    "BatchPlan": "ulna.data.plan:BatchPlan",
+    "Packing": "ulna.data.packing:Packing",
+    "Store": "ulna.data.store:Store",
+    "load_batch": "ulna.data.loading:load_batch",
+    "prepare": "ulna.data.prepare:prepare",
+    "write_store": "ulna.data.store:write_store",
+}
+__all__ = list(_PUBLIC)
+
+if TYPE_CHECKING:
+    from ulna.data.batch import Batch
+    from ulna.data.loading import load_batch
+    from ulna.data.packing import Packing
+    from ulna.data.plan import BatchPlan
+    from ulna.data.prepare import prepare
+    from ulna.data.store import BadStore, Store, write_store
+    from ulna.data.transforms import Augmentation
+
+
+__getattr__ = lazy_attributes(__name__, _PUBLIC)

@@ -1,0 +1,79 @@
+"""Transforms of packed batches: tensor code on the batch's device, shapes and random numbers from the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulna.data.batch import Batch
+from ulna.data.packing import Packing
+
+
+def resample(batch: Batch, lengths: np.ndarray, *, max_frames: int | None = None) -> Batch:
+    """Resample each clip to a new length (B,), linearly, then keep its first `max_frames` frames.
+
+    Half-pixel centres, no antialiasing, edges clamped (as torch's `interpolate` without aligned corners). Where only
+    one of the two neighbouring frames shows a joint, the nearer frame decides.
+    """
+    old = batch.packing
+    kept = lengths if max_frames is None else np.minimum(lengths, max_frames)
+    new = Packing(kept, old.device)
+    time = np.arange(kept.sum()) - np.repeat(new.starts, kept)
+    scale = np.repeat(old.lengths / lengths, kept)
+    last = np.repeat(old.lengths - 1, kept)
+    place = np.clip((time + 0.5) * scale - 0.5, 0, last)
+    before = np.floor(place).astype(np.int64)
+    first = np.repeat(old.starts, kept)
+    fraction = torch.from_numpy(place - before).to(old.device, batch.position.dtype, non_blocking=True)
+    one = torch.from_numpy(first + before).to(old.device, non_blocking=True)
+    two = torch.from_numpy(first + np.minimum(before + 1, last)).to(old.device, non_blocking=True)
+
+    nearer = torch.where(fraction < 0.5, one, two)
+    both = batch.present[one] & batch.present[two]
+    blend = torch.lerp(batch.position[one], batch.position[two], fraction[:, None, None, None])
+    position = torch.where(both[..., None], blend, batch.position[nearer])
+    return replace(batch, position=position, present=both | batch.present[nearer], packing=new)
+
+
+def shear(batch: Batch, matrices: Tensor) -> Batch:
+    """Apply each clip's matrix (B, 3, 3) to its joints; a slot that holds translation stays as it is."""
+    sheared = torch.einsum("fcd,fpkd->fpkc", matrices.to(batch.position.dtype)[batch.packing.clip], batch.position)
+    if batch.slots.global_slot is not None:
+        kept = batch.position[:, :, batch.slots.global_slot]
+        sheared = sheared.index_copy(2, _index(batch.slots.global_slot, sheared), kept[:, :, None])
+    return replace(batch, position=sheared)
+
+
+def _index(place: int, like: Tensor) -> Tensor:
+    return torch.full((1,), place, device=like.device)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """GL-Transformer's augmentation: time resampling by up to `time` and shear with off-diagonals up to `shear`.
+
+    Drawn anew for every clip and step (paper section 4.1; spec section 3). 0 switches a part off.
+    """
+
+    time: float = 0.1
+    shear: float = 0.3
+
+    def __call__(self, batch: Batch, generator: np.random.Generator, *, max_frames: int | None = None) -> Batch:
+        """Augment a batch with numbers drawn on the host: two for time and six for shear a clip."""
+        num = batch.num_clips
+        stretch = generator.choice([-1.0, 1.0], num) * generator.random(num)
+        off_diagonal = generator.uniform(-1, 1, (num, 3, 3)) * (1 - np.eye(3))
+        if self.time:
+            lengths = np.maximum(1, (batch.packing.lengths * (1 + stretch * self.time)).astype(np.int64))
+            batch = resample(batch, lengths, max_frames=max_frames)
+        if self.shear:
+            matrices = torch.from_numpy(np.eye(3) + self.shear * off_diagonal)
+            batch = shear(batch, matrices.to(batch.position.device, non_blocking=True))
+        return batch
+
+    @property
+    def is_off(self) -> bool:
+        return not (self.time or self.shear)

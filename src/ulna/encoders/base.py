@@ -1,0 +1,60 @@
+"""What every encoder is: all that pretext tasks and protocols may use."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ulna.core import Slots
+from ulna.data import Batch
+
+
+class Encoder(nn.Module, ABC):
+    """Turns a batch of clips into embeddings. `slots` and `num_persons` say which input it takes."""
+
+    slots: Slots
+    num_persons: int
+
+    @property
+    @abstractmethod
+    def embedding_width(self) -> int:
+        """E: width of a clip's embedding."""
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
+        """One vector a clip."""
+
+    def check(self, batch: Batch) -> None:
+        """ValueError if a batch is not of the form that this encoder was built for."""
+        persons, slots = batch.position.shape[1:3]
+        if (persons, slots) != (self.num_persons, len(self.slots)) or batch.slots != self.slots:
+            raise ValueError(
+                f"this encoder takes {self.num_persons} persons with {len(self.slots)} slots "
+                f"({'with' if self.slots.global_slot is not None else 'without'} a global one), got {persons} persons "
+                f"with {slots} ({'with' if batch.slots.global_slot is not None else 'without'}); apply the input form "
+                "that it was trained with"
+            )
+
+
+class FrameEncoder(Encoder):
+    """An encoder that gives one vector a frame, persons side by side, and pools them by their mean."""
+
+    frame_width: int
+    max_frames: int
+
+    @property
+    def embedding_width(self) -> int:
+        return self.frame_width
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
+        """One vector a frame."""
+
+    def pool(self, features: Float[Tensor, "F W"], batch: Batch) -> Float[Tensor, "B W"]:
+        """Mean over each clip's frames."""
+        return batch.packing.mean(features)
+
+    def embed(self, batch: Batch) -> Float[Tensor, "B W"]:
+        return self.pool(self(batch), batch)

@@ -1,0 +1,22 @@
+"""What every input form is: raw joint positions -> what an encoder is given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from ulna.core import Skeleton, Slots
+from ulna.data import Batch
+
+
+class InputForm(ABC):
+    """A named form of input, applied alike by training, evaluation, embedding and prediction."""
+
+    max_frames: int
+
+    @abstractmethod
+    def slots(self, skeleton: Skeleton) -> Slots:
+        """What the places of a frame hold in this form."""
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> Batch:
+        """Form a batch of raw positions, already cut to `max_frames`."""

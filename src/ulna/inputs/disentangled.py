@@ -1,0 +1,117 @@
+"""GL-Transformer's input: global translation and local motion, facing the viewer (spec section 1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulna.core import Clip, Parts, Skeleton, Slots
+from ulna.data import Batch
+from ulna.data.transforms import resample
+from ulna.inputs.base import InputForm
+
+Facing = Literal["released", "exact", "none"]
+
+
+class Disentangled(InputForm):
+    """Local motion relative to the centre joint, and the centre's translation since the clip's first frame.
+
+    Kim et al. 2022 (arXiv 2207.06101), section 3.1. `parts`: "local+global" puts translation in the centre's slot,
+    "local" leaves it out, "mixed" keeps whole positions relative to the first frame's centre (Table 1, rows 3, 2
+    and 1). `facing` turns every frame about the vertical: "exact" until the shoulders lie along x, "released" as the
+    authors' code does, "none" keeps the camera's view. `num_frames` resamples every clip to a fixed length; None
+    keeps natural speed. Absent joints are zeros; a joint that defines centre or shoulders is held while unseen.
+    """
+
+    def __init__(
+        self,
+        *,
+        facing: Facing = "exact",
+        parts: Parts = "local+global",
+        max_frames: int = 300,
+        num_frames: int | None = None,
+    ) -> None:
+        self.facing, self.parts, self.max_frames, self.num_frames = facing, parts, max_frames, num_frames
+
+    def slots(self, skeleton: Skeleton) -> Slots:
+        return Slots.of(skeleton, self.parts)
+
+    def __call__(self, batch: Batch) -> Batch:
+        if self.num_frames is not None:
+            batch = resample(batch, np.full(batch.num_clips, self.num_frames))
+        skeleton = batch.skeleton
+        centre_slot = skeleton.index(skeleton.centre)
+        centre, first_row, there = _held(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
+        origin = centre.gather(0, first_row[..., None].expand_as(centre))
+        whole = batch.position - origin[:, :, None]
+        local = batch.position - centre[:, :, None]
+        keep = batch.present & there[..., None]
+        if self.parts == "mixed":
+            moved = whole
+        else:
+            seen = keep.any(dim=2)
+            moved = local.index_copy(2, _one(centre_slot, local), (centre - origin)[:, :, None])
+            keep = keep.index_copy(2, _one(centre_slot, local), seen[..., None])
+        moved = _face(moved, batch, self.facing)
+        moved = torch.where(keep[..., None], moved, 0)
+        if self.parts == "local":
+            others = [k for k in range(skeleton.num_joints) if k != centre_slot]
+            moved, keep = moved[:, :, others], keep[:, :, others]
+        return replace(batch, position=moved, present=keep, slots=self.slots(skeleton))
+
+
+def disentangle(clip: Clip, *, facing: Facing = "exact") -> np.ndarray:
+    """Disentangled form (T, P, K, 3) of one clip: translation in the centre joint's slot, local motion in the others."""
+    return np.asarray(Disentangled(facing=facing)(Batch.from_clips([clip])).position.numpy())
+
+
+def _one(place: int, like: Tensor) -> Tensor:
+    return torch.full((1,), place, device=like.device)
+
+
+def _held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
+    """A joint's path with gaps filled: from the frame that saw it last, before the first sight from the first.
+
+    Gives positions (F, P, 3), the row of each clip's first sight (F, P), and whether the clip ever saw it (F, P).
+    """
+    index = batch.skeleton.index(joint)
+    seen = batch.present[:, :, index]
+    rows = torch.arange(batch.num_frames, device=seen.device)[:, None].expand_as(seen)
+    clip = batch.packing.clip[:, None].expand_as(seen)
+    end = batch.num_frames
+    first = rows.new_full((batch.num_clips, seen.shape[1]), end)
+    first = first.scatter_reduce(0, clip, torch.where(seen, rows, end), "amin")[batch.packing.clip]
+    there = first < end
+    first = torch.where(there, first, batch.packing.start[:, None])
+    last = torch.where(seen, rows, -1).cummax(dim=0).values
+    source = torch.maximum(last, first)
+    path = batch.position[:, :, index]
+    return path.gather(0, source[..., None].expand_as(path)), first, there
+
+
+def _face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
+    """Turn frames (F, P, K, 3) about the vertical until the shoulders lie along x (spec section 1)."""
+    if facing == "none":
+        return position
+    if batch.skeleton.shoulders is None:
+        raise ValueError(
+            f"skeleton {batch.skeleton.name!r} names no shoulders, so its clips cannot be turned to face the viewer; "
+            "pass facing 'none' or give the skeleton its shoulders"
+        )
+    left, right = (_held(batch, joint)[0] for joint in batch.skeleton.shoulders)
+    across = right - left  # (F, P, 3)
+    x, z = across[..., 0], across[..., 2]
+    if facing == "exact":
+        angle = -torch.atan2(z, x)
+        cos, sin = angle.cos(), angle.sin()
+    else:
+        total = z.new_zeros(batch.num_clips, z.shape[1]).index_add(0, batch.packing.clip, z)
+        cos = x / (torch.hypot(x, z) + 1e-4)
+        sin = (1 - cos**2).clamp(min=0).sqrt() * torch.where(total >= 0, -1.0, 1.0).to(z.dtype)[batch.packing.clip]
+    cos, sin = cos[..., None], sin[..., None]
+    old_x, y, old_z = position.unbind(dim=-1)
+    return torch.stack([cos * old_x - sin * old_z, y, sin * old_x + cos * old_z], dim=-1)

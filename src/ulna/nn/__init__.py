@@ -1,0 +1,1 @@
+"""Floor 4: layers that know no data set."""

@@ -1,0 +1,77 @@
+"""Multi-head attention over the slots of a frame, or over the frames of a clip in a packed batch."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from ulna.data import Packing
+
+
+class _Attention(nn.Module):
+    """What both share: one linear X -> 3X, heads, softmax, one linear X -> X (spec section 2)."""
+
+    def __init__(self, width: int, num_heads: int, *, dropout: float = 0.0, attention_dropout: float = 0.0) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"expected a width that {num_heads} heads divide, got {width}")
+        self.num_heads, self.attention_dropout = num_heads, attention_dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., N, X) -> queries, keys and values, each (..., heads, N, X / heads)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).movedim(-3, 0).transpose(-3, -2)
+        return q, k, v
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        dropout = self.attention_dropout if self.training else 0.0
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+
+
+class SlotAttention(_Attention):
+    """Attention among the slots of each frame by itself: joints, whole bodies, persons."""
+
+    def forward(
+        self, x: Float[Tensor, "F S D"], mask: Bool[Tensor, "#F 1 #S S"] | None = None
+    ) -> Float[Tensor, "F S D"]:
+        """`mask` says which keys a query may see; all where None."""
+        y = self._attend(*self._heads(x), mask)
+        return self.dropout(self.proj(y.transpose(-3, -2).flatten(-2)))
+
+    def weights(self, x: Float[Tensor, "F S D"], mask: Tensor | None = None) -> Float[Tensor, "F H S S"]:
+        """Attention of each query (second last axis) over the keys (last axis)."""
+        q, k, _ = self._heads(x)
+        return _softmax(q, k, mask)
+
+
+class FrameAttention(_Attention):
+    """Attention among the frames of each clip of a packed batch; clips of like length are padded together."""
+
+    def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
+        qkv = self.qkv(x)
+        parts = []
+        for group in packing.groups:
+            q, k, v = qkv[group.rows].unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+            mask = None if group.valid is None else group.valid[:, None, None]
+            y = self._attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (b, T, W)
+            parts.append(y.flatten(0, 1)[group.flat])
+        return self.dropout(self.proj(torch.cat(parts)[packing.ungroup]))
+
+    def weights(self, x: Float[Tensor, "F W"], packing: Packing) -> tuple[Float[Tensor, "H T T"], ...]:
+        """One map a clip: attention of each query frame (second last axis) over key frames (last axis)."""
+        maps = []
+        for clip in packing.split(x):
+            q, k, _ = self._heads(clip)
+            maps.append(_softmax(q, k, None))
+        return tuple(maps)
+
+
+def _softmax(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1)

@@ -1,0 +1,26 @@
+"""Stochastic depth in a packed batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ulna.data import Packing
+
+
+class DropPath(nn.Module):
+    """Leaves out a residual branch at random while training; kept values are divided by the chance of keeping them."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor, packing: Packing | None = None) -> Tensor:
+        """One draw per row of `branch` (F, ...), or per clip where a packing is given."""
+        if not self.training or self.rate == 0:
+            return branch
+        num = len(branch) if packing is None else packing.num_clips
+        kept = torch.empty(num, device=branch.device, dtype=branch.dtype).bernoulli_(1 - self.rate) / (1 - self.rate)
+        if packing is not None:
+            kept = kept[packing.clip]
+        return branch * kept.view(-1, *(1,) * (branch.ndim - 1))

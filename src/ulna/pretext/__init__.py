@@ -1,0 +1,16 @@
+"""Floor 6: pretext tasks, one class and file each."""
+
+from typing import TYPE_CHECKING
+
+from ulna.core import NameTable, lazy_attributes
+
+PRETEXTS = NameTable("pretext task", {"displacement": "ulna.pretext.displacement:MPDP"})
+_PUBLIC = PRETEXTS.attributes() | {"Pretext": "ulna.pretext.base:Pretext"}
+__all__ = ["MPDP", "PRETEXTS", "Pretext"]
+
+if TYPE_CHECKING:
+    from ulna.pretext.base import Pretext
+    from ulna.pretext.displacement import MPDP
+
+
+__getattr__ = lazy_attributes(__name__, _PUBLIC)
