@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import functools
-import multiprocessing
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from ulna.core import Clip, new_file, refuse_existing
@@ -64,13 +62,12 @@ def prepare(
 
 
 def _read_all(reader: Reader, found: Source, workers: int | None) -> Iterator[list[Clip] | BadFile]:
-    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     read = functools.partial(_read_one, reader, found)
     if workers == 1 or len(found.files) < FEW_FILES:
         yield from map(read, found.files)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(read, found.files, chunksize=16)
+    else:
+        pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=16)
+        yield from pool(delayed(read)(path) for path in found.files)
 
 
 def _read_one(reader: Reader, found: Source, path: Path) -> list[Clip] | BadFile:

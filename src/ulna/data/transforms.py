@@ -52,6 +52,18 @@ def _index(place: int, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Random numbers of a global batch: `stretch` (B,) in (-1, 1), `off_diagonal` (B, 3, 3) in (-1, 1), zero diagonal."""
+
+    stretch: np.ndarray
+    off_diagonal: np.ndarray
+
+    def __getitem__(self, clips: slice | np.ndarray) -> Draw:
+        """The numbers of one process's part of the batch."""
+        return Draw(self.stretch[clips], self.off_diagonal[clips])
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """GL-Transformer's augmentation: time resampling by up to `time` and shear with off-diagonals up to `shear`.
 
@@ -61,19 +73,17 @@ class Augmentation:
     time: float = 0.1
     shear: float = 0.3
 
-    def __call__(self, batch: Batch, generator: np.random.Generator, *, max_frames: int | None = None) -> Batch:
-        """Augment a batch with numbers drawn on the host: two for time and six for shear a clip."""
-        num = batch.num_clips
-        stretch = generator.choice([-1.0, 1.0], num) * generator.random(num)
-        off_diagonal = generator.uniform(-1, 1, (num, 3, 3)) * (1 - np.eye(3))
+    @staticmethod
+    def draw(generator: np.random.Generator, num_clips: int) -> Draw:
+        stretch = generator.choice([-1.0, 1.0], num_clips) * generator.random(num_clips)
+        return Draw(stretch, generator.uniform(-1, 1, (num_clips, 3, 3)) * (1 - np.eye(3)))
+
+    def __call__(self, batch: Batch, draw: Draw, *, max_frames: int | None = None) -> Batch:
+        """Augment a formed batch; `draw` holds numbers for its clips."""
         if self.time:
-            lengths = np.maximum(1, (batch.packing.lengths * (1 + stretch * self.time)).astype(np.int64))
+            lengths = np.maximum(1, (batch.packing.lengths * (1 + draw.stretch * self.time)).astype(np.int64))
             batch = resample(batch, lengths, max_frames=max_frames)
         if self.shear:
-            matrices = torch.from_numpy(np.eye(3) + self.shear * off_diagonal)
+            matrices = torch.from_numpy(np.eye(3) + self.shear * draw.off_diagonal)
             batch = shear(batch, matrices.to(batch.position.device, non_blocking=True))
         return batch
-
-    @property
-    def is_off(self) -> bool:
-        return not (self.time or self.shear)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from ulna.data import Packing
 
@@ -24,12 +24,17 @@ class _Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(..., N, X) -> queries, keys and values, each (..., heads, N, X / heads)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).movedim(-3, 0).transpose(-3, -2)
+        q, k, v = self._project(x).unflatten(-1, (3, self.num_heads, -1)).movedim(-3, 0).transpose(-3, -2)
         return q, k, v
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        dropout = self.attention_dropout if self.training else 0.0
-        return scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    def _project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values side by side; in float32 at least on CPUs, whose attention is slow in bfloat16."""
+        qkv = self.qkv(x)
+        return qkv.float() if qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16 else qkv
+
+    @property
+    def _dropout_now(self) -> float:
+        return self.attention_dropout if self.training else 0.0
 
 
 class SlotAttention(_Attention):
@@ -39,7 +44,12 @@ class SlotAttention(_Attention):
         self, x: Float[Tensor, "F S D"], mask: Bool[Tensor, "#F 1 #S S"] | None = None
     ) -> Float[Tensor, "F S D"]:
         """`mask` says which keys a query may see; all where None."""
-        y = self._attend(*self._heads(x), mask)
+        q, k, v = self._heads(x)
+        if x.device.type == "cpu":  # thousands of tiny maps: plain products beat the fused kernel
+            with torch.autocast("cpu", enabled=False):
+                y = dropout(_softmax(q, k, mask), self._dropout_now) @ v
+        else:
+            y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self._dropout_now)
         return self.dropout(self.proj(y.transpose(-3, -2).flatten(-2)))
 
     def weights(self, x: Float[Tensor, "F S D"], mask: Tensor | None = None) -> Float[Tensor, "F H S S"]:
@@ -52,13 +62,13 @@ class FrameAttention(_Attention):
     """Attention among the frames of each clip of a packed batch; clips of like length are padded together."""
 
     def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
-        qkv = self.qkv(x)
+        qkv = self._project(x)
         parts = []
         for group in packing.groups:
             q, k, v = qkv[group.rows].unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
             mask = None if group.valid is None else group.valid[:, None, None]
-            y = self._attend(q, k, v, mask).transpose(1, 2).flatten(2)  # (b, T, W)
-            parts.append(y.flatten(0, 1)[group.flat])
+            y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self._dropout_now)
+            parts.append(y.transpose(1, 2).flatten(2).flatten(0, 1)[group.flat])
         return self.dropout(self.proj(torch.cat(parts)[packing.ungroup]))
 
     def weights(self, x: Float[Tensor, "F W"], packing: Packing) -> tuple[Float[Tensor, "H T T"], ...]:
@@ -71,7 +81,7 @@ class FrameAttention(_Attention):
 
 
 def _softmax(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return scores.softmax(dim=-1)

@@ -1,0 +1,56 @@
+"""What every protocol is: an encoder and labelled clips -> predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ulna.data import Store
+from ulna.encoders import Encoder
+from ulna.inputs import InputForm
+from ulna.protocols.outcome import SeedOutcome
+
+if TYPE_CHECKING:
+    from ulna.protocols.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled clips of a split: `train` and `test` are places in the store."""
+
+    store: Store
+    split: str
+    train: np.ndarray
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, store: Store, split: str) -> Labelled:
+        """Clips of a split that have a label; ValueError if a part is empty."""
+        train, test = (part[store.labels[part] >= 0] for part in store.split(split))
+        if not len(train) or not len(test):
+            raise ValueError(
+                f"{store.path}: expected labelled clips in both parts of split {split!r}, "
+                f"got {len(train)} to train and {len(test)} to test on"
+            )
+        return cls(store, split, train, test)
+
+    @property
+    def train_labels(self) -> np.ndarray:
+        return self.store.labels[self.train]
+
+    @property
+    def test_labels(self) -> np.ndarray:
+        return self.store.labels[self.test]
+
+
+class Protocol(ABC):
+    """Judges an encoder; knows neither its pretext task nor its data set. Options are keyword-only parameters."""
+
+    @abstractmethod
+    def run(
+        self, encoder: Encoder, form: InputForm, data: Labelled, *, seed: int
+    ) -> tuple[SeedOutcome, Classifier | None]:
+        """One seed's outcome, and the classifier it made if it makes one that can be kept."""

@@ -1,0 +1,58 @@
+"""A trained linear classifier, kept beside the run for `ulna predict`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ulna.core import new_file
+
+FILE = "classifier.safetensors"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Logits = features @ weight.T + bias; standardisation is folded in. `weight` (L, E), `bias` (L,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(B, E) -> class probabilities (B, L)."""
+        return (features @ self.weight.T + self.bias).softmax(dim=1)
+
+    def save(self, run: Path, classes: tuple[str, ...]) -> None:
+        with new_file(run / FILE) as partial:
+            tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
+            save_file(tensors, partial, metadata={"classes": json.dumps(classes)})
+
+    @classmethod
+    def open(cls, run: Path) -> tuple[Classifier, tuple[str, ...]]:
+        """The classifier of a run and the classes it tells apart; FileNotFoundError if there is none."""
+        path = run / FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: expected the classifier that `ulna evaluate {run} --protocol linear` saves, got none; "
+                "evaluate the run first"
+            )
+        with safe_open(path, "pt") as file:
+            classes = tuple(json.loads(file.metadata()["classes"]))
+            return cls(file.get_tensor("weight"), file.get_tensor("bias")), classes
+
+
+def fold(weight: Tensor, bias: Tensor, mean: Tensor, sd: Tensor) -> Classifier:
+    """The classifier on plain features that equals (weight, bias) on (features - mean) / sd."""
+    scaled = weight / sd
+    return Classifier(scaled, bias - scaled @ mean)
+
+
+def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (E,) of training features; a constant feature is left as it is."""
+    sd = features.std(dim=0, unbiased=False)
+    return features.mean(dim=0), torch.where(sd > 1e-8, sd, 1.0)

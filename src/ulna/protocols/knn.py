@@ -1,0 +1,55 @@
+"""k nearest neighbours by cosine similarity of embeddings."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ulna.encoders import Encoder
+from ulna.inputs import InputForm
+from ulna.protocols.base import Labelled, Protocol
+from ulna.protocols.classifier import standardisation
+from ulna.protocols.features import extract
+from ulna.protocols.outcome import SeedOutcome
+
+
+class KNN(Protocol):
+    """Each test clip gets the label that most of its k nearest training clips have, weighted by exp(cosine / T)."""
+
+    def __init__(self, *, k: int = 1, temperature: float = 0.1, standardise: bool = True) -> None:
+        self.k, self.temperature, self.standardise = k, temperature, standardise
+
+    def run(self, encoder: Encoder, form: InputForm, data: Labelled, *, seed: int) -> tuple[SeedOutcome, None]:
+        train = extract(encoder, form, data.store, data.train)
+        test = extract(encoder, form, data.store, data.test)
+        if self.standardise:
+            mean, sd = standardisation(train)
+            train, test = (train - mean) / sd, (test - mean) / sd
+        labels = torch.from_numpy(data.train_labels)
+        predicted = vote(train, labels, test, k=self.k, temperature=self.temperature, num_classes=len(data.store.classes))
+        return SeedOutcome(seed, predicted.tolist()), None
+
+
+def vote(
+    train: Float[Tensor, "N E"],
+    labels: Int[Tensor, " N"],
+    test: Float[Tensor, "B E"],
+    *,
+    k: int,
+    temperature: float,
+    num_classes: int,
+) -> Int[Tensor, " B"]:
+    """Labels of test clips by their k nearest training clips."""
+    train, test = (nn_normalise(features) for features in (train, test))
+    predicted = []
+    for part in test.split(4096):
+        similarity, nearest = (part @ train.T).topk(min(k, len(train)), dim=1)
+        votes = torch.zeros(len(part), num_classes)
+        votes.scatter_add_(1, labels[nearest], ((similarity - 1) / temperature).exp())
+        predicted.append(votes.argmax(dim=1))
+    return torch.cat(predicted)
+
+
+def nn_normalise(features: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(features, dim=1)

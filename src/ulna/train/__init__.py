@@ -1,0 +1,23 @@
+"""Floor 7: recipes' types, the Lightning module, pretraining, runs."""
+
+from typing import TYPE_CHECKING
+
+from ulna.core import lazy_attributes
+
+_PUBLIC = {
+    "Recipe": "ulna.train.recipe:Recipe",
+    "Run": "ulna.train.run:Run",
+    "Training": "ulna.train.recipe:Training",
+    "load": "ulna.train.run:load",
+    "pretrain": "ulna.train.fit:pretrain",
+    "recipe": "ulna.train.recipe:recipe",
+}
+__all__ = list(_PUBLIC)
+
+if TYPE_CHECKING:
+    from ulna.train.fit import pretrain
+    from ulna.train.recipe import Recipe, Training, recipe
+    from ulna.train.run import Run, load
+
+
+__getattr__ = lazy_attributes(__name__, _PUBLIC)

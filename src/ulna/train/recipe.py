@@ -1,0 +1,95 @@
+"""A recipe: everything that a pretraining run is made of, as typed values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from ulna.core import Options, from_json, options, unknown_name
+from ulna.data import Augmentation
+from ulna.encoders import ENCODERS
+from ulna.inputs import INPUTS
+from ulna.pretext import PRETEXTS
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+_TABLES = {"input": INPUTS, "encoder": ENCODERS, "pretext": PRETEXTS}
+
+
+@dataclass(frozen=True)
+class Training:
+    """Optimisation: AdamW, the learning rate multiplied by `lr_decay` after every epoch."""
+
+    epochs: int = 300
+    batch_size: int = 128
+    """Clips in a global batch, whatever the number of devices."""
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.1
+    """On all parameters, as released."""
+    lr_decay: float = 0.99
+    precision: Precision = "32-true"
+    seed: int = 0
+    """Decides the initial weights, the order of clips, augmentation and dropout."""
+    checkpoint_every: int = 10
+    """Epochs between checkpoints."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What joins an input form, an encoder and a pretext task, none of which knows the others."""
+
+    name: str
+    """Where it came from."""
+    input: Options
+    encoder: Options
+    pretext: Options
+    split: str | None = None
+    """Pretrain on this split's training part; None takes every clip."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    training: Training = field(default_factory=Training)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "split": self.split,
+            **{kind: getattr(self, kind).to_json() for kind in _TABLES},
+            "augmentation": asdict(self.augmentation),
+            "training": asdict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Recipe:
+        chosen = {kind: from_json(table, values[kind]) for kind, table in _TABLES.items()}
+        for part, known in (("augmentation", Augmentation), ("training", Training)):
+            names = [f.name for f in fields(known)]
+            for name in values[part]:
+                if name not in names:
+                    raise ValueError(unknown_name(f"{part} option", name, names))
+        return cls(
+            name=values["name"],
+            split=values["split"],
+            augmentation=Augmentation(**values["augmentation"]),
+            training=Training(**values["training"]),
+            **chosen,
+        )
+
+
+def recipe(
+    name: str,
+    *,
+    input: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+    pretext: Mapping[str, Any],
+    split: str | None = None,
+    augmentation: Augmentation | None = None,
+    training: Training | None = None,
+) -> Recipe:
+    """Shorthand for recipe files: each component as {"name": ..., option: value}."""
+    parts = {"input": input, "encoder": encoder, "pretext": pretext}
+    chosen: dict[str, Any] = {
+        kind: options(_TABLES[kind], values["name"], **{k: v for k, v in values.items() if k != "name"})
+        for kind, values in parts.items()
+    }
+    return Recipe(
+        name=name, split=split, augmentation=augmentation or Augmentation(), training=training or Training(), **chosen
+    )

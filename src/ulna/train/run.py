@@ -1,0 +1,114 @@
+"""A finished run: a folder with the recipe, the weights and everything made from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ulna.core import Skeleton, build, torch_seed, write_text
+from ulna.data import Store
+from ulna.encoders import ENCODERS, Encoder
+from ulna.inputs import INPUTS, InputForm
+from ulna.pretext import PRETEXTS, Pretext
+from ulna.train.recipe import Recipe
+
+RECIPE, WEIGHTS, METRICS, CHECKPOINTS, RESULTS = (
+    "recipe.json", "weights.safetensors", "metrics.csv", "checkpoints", "results",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `ulna pretrain` leaves behind; `ulna.load(path)` needs nothing else."""
+
+    path: Path
+    recipe: Recipe
+    skeleton: Skeleton
+    num_persons: int
+    facts: dict[str, Any]
+
+    @cached_property
+    def form(self) -> InputForm:
+        made: InputForm = build(INPUTS, self.recipe.input)
+        return made
+
+    @cached_property
+    def pretext(self) -> Pretext:
+        """The pretext task with its trained encoder and heads, in eval mode."""
+        pretext = build_pretext(self.recipe, self.skeleton, self.num_persons)
+        pretext.load_state_dict(load_file(self.path / WEIGHTS))
+        return pretext.eval()
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.pretext.encoder
+
+    def untrained(self, seed: int) -> Encoder:
+        """An encoder of the same make with fresh weights, to compare with."""
+        return build_pretext(self.recipe, self.skeleton, self.num_persons, seed=seed).encoder.eval()
+
+    def check(self, store: Store) -> None:
+        """ValueError if a store's clips do not fit this run's encoder."""
+        if store.skeleton.joints != self.skeleton.joints:
+            raise ValueError(
+                f"{store.path}: expected clips of skeleton {self.skeleton.name!r} ({self.skeleton.num_joints} joints), "
+                f"on which {self.path} was pretrained, got {store.skeleton.name!r} ({store.skeleton.num_joints} joints); "
+                "prepare a store with that skeleton or pretrain on this one"
+            )
+        if store.num_persons > self.num_persons:
+            raise ValueError(
+                f"{store.path}: expected at most {self.num_persons} persons a clip, as {self.path} was pretrained, "
+                f"got {store.num_persons}"
+            )
+
+
+def build_pretext(recipe: Recipe, skeleton: Skeleton, num_persons: int, *, seed: int | None = None) -> Pretext:
+    """Form, encoder and pretext task joined; fresh weights follow from the seed alone (the recipe's by default)."""
+    form: InputForm = build(INPUTS, recipe.input)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(recipe.training.seed if seed is None else seed, "weights"))
+        encoder = build(ENCODERS, recipe.encoder, form.slots(skeleton), num_persons, form.max_frames)
+        pretext: Pretext = build(PRETEXTS, recipe.pretext, encoder)
+    return pretext
+
+
+def load(path: str | Path) -> Run:
+    """Open a run folder; FileNotFoundError or ValueError if it is none."""
+    path = Path(path)
+    if not (path / RECIPE).is_file() or not (path / WEIGHTS).is_file():
+        raise FileNotFoundError(
+            f"{path}: expected a run (a folder with {RECIPE} and {WEIGHTS}), got none; see `ulna pretrain`"
+        )
+    try:
+        facts = json.loads((path / RECIPE).read_text())
+        return Run(
+            path, Recipe.from_json(facts["recipe"]), Skeleton.from_json(facts["skeleton"]), facts["num_persons"], facts
+        )
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path / RECIPE}: expected the recipe of a run, got a damaged file ({error})") from None
+
+
+def save_weights(path: Path, pretext: Pretext) -> None:
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in pretext.state_dict().items()}
+    save_file(_unshared(state), path / WEIGHTS)
+
+
+def save_facts(path: Path, facts: dict[str, Any]) -> None:
+    write_text(path / RECIPE, json.dumps(facts, indent=1))
+
+
+def _unshared(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of tensors that several names share: the file format wants each stored by itself."""
+    seen: set[int] = set()
+    kept = {}
+    for name, tensor in state.items():
+        kept[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return kept
