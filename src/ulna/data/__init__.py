@@ -12,7 +12,7 @@ _PUBLIC = {
     "Packing": "ulna.data.packing:Packing",
     "Store": "ulna.data.store:Store",
     "load_batch": "ulna.data.loading:load_batch",
-    "prepare": "ulna.data.prepare:prepare",
+    "prepare": "ulna.data.preparing:prepare",
     "write_store": "ulna.data.store:write_store",
 }
 __all__ = list(_PUBLIC)
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ulna.data.loading import load_batch
     from ulna.data.packing import Packing
     from ulna.data.plan import BatchPlan
-    from ulna.data.prepare import prepare
+    from ulna.data.preparing import prepare
     from ulna.data.store import BadStore, Store, write_store
     from ulna.data.transforms import Augmentation
 

@@ -15,14 +15,14 @@ NUM_FRAMES = 32
 
 
 def raw_joints(store: Store, clips: np.ndarray) -> Tensor:
-    """(B, 32 * P * K * 3): joints relative to the first person's centre, scaled to unit size, resampled to 32 frames."""
+    """(B, 32 * P * K * 3): joints relative to the first centre, scaled to unit size, resampled to 32 frames."""
     centre = store.skeleton.index(store.skeleton.centre)
     features = []
     for part in np.array_split(clips, -(-len(clips) // 1024)):
         batch = load_batch(store, part)
         batch = resample(batch, np.full(batch.num_clips, NUM_FRAMES))
-        joints = batch.position - batch.position[:, :1, centre : centre + 1]
-        joints = torch.where(batch.present[..., None], joints, 0)
+        origin = batch.position[batch.packing.start, :1, centre : centre + 1]
+        joints = torch.where(batch.present[..., None], batch.position - origin, 0)
         rows = joints.reshape(batch.num_clips, -1)
         features.append(rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-8))
     return torch.cat(features)

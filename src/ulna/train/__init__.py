@@ -10,13 +10,13 @@ _PUBLIC = {
     "Training": "ulna.train.recipe:Training",
     "load": "ulna.train.run:load",
     "pretrain": "ulna.train.fit:pretrain",
-    "recipe": "ulna.train.recipe:recipe",
+    "compose": "ulna.train.recipe:compose",
 }
 __all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:
     from ulna.train.fit import pretrain
-    from ulna.train.recipe import Recipe, Training, recipe
+    from ulna.train.recipe import Recipe, Training, compose
     from ulna.train.run import Run, load
 
 

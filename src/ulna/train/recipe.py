@@ -74,7 +74,7 @@ class Recipe:
         )
 
 
-def recipe(
+def compose(
     name: str,
     *,
     input: Mapping[str, Any],

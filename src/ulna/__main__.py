@@ -1,0 +1,5 @@
+"""python -m ulna"""
+
+from ulna.cli import main
+
+main()

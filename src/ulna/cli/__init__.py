@@ -1,0 +1,68 @@
+"""Floor 11: the command line, one file a verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ulna.core import NameTable, unknown_name
+
+VERBS = NameTable(
+    "command",
+    {
+        "quickstart": "ulna.cli.quickstart:main",
+        "datasets": "ulna.cli.datasets:main",
+        "prepare": "ulna.cli.prepare:main",
+        "info": "ulna.cli.info:main",
+        "pretrain": "ulna.cli.pretrain:main",
+        "evaluate": "ulna.cli.evaluate:main",
+        "predict": "ulna.cli.predict:main",
+        "embed": "ulna.cli.embed:main",
+        "report": "ulna.cli.report:main",
+    },
+)
+USAGE = """ulna learns what people do from how their skeletons move, without labels.
+
+  ulna quickstart                                    the whole path on the sample inside the package
+  ulna datasets                                      what can be read, where to get it, under which terms
+  ulna prepare READER SOURCE STORE                   files -> store
+  ulna info STORE|RUN                                what a store or a run holds
+  ulna pretrain RECIPE --data STORE --out RUN        learn without labels
+  ulna evaluate RUN... --data STORE                  judge what was learnt, save a classifier
+  ulna predict RUN FILE...                           labels for new clips
+  ulna embed RUN --data STORE --out FILE.parquet     one vector a clip
+  ulna report RUN                                    one self-contained HTML file
+
+Each command explains itself: ulna COMMAND --help
+"""
+USERS_MISTAKES = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+
+
+def main() -> None:
+    """Run one command; a user's mistake is one message on stderr and exit code 2."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        sys.exit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        from ulna import __version__
+
+        print(f"ulna {__version__}")
+        return
+    verb, *rest = arguments
+    if verb not in VERBS:
+        fail(unknown_name("command", verb, VERBS))
+    try:
+        VERBS[verb](rest)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except USERS_MISTAKES as error:
+        fail(f"{verb}: {error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def fail(message: str) -> None:
+    print(f"ulna {message}" if not message.startswith("unknown") else f"ulna: {message}", file=sys.stderr)
+    sys.exit(2)

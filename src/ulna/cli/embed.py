@@ -1,0 +1,41 @@
+"""ulna embed RUN --data STORE --out FILE.parquet"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tyro
+
+from ulna.cli.arguments import parse
+from ulna.core import new_file, refuse_existing
+from ulna.data import Store
+
+
+def main(arguments: Sequence[str]) -> None:
+    wanted = parse(
+        "embed",
+        "Write one vector a clip: the store's index with a column `embedding`.",
+        [
+            ("run", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Run whose encoder to use.")]),
+            ("data", Annotated[Path, tyro.conf.arg(help="Store with the clips.")]),
+            ("out", Annotated[Path, tyro.conf.arg(help="Parquet file to write; must not exist.")]),
+        ],
+        arguments,
+    )  # fmt: skip
+    from ulna.protocols import extract
+    from ulna.train import load
+
+    refuse_existing(wanted.out)
+    run, store = load(wanted.run), Store(wanted.data)
+    run.check(store)
+    store.verify()
+    features = extract(run.encoder, run.form, store, np.arange(store.num_clips)).numpy()
+    column = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
+    with new_file(wanted.out) as partial:
+        pq.write_table(store.table.append_column("embedding", column), partial)
+    print(f"{wanted.out}: {len(features):,} clips, {features.shape[1]} numbers each")

@@ -1,0 +1,63 @@
+"""ulna evaluate RUN... --data STORE"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ulna.cli.arguments import parse, value_of
+from ulna.core import options
+from ulna.data import Store
+from ulna.protocols import PROTOCOLS
+from ulna.protocols.outcome import Outcome, merge
+
+
+def main(arguments: Sequence[str]) -> None:
+    protocol = options(PROTOCOLS, value_of(arguments, "--protocol", "linear"))
+    wanted = parse(
+        "evaluate",
+        f"Judge runs by a protocol ({', '.join(PROTOCOLS)}); several runs of one recipe are taken as its seeds.",
+        [
+            ("runs", Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="Runs to judge.", metavar="RUN")]),
+            ("data", Annotated[Path, tyro.conf.arg(help="Store with labels.")]),
+            ("protocol", Annotated[str, tyro.conf.arg(help=f"One of {', '.join(PROTOCOLS)}.")], "linear"),
+            ("split", Annotated[str | None, tyro.conf.arg(help="Split to judge on; the recipe's by default.")], None),
+            ("seeds", Annotated[int, tyro.conf.arg(help="Seeds of the probe, for each run.")], 3),
+            ("baselines", Annotated[bool, tyro.conf.arg(help="Also chance, raw joints and the untrained encoder.")], True),
+            ("out", Annotated[Path | None, tyro.conf.arg(help="Save the outcome over all runs as JSON.")], None),
+            ("options", Annotated[type(protocol), tyro.conf.arg(name="")], protocol),
+        ],
+        arguments,
+    )  # fmt: skip
+    if not wanted.runs:
+        raise ValueError("expected at least one run to judge")
+    from ulna.protocols.evaluation import evaluate
+    from ulna.train import load
+
+    store = Store(wanted.data)
+    runs = [load(path) for path in wanted.runs]
+    split = wanted.split or runs[0].recipe.split
+    if split is None:
+        raise ValueError(f"expected --split, since the recipe names none; {store.path} has {', '.join(store.splits)}")
+    judged = [
+        evaluate(run, store, protocol=wanted.options, split=split, seeds=wanted.seeds, baselines=wanted.baselines)
+        for run in runs
+    ]
+    outcomes = {name: merge([one[name] for one in judged], judged[0][name].facts) for name in judged[0]}
+    show(outcomes)
+    if wanted.out:
+        next(iter(outcomes.values())).save(wanted.out)
+
+
+def show(outcomes: Mapping[str, Outcome]) -> None:
+    """Print a table of accuracies, and the per-class accuracy of the first."""
+    first = next(iter(outcomes.values()))
+    chosen = ", ".join(f"{name} {value}" for name, value in first.options.items() if name != "name")
+    print(f"\nsplit {first.split}, {len(first.labels)} test clips; {first.protocol}: {chosen}")
+    for outcome in outcomes.values():
+        seeds = f"  [{len(outcome.seeds)} seeds]" if len(outcome.seeds) > 1 else ""
+        print(f"  {outcome.protocol:32} {outcome.summary()}{seeds}")
+    print("  per class: " + ", ".join(f"{name} {100 * a:.0f}" for name, a in first.per_class.items() if a is not None))

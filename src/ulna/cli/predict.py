@@ -1,0 +1,61 @@
+"""ulna predict RUN FILE..."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ulna.cli.arguments import parse
+from ulna.core import Clip, new_file
+from ulna.readers import READERS, BadFile
+
+
+def main(arguments: Sequence[str]) -> None:
+    wanted = parse(
+        "predict",
+        "Label new clips with the classifier that `ulna evaluate` saved.",
+        [
+            ("run", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Run that was evaluated.")]),
+            ("files", Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="Files or folders to label.", metavar="FILE")]),
+            ("reader", Annotated[str | None, tyro.conf.arg(help="Reader of the files; by default the one the run's data was read with.")], None),
+            ("out", Annotated[Path | None, tyro.conf.arg(help="Write a CSV file instead of printing.")], None),
+        ],
+        arguments,
+    )  # fmt: skip
+    from ulna.protocols.prediction import predict
+    from ulna.train import load
+
+    run = load(wanted.run)
+    reader = wanted.reader or run.facts["data"]["source"].get("reader", "npz")
+    if reader not in READERS and wanted.reader is None:
+        reader = "npz"
+    clips = _read(reader, wanted.files)
+    rows = [(clip.id, label, f"{confidence:.3f}") for clip, (label, confidence) in zip(clips, predict(run, clips), strict=True)]
+    if wanted.out:
+        with new_file(wanted.out) as partial, partial.open("w", newline="") as file:
+            csv.writer(file).writerows([("clip", "label", "confidence"), *rows])
+        print(f"{wanted.out}: {len(rows)} clips")
+        return
+    for clip, label, confidence in rows:
+        print(f"{clip:32} {label:32} {confidence}")
+
+
+def _read(name: str, paths: Sequence[Path]) -> list[Clip]:
+    if not paths:
+        raise ValueError("expected at least one file to label")
+    reader, clips = READERS[name](), []
+    for path in paths:
+        source = reader.open(path)
+        for file in source.files:
+            try:
+                clips += reader.read(file, source)
+            except BadFile as error:
+                if len(source.files) == 1:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+    return clips

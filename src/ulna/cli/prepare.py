@@ -1,0 +1,48 @@
+"""ulna prepare READER SOURCE STORE"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ulna.cli.arguments import leading, parse
+from ulna.data import prepare
+from ulna.data.store import REJECTED
+from ulna.readers import READERS
+
+HELP = "Read a folder of files with READER and write them as a store. Readers: " + ", ".join(READERS)
+
+
+def main(arguments: Sequence[str]) -> None:
+    name, rest = leading(arguments, "a reader", list(READERS))
+    if name is None:
+        print(f"usage: ulna prepare READER SOURCE STORE [options]\n\n{HELP}\n\nulna prepare READER --help lists its options")
+        return
+    reader = READERS[name]
+    wanted = parse(
+        f"prepare {name}",
+        f"{reader.title}: {reader.files_wanted} -> store.",
+        [
+            ("source", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Folder with the files.")]),
+            ("store", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Store to write; must not exist.")]),
+            ("skip_bad", Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help=f"Leave bad files out and list them in {REJECTED}.")], False),
+            ("workers", Annotated[int | None, tyro.conf.arg(help="Processes; all cores by default.")], None),
+            ("options", Annotated[reader, tyro.conf.arg(name="")], reader()),
+        ],
+        rest,
+    )  # fmt: skip
+    store = prepare(wanted.options, wanted.source, wanted.store, skip_bad=wanted.skip_bad, workers=wanted.workers)
+    print(f"{store.path}: {store.num_clips:,} clips, {store.num_frames:,} frames, fingerprint {store.fingerprint}")
+    for split in store.splits:
+        train, test = store.split(split)
+        print(f"  split {split:12} {len(train):,} train, {len(test):,} test")
+    rejected = store.path / REJECTED
+    if rejected.is_file():
+        print(f"  {len(rejected.read_text().splitlines()) - 1} bad files left out, listed in {rejected}", file=sys.stderr)
+    short = int((store.lengths == 1).sum())
+    if short:
+        print(f"  warning: {short} clips have one frame only; they are kept", file=sys.stderr)

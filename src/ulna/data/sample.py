@@ -1,0 +1,58 @@
+"""The sample inside the package: CMU motion capture, five kinds of movement, free for all uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from ulna.core import TEST, TRAIN, Clip, get_skeleton
+from ulna.data.store import Store, write_store
+
+CLASSES = ("basketball", "climb", "dance", "swordplay", "walk")
+WINDOW, STRIDE = 60, 30  # frames: 2 s windows, a second apart
+ACKNOWLEDGEMENT = (
+    "The data used in this project was obtained from mocap.cs.cmu.edu. "
+    "The database was created with funding from NSF EIA-0196217."
+)
+CAVEAT = (
+    "In the sample a class is mostly also a performer (dance is only subject 5, basketball 6, climb 1, swordplay 2): "
+    "its accuracies show that the path works, not that actions generalise over people."
+)
+
+
+def write_sample_store(path: str | Path) -> Store:
+    """Write the sample as a store: 2 s windows; split `recordings` tests on every third recording of each class.
+
+    All windows of a recording are on the same side of the split. Recordings without a label take part in pretraining.
+    """
+    return write_store(
+        path, sample_clips(), get_skeleton("cmu_body"), classes=CLASSES, num_persons=1,
+        source={"reader": "sample", "acknowledgement": ACKNOWLEDGEMENT, "caveat": CAVEAT},
+    )  # fmt: skip
+
+
+def sample_clips() -> Iterator[Clip]:
+    """Windows of the sample's recordings, in metres, 30 fps."""
+    with files("ulna.sample").joinpath("cmu.npz").open("rb") as file, np.load(file, allow_pickle=False) as content:
+        metres = content["millimetres"].astype(np.float32) / 1000
+        lengths, ids, labels = (content[name].tolist() for name in ("lengths", "ids", "labels"))
+    starts = np.cumsum(lengths) - lengths
+    seen = dict.fromkeys(CLASSES, 0)
+    for start, length, recording, label in zip(starts, lengths, ids, labels, strict=True):
+        part = TRAIN
+        if label:
+            part = TEST if seen[label] % 3 == 1 else TRAIN
+            seen[label] += 1
+        for number, first in enumerate(range(0, max(length - WINDOW, 0) + 1, STRIDE)):
+            window = metres[start + first : start + min(first + WINDOW, length), None]
+            yield Clip(
+                id=f"{recording}_{number:02d}",
+                position=window,
+                skeleton=get_skeleton("cmu_body"),
+                label=CLASSES.index(label) if label else None,
+                subject=int(recording[:3]),
+                splits={"recordings": part},
+            )

@@ -1,0 +1,77 @@
+"""Evaluation: a run under a protocol, beside what it must beat, saved as files in the run."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ulna.core import Options, build
+from ulna.data import Store
+from ulna.protocols import PROTOCOLS
+from ulna.protocols.base import Labelled, Protocol
+from ulna.protocols.baselines import chance, nearest_raw_joints
+from ulna.protocols.outcome import Outcome
+from ulna.train.run import RESULTS, Run
+
+CHANCE, RAW, UNTRAINED = "chance", "raw_1nn", "untrained"
+
+
+def evaluate(
+    run: Run, store: Store, *, protocol: Options, split: str, seeds: int = 3, baselines: bool = True
+) -> dict[str, Outcome]:
+    """Outcomes by name: the protocol's own first, then chance, 1-NN on raw joints and the untrained encoder.
+
+    Each is saved as RUN/results/NAME-SPLIT.json, the first seed's classifier as RUN/classifier.safetensors. Raises
+    ValueError if the store's skeleton, persons or split do not fit.
+    """
+    run.check(store)
+    data = Labelled.of(store, split)
+    store.verify()
+    judge: Protocol = build(PROTOCOLS, protocol)
+    outcomes = {protocol.component: _judge(run, data, judge, protocol, seeds, trained=True)}
+    if baselines:
+        outcomes |= {
+            f"{UNTRAINED}_{protocol.component}": _judge(run, data, judge, protocol, seeds, trained=False),
+            RAW: nearest_raw_joints(data),
+            CHANCE: chance(data),
+        }
+    for name, outcome in outcomes.items():
+        outcome.save(run.path / RESULTS / f"{name}-{split}.json")
+    return outcomes
+
+
+def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: int, *, trained: bool) -> Outcome:
+    began = time.perf_counter()
+    outcomes = []
+    for seed in range(seeds):
+        encoder = run.encoder if trained else run.untrained(seed)
+        outcome, classifier = judge.run(encoder, run.form, data, seed=seed)
+        outcomes.append(outcome)
+        if trained and classifier and seed == 0:
+            classifier.save(run.path, data.store.classes)
+    return Outcome(
+        protocol=protocol.component if trained else f"{protocol.component} on an untrained encoder",
+        options=protocol.to_json(),
+        split=data.split,
+        classes=list(data.store.classes),
+        clips=[data.store.ids[i] for i in data.test],
+        labels=data.test_labels.tolist(),
+        seeds=outcomes,
+        facts=facts(data.store, time.perf_counter() - began) | {"run": str(run.path), "recipe": run.recipe.name},
+    )
+
+
+def facts(store: Store, seconds: float) -> Mapping[str, Any]:
+    """What stands behind a number."""
+    return {
+        "command": " ".join(["ulna", *sys.argv[1:]]),
+        "store": str(store.path.resolve()),
+        "fingerprint": store.fingerprint,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "seconds": round(seconds, 1),
+    }

@@ -1,0 +1,39 @@
+"""Prediction: labels for clips outside any store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ulna.core import Clip
+from ulna.data import Batch
+from ulna.protocols.classifier import Classifier
+from ulna.protocols.features import widen
+from ulna.train.run import Run
+
+CLIPS_AT_ONCE = 128
+
+
+@torch.inference_mode()
+def predict(run: Run, clips: Sequence[Clip]) -> list[tuple[str, float]]:
+    """Label and confidence (softmax, 0 to 1) of each clip, by the run's saved classifier.
+
+    Raises ValueError for clips of another skeleton or with more persons than the run's, FileNotFoundError if the run
+    was not evaluated.
+    """
+    classifier, classes = Classifier.open(run.path)
+    for clip in clips:
+        if clip.skeleton.joints != run.skeleton.joints or clip.num_persons > run.num_persons:
+            raise ValueError(
+                f"clip {clip.id!r}: expected skeleton {run.skeleton.name!r} and at most {run.num_persons} persons, "
+                f"got {clip.skeleton.name!r} and {clip.num_persons}; this run cannot label it"
+            )
+    labelled: list[tuple[str, float]] = []
+    for start in range(0, len(clips), CLIPS_AT_ONCE):
+        part = clips[start : start + CLIPS_AT_ONCE]
+        batch = Batch.from_clips(part, max_frames=run.form.max_frames)
+        features = run.encoder.embed(run.form(widen(batch, run.num_persons))).float()
+        confidence, label = classifier(features).max(dim=1)
+        labelled += [(classes[i], float(c)) for i, c in zip(label.tolist(), confidence.tolist(), strict=True)]
+    return labelled

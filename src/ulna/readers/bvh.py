@@ -1,0 +1,187 @@
+"""BVH motion capture files: any hierarchy, forward kinematics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ulna.core import Clip, Skeleton
+from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, read_text
+from ulna.readers.labels import Labels
+
+METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Joints of a BVH file: `channels[k]` are the (kind, axis) of joint k's columns in file order."""
+
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: np.ndarray
+    channels: tuple[tuple[tuple[str, str], ...], ...]
+
+    @property
+    def num_columns(self) -> int:
+        return sum(map(len, self.channels))
+
+
+@dataclass(frozen=True)
+class BVH(Reader):
+    """Reads .bvh files of one hierarchy into metres, y up. End sites are left out.
+
+    A joint's position channels are added to its offset. Labels, subjects and splits come from a table (`--labels`).
+    """
+
+    units: Literal["m", "cm", "mm", "inch"] = "cm"
+    """Unit of offsets and positions in the files."""
+    up: Literal["y", "z"] = "y"
+    """Axis that points up in the files."""
+    drop_first: int = 0
+    """Frames to drop at the start, such as an inserted T-pose."""
+    every: int = 1
+    """Keep every so many frames."""
+    labels: Path | None = None
+    """A CSV file with columns file and label, and if wanted subject, view and split:NAME (train or test)."""
+
+    title = "BVH motion capture files"
+    files_wanted = "*.bvh"
+    where = "mocap suites, game engines, Blender; mocap.cs.cmu.edu in conversions"
+    terms = "those of the files"
+
+    def open(self, source: Path) -> Source:
+        files = list_files(source, "*.bvh", "BVH files")
+        hierarchy, _, _ = _split(files[0])
+        skeleton = Skeleton.from_joints("bvh", hierarchy.joints, hierarchy.parents)
+        return Source(files, skeleton, Labels.read(self.labels).classes, origin=source)
+
+    def read(self, path: Path, source: Source) -> list[Clip]:
+        position, hierarchy, fps = read_positions(path, units=self.units, up=self.up)
+        if (hierarchy.joints, hierarchy.parents) != (source.skeleton.joints, source.skeleton.parents):
+            raise BadFile(
+                path, "HIERARCHY", expected=f"the {source.skeleton.num_joints} joints of {source.files[0].name}",
+                got=f"another hierarchy of {len(hierarchy.joints)} joints",
+                advice="prepare files of another hierarchy as a store of their own",
+            )  # fmt: skip
+        kept = position[self.drop_first :: self.every, None].astype(np.float32)
+        if not len(kept):
+            raise BadFile(path, "MOTION", expected=f"more than {self.drop_first} frames", got=str(len(position)))
+        known = Labels.read(self.labels).of(path, source.origin)
+        return [Clip(id=known.id, position=kept, skeleton=source.skeleton, fps=fps / self.every, **known.facts)]
+
+
+def read_positions(path: Path, *, units: str = "cm", up: str = "y") -> tuple[np.ndarray, Hierarchy, float]:
+    """Joint positions (T, K, 3) in metres, y up, their hierarchy and frames a second; BadFile if damaged."""
+    hierarchy, motion, fps = _split(path)
+    position = _forward_kinematics(hierarchy, motion) * METRES[units]
+    if up == "z":
+        position = np.stack([position[..., 0], position[..., 2], -position[..., 1]], axis=-1)
+    check_finite(path, position[:, None], hierarchy.joints)
+    return position, hierarchy, fps
+
+
+def _split(path: Path) -> tuple[Hierarchy, np.ndarray, float]:
+    text = read_text(path)
+    head, found, tail = text.partition("MOTION")
+    if not found or "HIERARCHY" not in head:
+        raise BadFile(path, "whole file", expected="the sections HIERARCHY and MOTION", got="no such section")
+    hierarchy = _parse_hierarchy(path, head)
+    lines = tail.strip().splitlines()
+    try:
+        num_frames = int(lines[0].partition(":")[2])
+        seconds = float(lines[1].partition(":")[2])
+        if num_frames < 1 or seconds <= 0:
+            raise ValueError
+    except (ValueError, IndexError):
+        got = repr(" / ".join(lines[:2])[:80])
+        raise BadFile(path, "MOTION", expected="'Frames: N' and 'Frame Time: SECONDS'", got=got) from None
+    try:
+        words = "\n".join(lines[2:]).split()
+        values = np.fromiter(map(float, words), np.float64, len(words))
+    except ValueError as error:
+        raise BadFile(path, "MOTION", expected="numbers", got=str(error)) from None
+    wanted = num_frames * hierarchy.num_columns
+    if len(values) != wanted:
+        expected = f"{num_frames} frames of {hierarchy.num_columns} channels ({wanted} numbers)"
+        raise BadFile(path, "MOTION", expected=expected, got=f"{len(values)} numbers")
+    return hierarchy, values.reshape(num_frames, -1), 1 / seconds
+
+
+def _parse_hierarchy(path: Path, head: str) -> Hierarchy:
+    joints: list[str] = []
+    parents: list[int] = []
+    offsets: list[list[float]] = []
+    channels: list[tuple[tuple[str, str], ...]] = []
+    stack: list[int] = []  # joints whose braces are open; -1 is an end site
+    opening = -1
+    words: Iterator[str] = iter(head.replace("{", " { ").replace("}", " } ").split())
+    try:
+        for word in words:
+            if word in ("ROOT", "JOINT"):
+                opening = len(joints)
+                joints.append(next(words))
+                parents.append(stack[-1] if stack else -1)
+            elif word == "End":
+                next(words)
+                opening = -1
+            elif word == "{":
+                stack.append(opening)
+            elif word == "}":
+                stack.pop()
+            elif word == "OFFSET":
+                offset = [float(next(words)) for _ in range(3)]
+                if stack[-1] >= 0:
+                    offsets.append(offset)
+            elif word == "CHANNELS":
+                names = [next(words) for _ in range(int(next(words)))]
+                channels.append(tuple((name[1:].lower(), name[0].lower()) for name in names))
+        kinds = {kind for joint in channels for kind in joint}
+        if stack or not joints or not len(joints) == len(offsets) == len(channels):
+            raise ValueError("joints, offsets, channels and braces do not match")
+        if unknown := {k for k in kinds if k[0] not in ("position", "rotation") or k[1] not in AXES}:
+            raise ValueError(f"unknown channels {sorted(unknown)}")
+    except (ValueError, IndexError, StopIteration) as error:
+        place = f"HIERARCHY, joint {joints[-1]}" if joints else "HIERARCHY"
+        got = str(error) or "its end too early"
+        raise BadFile(path, place, expected="joints with OFFSET and CHANNELS in braces", got=got) from None
+    return Hierarchy(tuple(joints), tuple(parents), np.array(offsets), tuple(channels))
+
+
+def _forward_kinematics(hierarchy: Hierarchy, motion: np.ndarray) -> np.ndarray:
+    """(T, K, 3) in file units: rotations multiply in channel order, each joint's in its parent's frame."""
+    num_frames, column = len(motion), 0
+    position = np.zeros((num_frames, len(hierarchy.joints), 3))
+    rotations: list[np.ndarray] = []
+    for k, parent in enumerate(hierarchy.parents):
+        local = np.broadcast_to(np.eye(3), (num_frames, 3, 3))
+        shift = np.broadcast_to(hierarchy.offsets[k], (num_frames, 3)).copy()
+        for kind, axis in hierarchy.channels[k]:
+            value, column = motion[:, column], column + 1
+            if kind == "position":
+                shift[:, AXES[axis]] += value
+            else:
+                local = local @ _rotation(axis, np.radians(value))
+        if parent < 0:
+            position[:, k], rotation = shift, local
+        else:
+            position[:, k] = position[:, parent] + np.einsum("tij,tj->ti", rotations[parent], shift)
+            rotation = rotations[parent] @ local
+        rotations.append(rotation)
+    return position
+
+
+def _rotation(axis: str, angle: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) right-handed rotations about an axis."""
+    i = AXES[axis]
+    j, k = (i + 1) % 3, (i + 2) % 3
+    matrices = np.zeros((len(angle), 3, 3))
+    matrices[:, i, i] = 1
+    matrices[:, j, j] = matrices[:, k, k] = np.cos(angle)
+    matrices[:, k, j] = np.sin(angle)
+    matrices[:, j, k] = -np.sin(angle)
+    return matrices

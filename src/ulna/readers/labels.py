@@ -1,0 +1,76 @@
+"""What people know of their own files: a CSV table of labels, subjects and splits."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ulna.core import TEST, TRAIN
+
+NUMBERS = ("subject", "view", "setup")
+SPLIT = "split:"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file's clip id and the facts that a table gives of it."""
+
+    id: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Rows by file; classes are the labels in alphabetical order."""
+
+    classes: tuple[str, ...]
+    rows: dict[str, dict[str, Any]]
+
+    def of(self, path: Path, origin: Path | None) -> Known:
+        """Facts of a file, named in the table by its path under the source folder, with or without its ending."""
+        name = path.relative_to(origin) if origin and origin.is_dir() else Path(path.name)
+        for key in (name.as_posix(), name.with_suffix("").as_posix(), path.name, path.stem):
+            if key in self.rows:
+                return Known(name.with_suffix("").as_posix(), self.rows[key])
+        return Known(name.with_suffix("").as_posix(), {})
+
+    @staticmethod
+    @functools.cache
+    def read(path: Path | None) -> Labels:
+        """Read a table with columns file, label, and if wanted subject, view, setup, split:NAME."""
+        if path is None:
+            return Labels((), {})
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected a CSV table of labels, got none")
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            unknown = [c for c in columns if c not in ("file", "label", *NUMBERS) and not c.startswith(SPLIT)]
+            if "file" not in columns or unknown:
+                wanted = f"columns file, label, {', '.join(NUMBERS)}, {SPLIT}NAME"
+                raise ValueError(f"{path}: expected {wanted}, got {', '.join(columns) or 'an empty file'}")
+            table = list(reader)
+        classes = tuple(sorted({row["label"] for row in table if row.get("label")}))
+        rows = {row["file"]: _facts(path, number, row, classes) for number, row in enumerate(table, 2)}
+        return Labels(classes, rows)
+
+
+def _facts(path: Path, number: int, row: dict[str, str], classes: tuple[str, ...]) -> dict[str, Any]:
+    facts: dict[str, Any] = {"splits": {}}
+    if row.get("label"):
+        facts["label"] = classes.index(row["label"])
+    for column, value in row.items():
+        if not value or column in ("file", "label"):
+            continue
+        is_split = column.startswith(SPLIT)
+        if (is_split and value not in (TRAIN, TEST)) or (not is_split and not value.lstrip("-").isdigit()):
+            expected = f"{TRAIN} or {TEST}" if is_split else "a whole number"
+            raise ValueError(f"{path}, line {number}, column {column}: expected {expected}, got {value!r}")
+        if is_split:
+            facts["splits"][column.removeprefix(SPLIT)] = value
+        else:
+            facts[column] = int(value)
+    return facts

@@ -1,0 +1,149 @@
+"""People's own arrays: .npz files."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulna.core import Clip, Skeleton, get_skeleton
+from ulna.readers.base import BadFile, Reader, Source, list_files
+from ulna.readers.labels import Labels
+
+KNOWN = ("position", "present", "skeleton", "joints", "parents", "centre", "fps", "label", "subject", "view", "setup")
+
+
+@dataclass(frozen=True)
+class NPZ(Reader):
+    """Reads one clip a file. Keys:
+
+    `position` (T, P, K, 3) or (T, K, 3), metres, y up, NaN where a joint was not seen; and, if wanted, `present`
+    (T, P, K) or (T, K) bool, `skeleton` (a known name) or `joints` (K names) with `parents` (K indices, -1 for the
+    root) and `centre` (a joint's name), `fps`, `label` (a name), `subject`, `view`, `setup` (whole numbers).
+    A table (`--labels`) can give labels and splits instead.
+    """
+
+    skeleton: str | None = None
+    """Name of a known skeleton, for files that do not say theirs."""
+    labels: Path | None = None
+    """A CSV file with columns file and label, and if wanted subject, view and split:NAME (train or test)."""
+
+    title = "People's own arrays (.npz)"
+    files_wanted = "*.npz with position (T, P, K, 3)"
+    where = "numpy.savez(path, position=..., joints=..., parents=..., label=...)"
+    terms = "yours"
+
+    def open(self, source: Path) -> Source:
+        files = list_files(source, "*.npz", "arrays")
+        if self.skeleton is not None:
+            get_skeleton(self.skeleton)
+        skeleton: Skeleton | None = None
+        labels, persons = set[str](), 1
+        for path in files:
+            try:
+                content = _load(path)
+                position = _positions(path, content)
+                skeleton = skeleton or _skeleton(path, content, self.skeleton)
+            except BadFile:
+                continue  # read() says what is wrong, or leaves it out
+            persons = max(persons, position.shape[1])
+            if "label" in content:
+                labels.add(str(content["label"]))
+        if skeleton is None:
+            self.read(files[0], Source(files, get_skeleton(self.skeleton or "kinect_v2")))
+            raise ValueError(f"{source}: expected at least one file with positions, got none that can be read")
+        classes = tuple(sorted(labels | set(Labels.read(self.labels).classes)))
+        return Source(files, skeleton, classes, num_persons=persons, origin=source)
+
+    def read(self, path: Path, source: Source) -> list[Clip]:
+        content = _load(path)
+        position = _positions(path, content)
+        own = _skeleton(path, content, self.skeleton)
+        if (own.joints, own.parents) != (source.skeleton.joints, source.skeleton.parents):
+            raise BadFile(
+                path, "skeleton", expected=f"that of {source.files[0].name} ({source.skeleton.num_joints} joints)",
+                got=f"another one of {own.num_joints} joints",
+            )  # fmt: skip
+        present = _present(path, content, position)
+        table = Labels.read(self.labels)
+        known = table.of(path, source.origin)
+        facts = {name: int(content[name]) for name in ("subject", "view", "setup") if name in content}
+        if "label" in content:
+            facts["label"] = source.classes.index(str(content["label"]))
+        given = dict(known.facts)
+        if "label" in given:
+            given["label"] = source.classes.index(table.classes[given["label"]])
+        clip = Clip(
+            id=known.id,
+            position=np.where(present[..., None], position, 0).astype(np.float32),
+            skeleton=source.skeleton,
+            present=present,
+            fps=float(content.get("fps", 30.0)),
+            **(facts | given),
+        )
+        return [clip]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        got = f"what cannot be read ({error})" if path.stat().st_size else "an empty file"
+        raise BadFile(path, "whole file", expected="arrays saved by numpy.savez", got=got) from None
+    unknown = [name for name in content if name not in KNOWN]
+    if "position" not in content or unknown:
+        expected = f"the key position and any of {', '.join(KNOWN[1:])}"
+        raise BadFile(path, "keys", expected=expected, got=f"keys {sorted(content)}")
+    return {name: value.item() if value.ndim == 0 else value for name, value in content.items()}
+
+
+def _positions(path: Path, content: dict[str, Any]) -> np.ndarray:
+    position = np.asarray(content["position"])
+    if position.ndim == 3:
+        position = position[:, None]
+    if position.ndim != 4 or position.shape[-1] != 3 or 0 in position.shape or position.dtype.kind not in "fiu":
+        got = f"{position.shape} {position.dtype}"
+        raise BadFile(path, "key 'position'", expected="numbers (T, P, K, 3) or (T, K, 3)", got=got)
+    if np.isinf(position).any():
+        place = tuple(int(i) for i in np.argwhere(np.isinf(position))[0])
+        raise BadFile(path, f"key 'position' at {place}", expected="finite metres, or NaN if unseen", got="infinity")
+    return position.astype(np.float64)
+
+
+def _present(path: Path, content: dict[str, Any], position: np.ndarray) -> np.ndarray:
+    present: np.ndarray = np.isfinite(position).all(axis=-1)
+    if "present" in content:
+        given = np.asarray(content["present"])
+        given = given[:, None] if given.ndim == 2 else given
+        if given.shape != present.shape or given.dtype != bool:
+            got = f"{given.shape} {given.dtype}"
+            raise BadFile(path, "key 'present'", expected=f"bool {present.shape}", got=got)
+        present &= given
+    if not present.any():
+        raise BadFile(path, "key 'position'", expected="a body in at least one frame", got="a clip with no body")
+    return present
+
+
+def _skeleton(path: Path, content: dict[str, Any], default: str | None) -> Skeleton:
+    try:
+        if "joints" in content:
+            joints = [str(joint) for joint in content["joints"]]
+            parents = np.asarray(content.get("parents", ())).tolist()
+            centre = content.get("centre")
+            skeleton = Skeleton.from_joints("npz", joints, parents, centre=None if centre is None else str(centre))
+        elif default is None and "skeleton" not in content:
+            raise ValueError("neither a skeleton's name nor joints and parents")
+        else:
+            skeleton = get_skeleton(str(content.get("skeleton", default)))
+    except ValueError as error:
+        advice = "add the keys joints and parents, or the key skeleton, or pass --skeleton NAME"
+        expected = "a known skeleton's name, or joints and parents"
+        raise BadFile(path, "skeleton", expected=expected, got=str(error), advice=advice) from None
+    if skeleton.num_joints != np.asarray(content["position"]).shape[-2]:
+        got = str(np.asarray(content["position"]).shape[-2])
+        raise BadFile(path, "key 'position'", expected=f"{skeleton.num_joints} joints ({skeleton.name})", got=got)
+    return skeleton

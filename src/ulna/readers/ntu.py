@@ -1,0 +1,197 @@
+"""NTU RGB+D 60 and 120, `.skeleton` text files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ulna.core import Clip, get_skeleton
+from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, read_text, train_or_test
+from ulna.readers.ntu_classes import NTU_CLASSES, TWO_PERSON_ACTIONS
+
+Bodies = Literal["first", "motion"]
+
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+NUM_JOINTS, BODY_FIELDS, JOINT_FIELDS = 25, 10, 12
+BODY_TOKENS = BODY_FIELDS + 1 + NUM_JOINTS * JOINT_FIELDS
+NUM_PERSONS, MOST_BODIES = 2, 4
+SUBJECTS_60 = frozenset([1, 2, 4, 5, 8, 9, *range(13, 20), 25, 27, 28, 31, 34, 35, 38])
+SUBJECTS_120 = SUBJECTS_60 | {
+    45, 46, 47, 49, 50, *range(52, 60), 70, 74, 78, *range(80, 87), 89, *range(91, 96), 97, 98, 100, 103,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NTU(Reader):
+    """Reads `SsssCcccPpppRrrrAaaa.skeleton`, Kinect v2, metres, up to two persons; leading empty frames are dropped.
+
+    Splits: `xsub` (the official subjects of 60 or, where setups above 17 or actions above 60 occur, of 120), `xview`
+    (cameras 2, 3 train), `xset` (even setups train); each with a `-dev` split cut from its training part.
+    """
+
+    bodies: Bodies = "first"
+    """Which two bodies to keep: the first in each frame (NTU-60), or of the first four the two that move most (120)."""
+    skip_list: Path | None = None
+    """A text file with names of clips to leave out, one a line: the official lists of incomplete files."""
+
+    title = "NTU RGB+D 60 and 120 (60 / 120 classes, 40 / 106 subjects, 3 views)"
+    files_wanted = "SsssCcccPpppRrrrAaaa.skeleton"
+    splits = ("xsub", "xsub-dev", "xview", "xview-dev", "xset", "xset-dev")
+    where = "the ROSE Lab's page of the data set, after registration (nturgbd_skeletons_*.zip)"
+    terms = "academic use after signing the release agreement; do not redistribute"
+    cite = "Shahroudy et al., CVPR 2016; Liu et al., TPAMI 2019"
+
+    def open(self, source: Path) -> Source:
+        skipped = _read_skip_list(self.skip_list)
+        files = tuple(f for f in list_files(source, "*.skeleton", "NTU skeletons") if f.stem not in skipped)
+        if not files:
+            raise ValueError(f"{source}: expected files that {self.skip_list} does not list, got none")
+        names = [match for f in files if (match := NAME.fullmatch(f.stem))]
+        is_120 = any(int(name[1]) > 17 or int(name[5]) > 60 for name in names)
+        classes = NTU_CLASSES if is_120 else NTU_CLASSES[:60]
+        two = tuple(classes[a - 1] for a in TWO_PERSON_ACTIONS if a <= len(classes))
+        groups = {"one-person": tuple(c for c in classes if c not in two), "two-person": two}
+        return Source(files, get_skeleton("kinect_v2"), classes, groups, NUM_PERSONS)
+
+    def read(self, path: Path, source: Source) -> list[Clip]:
+        match = NAME.fullmatch(path.stem)
+        num_classes = len(source.classes)
+        if not match or not 1 <= int(match[5]) <= num_classes:
+            raise BadFile(
+                path, "file name", expected=f"SsssCcccPpppRrrrAaaa with an action from 1 to {num_classes}", got=path.name
+            )
+        setup, camera, subject, _, action = (int(part) for part in match.groups())
+        position, present = _read_bodies(path, self.bodies)
+        clip = Clip(
+            id=path.stem,
+            position=position,
+            skeleton=source.skeleton,
+            present=present,
+            label=action - 1,
+            subject=subject,
+            view=camera,
+            setup=setup,
+            splits=_splits(setup, camera, subject, SUBJECTS_120 if num_classes > 60 else SUBJECTS_60),
+        )
+        return [clip]
+
+
+def read_skeleton(path: str | Path, *, bodies: Bodies = "first") -> Clip:
+    """One `.skeleton` file as a clip (T, 2, 25, 3) in metres; BadFile if it does not hold what it should."""
+    path = Path(path)
+    position, present = _read_bodies(path, bodies)
+    return Clip(id=path.stem, position=position, skeleton=get_skeleton("kinect_v2"), present=present)
+
+
+def _splits(setup: int, camera: int, subject: int, train_subjects: frozenset[int]) -> dict[str, str]:
+    trains = {"xsub": subject in train_subjects, "xview": camera != 1, "xset": setup % 2 == 0}
+    validates = {"xsub": subject % 4 == 1, "xview": camera == 3, "xset": setup % 4 == 0}
+    splits = {name: train_or_test(is_train) for name, is_train in trains.items()}
+    return splits | {f"{name}-dev": train_or_test(not validates[name]) for name, is_train in trains.items() if is_train}
+
+
+def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (T, 2, 25, 3) float32 and presence (T, 2, 25), from the first frame that has a body."""
+    counts, joints = _parse(path)  # (T,), (sum of counts, 25, 3)
+    frame = np.repeat(np.arange(len(counts)), counts)
+    slot = np.arange(len(joints)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = slot < (NUM_PERSONS if bodies == "first" else MOST_BODIES)
+    position = np.zeros((len(counts), NUM_PERSONS if bodies == "first" else MOST_BODIES, NUM_JOINTS, 3), np.float32)
+    position[frame[kept], slot[kept]] = joints[kept]
+    seen = (position != 0).any(axis=(2, 3))  # (T, bodies)
+    if not seen.any():
+        raise BadFile(path, "whole file", expected="a body in at least one frame", got="a clip with no body")
+    if bodies == "motion":
+        spread = [position[seen[:, b], b].std(axis=0).sum() if seen[:, b].any() else -1.0 for b in range(MOST_BODIES)]
+        most = np.argsort(spread, kind="stable")[::-1][:NUM_PERSONS]
+        position, seen = position[:, most], seen[:, most]
+    first = int(seen.any(axis=1).argmax())
+    position, seen = position[first:], seen[first:]
+    joint_names = get_skeleton("kinect_v2").joints
+    check_finite(path, position, joint_names)
+    return position, np.repeat(seen[..., None], NUM_JOINTS, axis=2)
+
+
+def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Bodies a frame (T,), and the joints (bodies, 25, 3) float32 of all frames one after another."""
+    tokens = read_text(path).split()
+    try:
+        counts: list[int] = []
+        chosen: list[str] = []
+        place = 1
+        for _ in range(int(tokens[0])):
+            num = int(tokens[place])
+            place += 1
+            for _ in range(num):
+                start, place = place + BODY_FIELDS + 1, place + BODY_TOKENS
+                if tokens[start - 1] != "25":
+                    raise ValueError
+                for axis in range(3):
+                    chosen += tokens[start + axis : place : JOINT_FIELDS]
+            counts.append(num)
+        if place != len(tokens) or not counts:
+            raise ValueError
+        joints = np.fromiter(map(float, chosen), np.float32, len(chosen)).reshape(-1, 3, NUM_JOINTS)
+    except (ValueError, IndexError):
+        raise _diagnose(path) from None
+    return np.array(counts), joints.swapaxes(1, 2)
+
+
+def _diagnose(path: Path) -> BadFile:
+    """Walk the file line by line to say exactly where it goes wrong."""
+    lines = path.read_text().splitlines()
+    line = 0
+
+    def whole_number(what: str) -> int:
+        nonlocal line
+        if line >= len(lines):
+            raise BadFile(path, f"line {line + 1}", expected=what, got="the end of the file (it is truncated)")
+        text, line = lines[line].strip(), line + 1
+        if not text.isdigit():
+            raise BadFile(path, f"line {line}", expected=what, got=repr(text[:60]))
+        return int(text)
+
+    def fields(what: str, num: int, needed: int) -> None:
+        nonlocal line
+        if line >= len(lines):
+            raise BadFile(path, f"line {line + 1}", expected=what, got="the end of the file (it is truncated)")
+        words, line = lines[line].split(), line + 1
+        if len(words) != num:
+            raise BadFile(path, f"line {line}", expected=f"{what} ({num} fields)", got=f"{len(words)} fields")
+        for word in words[:needed]:
+            try:
+                float(word)
+            except ValueError:
+                raise BadFile(path, f"line {line}", expected=f"{what} in numbers", got=repr(word[:60])) from None
+
+    try:
+        num_frames = whole_number("the number of frames")
+        for frame in range(num_frames):
+            for body in range(whole_number(f"the number of bodies of frame {frame} of {num_frames}")):
+                fields(f"frame {frame}, body {body}", BODY_FIELDS, 0)
+                num_joints = whole_number(f"frame {frame}, body {body}: the number of joints")
+                if num_joints != NUM_JOINTS:
+                    return BadFile(path, f"line {line}", expected=f"{NUM_JOINTS} joints", got=str(num_joints))
+                for joint in range(NUM_JOINTS):
+                    fields(f"frame {frame}, body {body}, joint {joint}", JOINT_FIELDS, 3)
+    except BadFile as error:
+        return error
+    rest = sum(1 for text in lines[line:] if text.strip())
+    if rest or not num_frames:
+        return BadFile(
+            path, f"line {line + 1}", expected=f"the end after the {num_frames} frames that line 1 announces",
+            got=f"{rest} more lines" if rest else "no frame at all",
+        )  # fmt: skip
+    return BadFile(path, "whole file", expected="numbers of the NTU format", got="text that cannot be read")
+
+
+def _read_skip_list(path: Path | None) -> frozenset[str]:
+    if path is None:
+        return frozenset()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a text file with names of clips to leave out, got none")
+    return frozenset(match[0] for line in path.read_text().splitlines() if (match := NAME.search(line)))

@@ -1,0 +1,94 @@
+"""UTD-MHAD, the skeleton .mat files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from ulna.core import Clip, get_skeleton, present_from_zeros
+from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, train_or_test
+
+NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_skeleton")
+ACTIONS = (
+    "swipe left", "swipe right", "wave", "clap", "throw", "cross arms", "basketball shoot", "draw x",
+    "draw circle clockwise", "draw circle counter-clockwise", "draw triangle", "bowling", "boxing", "baseball swing",
+    "tennis swing", "arm curl", "tennis serve", "push", "knock", "catch", "pick up and throw", "jog", "walk",
+    "sit to stand", "stand to sit", "lunge", "squat",
+)  # fmt: skip
+FILE_ORDER = (
+    "head", "shoulder_centre", "spine", "hip_centre",
+    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+    "left_hip", "left_knee", "left_ankle", "left_foot",
+    "right_hip", "right_knee", "right_ankle", "right_foot",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class UTDMHAD(Reader):
+    """Reads `aA_sS_tT_skeleton.mat` (key `d_skel`, (20, 3, T) metres), head first, into Kinect v1 order.
+
+    Splits: `xsub` (odd subjects train, even test), `xsub-dev` (of the odd ones, 1 and 5 train, 3 and 7 validate).
+    """
+
+    title = "UTD-MHAD (27 classes, 8 subjects)"
+    files_wanted = "aA_sS_tT_skeleton.mat"
+    splits = ("xsub", "xsub-dev")
+    where = "the data set's page at the University of Texas at Dallas (Skeleton.zip)"
+    terms = "freely available, no licence text: do not redistribute"
+    cite = "Chen, Jafari, Kehtarnavaz: UTD-MHAD, ICIP 2015"
+
+    def open(self, source: Path) -> Source:
+        files = list_files(source, "*_skeleton.mat", "UTD-MHAD skeletons")
+        return Source(files, get_skeleton("kinect_v1"), ACTIONS)
+
+    def read(self, path: Path, source: Source) -> list[Clip]:
+        match = NAME.fullmatch(path.stem)
+        if not match or not 1 <= int(match[1]) <= len(ACTIONS):
+            raise BadFile(path, "file name", expected="aA_sS_tT_skeleton.mat with an action from 1 to 27", got=path.name)
+        action, subject, _ = (int(part) for part in match.groups())
+        order = [FILE_ORDER.index(joint) for joint in source.skeleton.joints]
+        position = _load(path)[order].transpose(2, 0, 1)[:, None].astype(np.float32)
+        check_finite(path, position, source.skeleton.joints)
+        present = present_from_zeros(position)
+        if not present.any():
+            raise BadFile(path, "key 'd_skel'", expected="a body", got="only zeros (a clip with no body)")
+        is_odd = subject % 2 == 1
+        splits = {"xsub": train_or_test(is_odd)}
+        if is_odd:
+            splits["xsub-dev"] = train_or_test(subject % 4 == 1)
+        return [
+            Clip(
+                id=path.stem.removesuffix("_skeleton"),
+                position=position,
+                skeleton=source.skeleton,
+                present=present,
+                label=action - 1,
+                subject=subject,
+                splits=splits,
+            )
+        ]
+
+
+def _load(path: Path) -> np.ndarray:
+    """(20, 3, T) from a .mat file."""
+    if not path.stat().st_size:
+        raise BadFile(path, "whole file", expected="a .mat file", got="an empty file")
+    try:
+        content = scipy.io.loadmat(path)
+    except Exception as error:  # scipy raises many kinds for damaged files
+        raise BadFile(path, "whole file", expected="a .mat file", got=f"what cannot be read ({error})") from None
+    if "d_skel" not in content:
+        keys = sorted(key for key in content if not key.startswith("__"))
+        raise BadFile(path, "top level", expected="key 'd_skel'", got=f"keys {keys}")
+    joints = np.asarray(content["d_skel"])
+    if joints.ndim == 2:
+        joints = joints[..., None]  # MATLAB drops the last axis of a one-frame clip
+    if joints.ndim != 3 or joints.shape[:2] != (20, 3) or not joints.shape[2] or joints.dtype.kind not in "fiu":
+        got = f"{joints.shape} {joints.dtype}"
+        raise BadFile(path, "key 'd_skel'", expected="numbers (20 joints, 3, T)", got=got)
+    return joints
