@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -26,6 +26,26 @@ def value_of(arguments: Sequence[str], flag: str, default: str) -> str:
         if word.startswith(f"{flag}="):
             return word.partition("=")[2]
     return default
+
+
+def positional(kind: Any, help: str, **more: Any) -> Any:
+    """Type of an argument given by its place."""
+    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(help=help, **more)]
+
+
+def option(kind: Any, help: str) -> Any:
+    """Type of an argument given as --name VALUE."""
+    return Annotated[kind, tyro.conf.arg(help=help)]
+
+
+def flag(help: str) -> Any:
+    """Type of an argument that is on when given."""
+    return Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help=help)]
+
+
+def inline(kind: Any) -> Any:
+    """Type of a dataclass whose fields are arguments of their own, without a common prefix."""
+    return Annotated[kind, tyro.conf.arg(name="")]
 
 
 def parse(

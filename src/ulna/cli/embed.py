@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import tyro
 
-from ulna.cli.arguments import parse
+from ulna.cli.arguments import option, parse, positional
 from ulna.core import new_file, refuse_existing
 from ulna.data import Store
 
@@ -21,9 +19,9 @@ def main(arguments: Sequence[str]) -> None:
         "embed",
         "Write one vector a clip: the store's index with a column `embedding`.",
         [
-            ("run", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Run whose encoder to use.")]),
-            ("data", Annotated[Path, tyro.conf.arg(help="Store with the clips.")]),
-            ("out", Annotated[Path, tyro.conf.arg(help="Parquet file to write; must not exist.")]),
+            ("run", positional(Path, "Run whose encoder to use.")),
+            ("data", option(Path, "Store with the clips.")),
+            ("out", option(Path, "Parquet file to write; must not exist.")),
         ],
         arguments,
     )  # fmt: skip

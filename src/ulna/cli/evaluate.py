@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from ulna.cli.arguments import parse, value_of
+from ulna.cli.arguments import inline, option, parse, positional, value_of
 from ulna.core import options
 from ulna.data import Store
 from ulna.protocols import PROTOCOLS
@@ -21,14 +18,14 @@ def main(arguments: Sequence[str]) -> None:
         "evaluate",
         f"Judge runs by a protocol ({', '.join(PROTOCOLS)}); several runs of one recipe are taken as its seeds.",
         [
-            ("runs", Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="Runs to judge.", metavar="RUN")]),
-            ("data", Annotated[Path, tyro.conf.arg(help="Store with labels.")]),
-            ("protocol", Annotated[str, tyro.conf.arg(help=f"One of {', '.join(PROTOCOLS)}.")], "linear"),
-            ("split", Annotated[str | None, tyro.conf.arg(help="Split to judge on; the recipe's by default.")], None),
-            ("seeds", Annotated[int, tyro.conf.arg(help="Seeds of the probe, for each run.")], 3),
-            ("baselines", Annotated[bool, tyro.conf.arg(help="Also chance, raw joints and the untrained encoder.")], True),
-            ("out", Annotated[Path | None, tyro.conf.arg(help="Save the outcome over all runs as JSON.")], None),
-            ("options", Annotated[type(protocol), tyro.conf.arg(name="")], protocol),
+            ("runs", positional(tuple[Path, ...], "Runs to judge.", metavar="RUN")),
+            ("data", option(Path, "Store with labels.")),
+            ("protocol", option(str, f"One of {', '.join(PROTOCOLS)}."), "linear"),
+            ("split", option(str | None, "Split to judge on; the recipe's by default."), None),
+            ("seeds", option(int, "Seeds of the probe, for each run."), 3),
+            ("baselines", option(bool, "Also chance, raw joints and the untrained encoder."), True),
+            ("out", option(Path | None, "Save the outcome over all runs as JSON."), None),
+            ("options", inline(type(protocol)), protocol),
         ],
         arguments,
     )  # fmt: skip

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 
-from ulna.cli.arguments import parse
+from ulna.cli.arguments import flag, parse, positional
 from ulna.data import Store
 from ulna.data.store import DESCRIPTION
 from ulna.train.run import RECIPE
@@ -21,8 +19,8 @@ def main(arguments: Sequence[str]) -> None:
         "info",
         "Say what a store or a run holds.",
         [
-            ("path", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="A store or a run.")]),
-            ("verify", Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Check every byte of a store.")], False),
+            ("path", positional(Path, "A store or a run.")),
+            ("verify", flag("Check every byte of a store."), False),
         ],
         arguments,
     )  # fmt: skip
@@ -39,7 +37,8 @@ def _show_store(store: Store, *, verify: bool) -> None:
     seconds = store.lengths / store.table["fps"].to_numpy()
     print(f"store        {store.path}")
     print(f"content      {store.num_clips:,} clips, {store.num_frames:,} frames, {seconds.sum() / 3600:.2f} hours")
-    print(f"clips        {np.median(store.lengths):.0f} frames in the median, {store.lengths.min()} to {store.lengths.max()}")
+    lengths = store.lengths
+    print(f"clips        {np.median(lengths):.0f} frames in the median, {lengths.min()} to {lengths.max()}")
     print(f"skeleton     {store.skeleton.name}, {store.skeleton.num_joints} joints, up to {store.num_persons} persons")
     labelled = store.labels[store.labels >= 0]
     print(f"classes      {len(store.classes)}; {len(labelled):,} clips have a label")

@@ -6,11 +6,8 @@ import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from ulna.cli.arguments import parse
+from ulna.cli.arguments import option, parse, positional
 from ulna.core import Clip, new_file
 from ulna.readers import READERS, BadFile
 
@@ -20,10 +17,10 @@ def main(arguments: Sequence[str]) -> None:
         "predict",
         "Label new clips with the classifier that `ulna evaluate` saved.",
         [
-            ("run", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Run that was evaluated.")]),
-            ("files", Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(help="Files or folders to label.", metavar="FILE")]),
-            ("reader", Annotated[str | None, tyro.conf.arg(help="Reader of the files; by default the one the run's data was read with.")], None),
-            ("out", Annotated[Path | None, tyro.conf.arg(help="Write a CSV file instead of printing.")], None),
+            ("run", positional(Path, "Run that was evaluated.")),
+            ("files", positional(tuple[Path, ...], "Files or folders to label.", metavar="FILE")),
+            ("reader", option(str | None, "Reader of the files; by default the one of the run's data."), None),
+            ("out", option(Path | None, "Write a CSV file instead of printing."), None),
         ],
         arguments,
     )  # fmt: skip
@@ -35,7 +32,10 @@ def main(arguments: Sequence[str]) -> None:
     if reader not in READERS and wanted.reader is None:
         reader = "npz"
     clips = _read(reader, wanted.files)
-    rows = [(clip.id, label, f"{confidence:.3f}") for clip, (label, confidence) in zip(clips, predict(run, clips), strict=True)]
+    rows = [
+        (clip.id, label, f"{confidence:.3f}")
+        for clip, (label, confidence) in zip(clips, predict(run, clips), strict=True)
+    ]
     if wanted.out:
         with new_file(wanted.out) as partial, partial.open("w", newline="") as file:
             csv.writer(file).writerows([("clip", "label", "confidence"), *rows])

@@ -5,11 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from ulna.cli.arguments import leading, parse
+from ulna.cli.arguments import flag, inline, leading, option, parse, positional
 from ulna.data import prepare
 from ulna.data.store import REJECTED
 from ulna.readers import READERS
@@ -20,18 +17,18 @@ HELP = "Read a folder of files with READER and write them as a store. Readers: "
 def main(arguments: Sequence[str]) -> None:
     name, rest = leading(arguments, "a reader", list(READERS))
     if name is None:
-        print(f"usage: ulna prepare READER SOURCE STORE [options]\n\n{HELP}\n\nulna prepare READER --help lists its options")
+        print(f"usage: ulna prepare READER SOURCE STORE [options]\n\n{HELP}\n\nulna prepare READER --help says more")
         return
     reader = READERS[name]
     wanted = parse(
         f"prepare {name}",
         f"{reader.title}: {reader.files_wanted} -> store.",
         [
-            ("source", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Folder with the files.")]),
-            ("store", Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Store to write; must not exist.")]),
-            ("skip_bad", Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help=f"Leave bad files out and list them in {REJECTED}.")], False),
-            ("workers", Annotated[int | None, tyro.conf.arg(help="Processes; all cores by default.")], None),
-            ("options", Annotated[reader, tyro.conf.arg(name="")], reader()),
+            ("source", positional(Path, "Folder with the files.")),
+            ("store", positional(Path, "Store to write; must not exist.")),
+            ("skip_bad", flag(f"Leave bad files out and list them in {REJECTED}."), False),
+            ("workers", option(int | None, "Processes; all cores by default."), None),
+            ("options", inline(reader), reader()),
         ],
         rest,
     )  # fmt: skip
@@ -42,7 +39,9 @@ def main(arguments: Sequence[str]) -> None:
         print(f"  split {split:12} {len(train):,} train, {len(test):,} test")
     rejected = store.path / REJECTED
     if rejected.is_file():
-        print(f"  {len(rejected.read_text().splitlines()) - 1} bad files left out, listed in {rejected}", file=sys.stderr)
+        print(
+            f"  {len(rejected.read_text().splitlines()) - 1} bad files left out, listed in {rejected}", file=sys.stderr
+        )
     short = int((store.lengths == 1).sum())
     if short:
         print(f"  warning: {short} clips have one frame only; they are kept", file=sys.stderr)

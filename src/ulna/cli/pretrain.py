@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from ulna.cli.arguments import leading, parse
+from ulna.cli.arguments import flag, inline, leading, option, parse
 from ulna.recipes import RECIPES
 
 
@@ -24,13 +21,13 @@ def main(arguments: Sequence[str]) -> None:
         f"pretrain {name}",
         RECIPES[name].__doc__ or "",
         [
-            ("data", Annotated[Path, tyro.conf.arg(help="Store to learn from.")]),
-            ("out", Annotated[Path, tyro.conf.arg(help="Run to write; must not exist.")]),
-            ("resume", Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help="Go on where an unfinished run stopped.")], False),
-            ("accelerator", Annotated[str, tyro.conf.arg(help="auto, cpu, gpu, ...")], "auto"),
-            ("devices", Annotated[str, tyro.conf.arg(help="How many devices, or auto.")], "auto"),
-            ("strategy", Annotated[str, tyro.conf.arg(help="Lightning's strategy: auto, ddp, ...")], "auto"),
-            ("recipe", Annotated[type(recipe), tyro.conf.arg(name="")], recipe),
+            ("data", option(Path, "Store to learn from.")),
+            ("out", option(Path, "Run to write; must not exist.")),
+            ("resume", flag("Go on where an unfinished run stopped."), False),
+            ("accelerator", option(str, "auto, cpu, gpu, ..."), "auto"),
+            ("devices", option(str, "How many devices, or auto."), "auto"),
+            ("strategy", option(str, "Lightning's strategy: auto, ddp, ..."), "auto"),
+            ("recipe", inline(type(recipe)), recipe),
         ],
         rest,
     )  # fmt: skip
@@ -46,4 +43,5 @@ def main(arguments: Sequence[str]) -> None:
         )  # fmt: skip
     except NonFiniteLoss as error:
         raise ValueError(str(error)) from None
-    print(f"{run.path}: {run.facts['training_seconds'] / 60:.1f} minutes; next: ulna evaluate {run.path} --data {wanted.data}")
+    minutes = run.facts["training_seconds"] / 60
+    print(f"{run.path}: {minutes:.1f} minutes; next: ulna evaluate {run.path} --data {wanted.data}")

@@ -23,7 +23,7 @@ class Clip:
     id: str
     position: np.ndarray
     skeleton: Skeleton
-    present: np.ndarray = field(default=None)  # type: ignore[assignment]
+    present: np.ndarray = field(default=None)  # type: ignore[arg-type]
     fps: float = 30.0
     label: int | None = None
     subject: int | None = None

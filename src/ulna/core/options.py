@@ -1,4 +1,4 @@
-"""Options: a component's keyword-only parameters as a typed dataclass, so that a constructor's signature is its configuration."""
+"""Options: a component's keyword-only parameters as a typed dataclass: the constructor's signature configures it."""
 
 from __future__ import annotations
 

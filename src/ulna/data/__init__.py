@@ -15,7 +15,9 @@ _PUBLIC = {
     "prepare": "ulna.data.preparing:prepare",
     "write_store": "ulna.data.store:write_store",
 }
-__all__ = list(_PUBLIC)
+__all__ = [
+    "Augmentation", "BadStore", "Batch", "BatchPlan", "Packing", "Store", "load_batch", "prepare", "write_store",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from ulna.data.batch import Batch

@@ -57,7 +57,7 @@ def write_store(
         ):
             rows = [_append(clip, frames, present, skeleton, len(classes)) for clip in clips]
         _check_rows(rows)
-        _write_index(folder / INDEX, rows, [row["length"] for row in rows])
+        _write_index(folder / INDEX, rows)
         hashes = {FRAMES: frames.digest(), PRESENT: present.digest(), INDEX: _hash_file(folder / INDEX)}
         description = {
             "version": VERSION,
@@ -249,7 +249,7 @@ def _append(
             f"got {clip.skeleton.name!r} and {clip.num_persons}"
         )
     if not np.isfinite(clip.position).all():
-        raise ValueError(f"clip {clip.id!r}: expected finite positions, got NaN or infinite ones; mark them not present")
+        raise ValueError(f"clip {clip.id!r}: expected finite positions, got others; mark them not present")
     if not clip.present.any():
         raise ValueError(f"clip {clip.id!r}: expected a body in at least one frame, got none")
     if clip.label is not None and not 0 <= clip.label < num_classes:
@@ -283,7 +283,7 @@ def _check_rows(rows: list[dict[str, Any]]) -> None:
         raise ValueError(f"expected every clip to have its own id, got several named {', '.join(twice[:5])}")
 
 
-def _write_index(path: Path, rows: list[dict[str, Any]], lengths: list[int]) -> None:
+def _write_index(path: Path, rows: list[dict[str, Any]]) -> None:
     fixed = {"id": pa.string(), "start": pa.int64(), "length": pa.int32(), "hash": pa.string(), "fps": pa.float32()}
     types = fixed | {"persons": pa.int16()} | _CLIP_COLUMNS
     types |= {name: pa.string() for row in rows for name in row if name.startswith("split:")}

@@ -53,7 +53,7 @@ def _index(place: int, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Draw:
-    """Random numbers of a global batch: `stretch` (B,) in (-1, 1), `off_diagonal` (B, 3, 3) in (-1, 1), zero diagonal."""
+    """Random numbers of a global batch, in (-1, 1): `stretch` (B,), `off_diagonal` (B, 3, 3) with a zero diagonal."""
 
     stretch: np.ndarray
     off_diagonal: np.ndarray

@@ -224,6 +224,8 @@ class _Positions(nn.Module):
         super().__init__()
         num_frames, num_slots, width = shape
         self.form = form
+        self.of_slots: Tensor
+        self.of_frames: Tensor
         if form in ("tight", "once"):
             self.table = nn.Parameter(torch.zeros(shape))
         elif form == "fixed":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -45,22 +46,26 @@ def read_state(state: Mapping[str, Tensor] | str | Path) -> dict[str, Tensor]:
 
     Weights stored in half precision become float32; float64 is kept.
     """
-    if isinstance(state, str | Path):
-        path = Path(state)
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    content: Mapping[str, Any] = _open(Path(state)) if isinstance(state, str | Path) else state
+    if isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
     bare = {}
-    for key, tensor in state.items():
+    for key, tensor in content.items():
         if not isinstance(tensor, Tensor):
             continue
         while key.startswith(PREFIXES):
             key = key.partition(".")[2]
         bare[key] = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
     return bare
+
+
+def _open(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: expected a mapping of names to tensors, got {type(content).__name__}")
+    return content
 
 
 def encoder_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:

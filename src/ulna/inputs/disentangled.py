@@ -65,7 +65,7 @@ class Disentangled(InputForm):
 
 
 def disentangle(clip: Clip, *, facing: Facing = "exact") -> np.ndarray:
-    """Disentangled form (T, P, K, 3) of one clip: translation in the centre joint's slot, local motion in the others."""
+    """Disentangled form (T, P, K, 3) of one clip: translation in the centre joint's slot, local motion elsewhere."""
     return np.asarray(Disentangled(facing=facing)(Batch.from_clips([clip])).position.numpy())
 
 

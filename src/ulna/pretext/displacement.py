@@ -109,7 +109,8 @@ class MPDP(Pretext):
         counts = batch.position.new_ones(1, persons)
         if self.mask_absent:
             counts = (~batch.absent).to(counts.dtype)[batch.packing.clip]  # (F, P)
-        is_global = torch.arange(len(self.encoder.slots), device=counts.device) == global_slot
+        place = -1 if global_slot is None else global_slot
+        is_global = torch.arange(len(self.encoder.slots), device=counts.device).eq(place)
         num_local = (~is_global).sum()
         share = torch.where(is_global, self.lambda_global, 1 / num_local)  # (K,)
         weight = share[:, None] * (counts / counts.sum(dim=1, keepdim=True))[:, None]  # (F, K, P)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -66,7 +65,7 @@ def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: 
     )
 
 
-def facts(store: Store, seconds: float) -> Mapping[str, Any]:
+def facts(store: Store, seconds: float) -> dict[str, Any]:
     """What stands behind a number."""
     return {
         "command": " ".join(["ulna", *sys.argv[1:]]),

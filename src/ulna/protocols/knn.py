@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ulna.encoders import Encoder
 from ulna.inputs import InputForm
@@ -27,7 +28,8 @@ class KNN(Protocol):
             mean, sd = standardisation(train)
             train, test = (train - mean) / sd, (test - mean) / sd
         labels = torch.from_numpy(data.train_labels)
-        predicted = vote(train, labels, test, k=self.k, temperature=self.temperature, num_classes=len(data.store.classes))
+        num_classes = len(data.store.classes)
+        predicted = vote(train, labels, test, k=self.k, temperature=self.temperature, num_classes=num_classes)
         return SeedOutcome(seed, predicted.tolist()), None
 
 
@@ -41,7 +43,7 @@ def vote(
     num_classes: int,
 ) -> Int[Tensor, " B"]:
     """Labels of test clips by their k nearest training clips."""
-    train, test = (nn_normalise(features) for features in (train, test))
+    train, test = (normalize(features, dim=1) for features in (train, test))
     predicted = []
     for part in test.split(4096):
         similarity, nearest = (part @ train.T).topk(min(k, len(train)), dim=1)
@@ -49,7 +51,3 @@ def vote(
         votes.scatter_add_(1, labels[nearest], ((similarity - 1) / temperature).exp())
         predicted.append(votes.argmax(dim=1))
     return torch.cat(predicted)
-
-
-def nn_normalise(features: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(features, dim=1)

@@ -55,8 +55,8 @@ class Outcome:
     @property
     def oracle(self) -> float | None:
         """Mean over seeds of the best epoch, chosen on the test part: for comparison with published numbers only."""
-        bests = [seed.oracle for seed in self.seeds]
-        return None if any(best is None for best in bests) else float(np.mean([best for best in bests if best is not None]))
+        bests = [seed.oracle for seed in self.seeds if seed.oracle is not None]
+        return float(np.mean(bests)) if len(bests) == len(self.seeds) else None
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -100,7 +100,7 @@ def merge(outcomes: Iterable[Outcome], facts: Mapping[str, Any]) -> Outcome:
     """One outcome with the seeds of several runs of the same protocol, split and clips."""
     outcomes = list(outcomes)
     first = outcomes[0]
-    if any((o.protocol, o.split, o.clips, o.options) != (first.protocol, first.split, first.clips, first.options) for o in outcomes):
+    if len({json.dumps([o.protocol, o.split, o.clips, o.options]) for o in outcomes}) > 1:
         raise ValueError("expected outcomes of one protocol on one split to merge, got different ones")
     seeds = [seed for outcome in outcomes for seed in outcome.seeds]
     return Outcome(

@@ -70,7 +70,7 @@ class NPZ(Reader):
         present = _present(path, content, position)
         table = Labels.read(self.labels)
         known = table.of(path, source.origin)
-        facts = {name: int(content[name]) for name in ("subject", "view", "setup") if name in content}
+        facts: dict[str, Any] = {name: int(content[name]) for name in ("subject", "view", "setup") if name in content}
         if "label" in content:
             facts["label"] = source.classes.index(str(content["label"]))
         given = dict(known.facts)

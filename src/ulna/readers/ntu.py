@@ -62,7 +62,10 @@ class NTU(Reader):
         num_classes = len(source.classes)
         if not match or not 1 <= int(match[5]) <= num_classes:
             raise BadFile(
-                path, "file name", expected=f"SsssCcccPpppRrrrAaaa with an action from 1 to {num_classes}", got=path.name
+                path,
+                "file name",
+                expected=f"SsssCcccPpppRrrrAaaa with an action from 1 to {num_classes}",
+                got=path.name,
             )
         setup, camera, subject, _, action = (int(part) for part in match.groups())
         position, present = _read_bodies(path, self.bodies)

@@ -86,6 +86,7 @@ def _positions(path: Path, skeletons: object, joints: tuple[str, ...]) -> np.nda
     """(T, 1, 20, 3) float32 from nested lists."""
     if not isinstance(skeletons, list) or not skeletons:
         raise BadFile(path, "key 'skeletons'", expected="a list of frames", got="no frame (a clip with no body)")
+    position: np.ndarray
     try:
         position = np.array(skeletons, dtype=np.float32)
     except (TypeError, ValueError):

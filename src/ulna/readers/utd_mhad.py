@@ -49,7 +49,9 @@ class UTDMHAD(Reader):
     def read(self, path: Path, source: Source) -> list[Clip]:
         match = NAME.fullmatch(path.stem)
         if not match or not 1 <= int(match[1]) <= len(ACTIONS):
-            raise BadFile(path, "file name", expected="aA_sS_tT_skeleton.mat with an action from 1 to 27", got=path.name)
+            raise BadFile(
+                path, "file name", expected="aA_sS_tT_skeleton.mat with an action from 1 to 27", got=path.name
+            )
         action, subject, _ = (int(part) for part in match.groups())
         order = [FILE_ORDER.index(joint) for joint in source.skeleton.joints]
         position = _load(path)[order].transpose(2, 0, 1)[:, None].astype(np.float32)

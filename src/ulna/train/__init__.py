@@ -12,7 +12,7 @@ _PUBLIC = {
     "pretrain": "ulna.train.fit:pretrain",
     "compose": "ulna.train.recipe:compose",
 }
-__all__ = list(_PUBLIC)
+__all__ = ["Recipe", "Run", "Training", "compose", "load", "pretrain"]
 
 if TYPE_CHECKING:
     from ulna.train.fit import pretrain

@@ -58,8 +58,8 @@ class Run:
         """ValueError if a store's clips do not fit this run's encoder."""
         if store.skeleton.joints != self.skeleton.joints:
             raise ValueError(
-                f"{store.path}: expected clips of skeleton {self.skeleton.name!r} ({self.skeleton.num_joints} joints), "
-                f"on which {self.path} was pretrained, got {store.skeleton.name!r} ({store.skeleton.num_joints} joints); "
+                f"{store.path}: expected skeleton {self.skeleton.name!r} ({self.skeleton.num_joints} joints), on which "
+                f"{self.path} was pretrained, got {store.skeleton.name!r} ({store.skeleton.num_joints} joints); "
                 "prepare a store with that skeleton or pretrain on this one"
             )
         if store.num_persons > self.num_persons:
