@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -52,6 +53,7 @@ def main() -> None:
     verb, *rest = arguments
     if verb not in VERBS:
         fail(unknown_name("command", verb, VERBS))
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and loggers are not ours
     try:
         VERBS[verb](rest)
     except BrokenPipeError:

@@ -24,10 +24,12 @@ def main(arguments: Sequence[str]) -> None:
         ],
         arguments,
     )  # fmt: skip
+    from ulna.protocols.classifier import Classifier
     from ulna.protocols.prediction import predict
     from ulna.train import load
 
     run = load(wanted.run)
+    Classifier.open(run.path)  # before reading files in vain
     reader = wanted.reader or run.facts["data"]["source"].get("reader", "npz")
     if reader not in READERS and wanted.reader is None:
         reader = "npz"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ulna.core import new_file
@@ -30,7 +30,7 @@ class Classifier:
     def save(self, run: Path, classes: tuple[str, ...]) -> None:
         with new_file(run / FILE) as partial:
             tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
-            save_file(tensors, partial, metadata={"classes": json.dumps(classes)})
+            partial.write_bytes(save(tensors, metadata={"classes": json.dumps(classes)}))
 
     @classmethod
     def open(cls, run: Path) -> tuple[Classifier, tuple[str, ...]]:

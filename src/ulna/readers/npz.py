@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,8 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        got = f"what cannot be read ({error})" if path.stat().st_size else "an empty file"
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        got = "what cannot be read as plain arrays" if path.stat().st_size else "an empty file"
         raise BadFile(path, "whole file", expected="arrays saved by numpy.savez", got=got) from None
     unknown = [name for name in content if name not in KNOWN]
     if "position" not in content or unknown:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import platform
-import shutil
 import sys
 import time
 import warnings
@@ -25,7 +24,14 @@ from ulna.data import BatchPlan, Store
 from ulna.inputs import INPUTS, InputForm
 from ulna.train.module import PlannedBatches, Pretraining
 from ulna.train.recipe import Recipe
-from ulna.train.run import CHECKPOINTS, METRICS, RECIPE, WEIGHTS, Run, build_pretext, load, save_facts, save_weights
+from ulna.train.run import CHECKPOINTS, METRICS, RECIPE, Run, build_pretext, load, save_facts, save_weights
+
+HARMLESS = (
+    ".*does not have many workers",  # a batch is gathered in milliseconds
+    "Your `IterableDataset` has `__len__` defined",
+    ".*LeafSpec",  # Lightning's own use of torch
+    "Checkpoint directory .* exists and is not empty",  # of course, when resuming
+)
 
 
 def pretrain(
@@ -59,9 +65,8 @@ def pretrain(
     journal = Journal(work / METRICS)
     trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, progress=progress)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*`__len__`.*IterableDataset.*")
-        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+        for message in HARMLESS:
+            warnings.filterwarnings("ignore", message=message)
         trainer.fit(module, PlannedBatches(store, clips, module).loader(), ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -112,7 +117,8 @@ def _start_or_resume(work: Path, facts: dict[str, Any], *, resume: bool) -> Path
     if not resume:
         raise FileExistsError(f"{work} holds an unfinished run; pass --resume to go on with it, or remove it first")
     old = json.loads((work / RECIPE).read_text())
-    changed = [key for key in ("recipe", "skeleton", "data") if old[key] != facts[key]]
+    now = json.loads(json.dumps(facts))
+    changed = [key for key in ("recipe", "skeleton", "data") if old[key] != now[key]]
     if changed:
         raise ValueError(
             f"{work}: expected the {' and '.join(changed)} that the run was started with, got another; "
@@ -206,11 +212,3 @@ class Journal(L.Callback):
     def _write(self, rows: Sequence[Sequence[Any]], mode: str) -> None:
         with self.path.open(mode, newline="") as file:
             csv.writer(file).writerows(rows)
-
-
-def discard(out: str | Path) -> None:
-    """Remove what an unfinished run left."""
-    shutil.rmtree(Path(out).with_name(Path(out).name + ".unfinished"), ignore_errors=True)
-
-
-__all__ = ["WEIGHTS", "Journal", "discard", "pretrain"]

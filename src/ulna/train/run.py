@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ulna.core import Skeleton, build, torch_seed, write_text
@@ -97,7 +97,7 @@ def load(path: str | Path) -> Run:
 
 def save_weights(path: Path, pretext: Pretext) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in pretext.state_dict().items()}
-    save_file(_unshared(state), path / WEIGHTS)
+    (path / WEIGHTS).write_bytes(save(_unshared(state)))
 
 
 def save_facts(path: Path, facts: dict[str, Any]) -> None:

@@ -1,0 +1,200 @@
+"""The report: one self-contained HTML file that shows what runs of a recipe learnt."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulna.core import Clip, Skeleton, counted, write_text
+from ulna.data import Store
+from ulna.protocols.classifier import FILE, Classifier
+from ulna.protocols.features import extract
+from ulna.protocols.outcome import Outcome, merge
+from ulna.train.run import METRICS, RESULTS, Run
+
+MOST_POINTS, NUM_CLIPS, MOST_FRAMES = 1500, 8, 150
+
+
+def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = None) -> Path:
+    """Write a report on runs of one recipe (its seeds) to an HTML file that needs nothing else.
+
+    `store` is where clips are shown from; without it, the one that the runs were evaluated on, if it is still there.
+    """
+    outcomes = _outcomes(runs)
+    store = store or _store_of(outcomes)
+    content: dict[str, Any] = {
+        "recipe": runs[0].recipe.to_json(),
+        "facts": {k: runs[0].facts.get(k) for k in ("data", "versions", "machine", "command")},
+        "runs": [
+            {"name": run.path.name, "seed": run.recipe.training.seed, "minutes": _minutes(run), "curves": _curves(run)}
+            for run in runs
+        ],
+        "outcomes": [_outcome(outcome) for outcome in outcomes],
+    }
+    if store is not None:
+        content["caveat"] = store.description["source"].get("caveat")
+        content["acknowledgement"] = store.description["source"].get("acknowledgement")
+        content["fingerprint"] = store.fingerprint
+        content |= _pictures(runs[0], store, outcomes)
+    template = files("ulna.analysis").joinpath("report.html").read_text()
+    data = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+    write_text(Path(out), template.replace("/*DATA*/null", data))
+    return Path(out)
+
+
+def _outcomes(runs: Sequence[Run]) -> list[Outcome]:
+    """Every result that all runs have, over all their seeds; trained encoders before what they must beat."""
+    found = [{file.stem: Outcome.open(file) for file in sorted((run.path / RESULTS).glob("*.json"))} for run in runs]
+    shared = [name for name in found[0] if all(name in one for one in found)]
+    merged = [merge([one[name] for one in found], found[0][name].facts) for name in shared]
+    return sorted(merged, key=lambda o: (not o.facts, "untrained" in o.protocol, o.split, -o.mean))
+
+
+def _store_of(outcomes: Sequence[Outcome]) -> Store | None:
+    for outcome in outcomes:
+        path = Path(outcome.facts.get("store", ""))
+        if outcome.facts and path.is_dir():
+            store = Store(path)
+            return store if store.fingerprint == outcome.facts["fingerprint"] else None
+    return None
+
+
+def _minutes(run: Run) -> float:
+    return round(run.facts.get("training_seconds", 0) / 60, 1)
+
+
+def _curves(run: Run) -> dict[str, list[float]]:
+    """Columns of metrics.csv."""
+    file = run.path / METRICS
+    if not file.is_file():
+        return {}
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "protocol": outcome.protocol,
+        "split": outcome.split,
+        "options": {k: v for k, v in outcome.options.items() if k != "name"},
+        "mean": outcome.mean,
+        "sd": outcome.sd,
+        "oracle": outcome.oracle,
+        "accuracies": outcome.accuracies.round(4).tolist(),
+        "num_test": len(outcome.labels),
+        "classes": outcome.classes,
+        "confusion": outcome.confusion.round(3).tolist(),
+        "tested": sorted(set(outcome.labels)),
+        "command": outcome.facts.get("command"),
+    }
+
+
+def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The map of embeddings and the clips to play, from the test part of the first outcome's split."""
+    split = outcomes[0].split if outcomes else run.recipe.split
+    if split is None or split not in store.splits:
+        return {}
+    test = store.split(split)[1]
+    if len(test) > MOST_POINTS:
+        test = np.sort(counted(0, "report").choice(test, MOST_POINTS, replace=False))
+    features = extract(run.encoder, run.form, store, test)
+    predicted, confidence = _predict(run, features)
+    place = _flatten(features)
+    ids = store.ids
+    points = [
+        [*place[i].tolist(), int(store.labels[clip]), int(predicted[i]), ids[clip]] for i, clip in enumerate(test)
+    ]
+    shown = _choose(store.labels[test], predicted)
+    clips = [
+        _animation(store.clip(int(test[i])))
+        | {"label": int(store.labels[test[i]]), "predicted": int(predicted[i]), "confidence": float(confidence[i])}
+        for i in shown
+    ]
+    return {
+        "map": {"points": points, "split": split},
+        "clips": clips,
+        "bones": _bones(store.skeleton),
+        "classes": list(store.classes),
+    }
+
+
+def _predict(run: Run, features: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Label and confidence of each clip; -1 and 0 where no classifier was saved."""
+    if not (run.path / FILE).is_file():
+        return np.full(len(features), -1), np.zeros(len(features))
+    classifier, _ = Classifier.open(run.path)
+    confidence, label = classifier(features).max(dim=1)
+    return label.numpy(), confidence.numpy().round(3)
+
+
+def _flatten(features: Tensor) -> np.ndarray:
+    """(B, 2) t-SNE of standardised features, or their principal plane where clips are few; within -1 to 1."""
+    from sklearn.manifold import TSNE
+
+    scaled = torch.nn.functional.normalize((features - features.mean(dim=0)) / (features.std(dim=0) + 1e-6), dim=1)
+    u, s, _ = torch.linalg.svd(scaled - scaled.mean(dim=0), full_matrices=False)
+    plane = (u * s)[:, : min(50, *u.shape)].numpy()
+    if len(plane) >= 20:
+        plane = TSNE(perplexity=min(30, len(plane) / 4), init="pca", random_state=0).fit_transform(plane)
+    plane = np.pad(plane, [(0, 0), (0, max(0, 2 - plane.shape[1]))])[:, :2]
+    low, high = plane.min(axis=0), plane.max(axis=0)
+    return np.asarray((2 * (plane - low) / np.maximum(high - low, 1e-9) - 1).round(4))
+
+
+def _choose(labels: np.ndarray, predicted: np.ndarray) -> list[int]:
+    """Some clips of different classes, wrong ones among them."""
+    generator = counted(0, "shown clips")
+    order = generator.permutation(len(labels))
+    wrong = [int(i) for i in order if labels[i] >= 0 and predicted[i] not in (-1, labels[i])][: NUM_CLIPS // 4]
+    chosen, seen = list(wrong), {int(labels[i]) for i in wrong}
+    for fresh in (True, False):
+        for i in order:
+            if len(chosen) < NUM_CLIPS and int(i) not in chosen and (int(labels[i]) not in seen or not fresh):
+                chosen.append(int(i))
+                seen.add(int(labels[i]))
+    return sorted(chosen, key=lambda i: (i in wrong, labels[i]))
+
+
+def _animation(clip: Clip) -> dict[str, Any]:
+    """A clip in whole millimetres about its middle, followed along the floor; persons without a body left out."""
+    position, present = clip.position[:MOST_FRAMES], clip.present[:MOST_FRAMES]
+    position = _followed(position, present)
+    seen = position[present]
+    middle = (seen.max(axis=0) + seen.min(axis=0)) / 2
+    millimetres = np.rint((position - middle) * 1000).astype(int)
+    persons = [p for p in range(clip.num_persons) if present[:, p].any()]
+    return {
+        "id": clip.id,
+        "fps": clip.fps,
+        "extent": int(np.rint((seen.max(axis=0) - seen.min(axis=0)).max() * 1000)),
+        "height": int(np.rint(np.ptp(seen[:, 1]) * 1000)),
+        "persons": [millimetres[:, p].reshape(len(position), -1).tolist() for p in persons],
+        "present": [present[:, p].any(axis=1).astype(int).tolist() for p in persons],
+    }
+
+
+def _followed(position: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Positions with the persons' common path along the floor taken out, so that who walks far stays in view."""
+    weight = present[..., None] / np.maximum(present.sum(axis=(1, 2)), 1)[:, None, None, None]
+    path = (position * weight).sum(axis=(1, 2))  # (T, 3)
+    path[:, 1] = 0
+    return position - path[:, None, None]
+
+
+def _bones(skeleton: Skeleton) -> list[list[int]]:
+    """[joint, parent, side]: 0 trunk, 1 left, 2 right."""
+    sides = {
+        joint: 1 if part.startswith("left") else 2 if part.startswith("right") else 0
+        for part, joints in skeleton.parts.items()
+        for joint in joints
+    }
+    return [[k, parent, sides.get(skeleton.joints[k], 0)] for k, parent in skeleton.bones]

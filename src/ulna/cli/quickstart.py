@@ -1,0 +1,49 @@
+"""ulna quickstart"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ulna.cli.arguments import option, parse
+
+
+def main(arguments: Sequence[str]) -> None:
+    wanted = parse(
+        "quickstart",
+        "The whole path on the sample inside the package: store, pretraining, linear evaluation, report.",
+        [
+            ("out", option(Path, "Folder to write; must not exist."), Path("quickstart")),
+            ("seeds", option(int, "Encoders to pretrain, each from its own seed."), 3),
+            ("epochs", option(int | None, "Epochs of pretraining; the recipe's by default."), None),
+        ],
+        arguments,
+    )
+    from ulna.analysis import write_report
+    from ulna.cli.evaluate import show
+    from ulna.core import options, refuse_existing
+    from ulna.data.sample import CAVEAT, write_sample_store
+    from ulna.protocols import PROTOCOLS
+    from ulna.protocols.evaluation import evaluate
+    from ulna.protocols.outcome import merge
+    from ulna.recipes import RECIPES
+    from ulna.train import pretrain
+
+    began = time.perf_counter()
+    refuse_existing(wanted.out)
+    store = write_sample_store(wanted.out / "store")
+    print(f"{store.path}: {store.num_clips} clips, {store.num_frames:,} frames of motion capture")
+    recipe = RECIPES["gl_transformer/sample"]()
+    runs, judged = [], []
+    for seed in range(wanted.seeds):
+        training = dataclasses.replace(recipe.training, seed=seed, epochs=wanted.epochs or recipe.training.epochs)
+        print(f"\npretraining without labels, seed {seed} ({seed + 1} of {wanted.seeds})")
+        run = pretrain(dataclasses.replace(recipe, training=training), store, wanted.out / f"seed{seed}")
+        runs.append(run)
+        judged.append(evaluate(run, store, protocol=options(PROTOCOLS, "linear"), split="recordings", seeds=1))
+    outcomes = {name: merge([one[name] for one in judged], judged[0][name].facts) for name in judged[0]}
+    show(outcomes)
+    report = write_report(runs, wanted.out / "report.html", store=store)
+    print(f"\n{CAVEAT}\n\nreport: {report}   ({(time.perf_counter() - began) / 60:.1f} minutes in all)")

@@ -1,0 +1,63 @@
+"""Shapes and types of every annotated function are checked while the tests run."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("ulna", "beartype.beartype")
+
+import torch  # noqa: E402
+
+from ulna.core import Clip, Skeleton, get_skeleton  # noqa: E402
+from ulna.data import Store, write_store  # noqa: E402
+
+HERE = Path(__file__).parent
+# Reference vectors of the released GL-Transformer (12 MB) are not kept in the repository.
+GOLDEN = Path(os.environ.get("ULNA_GOLDEN", HERE.parent.parent / "shared" / "golden"))
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(1)
+
+
+def make_clip(
+    name: str,
+    num_frames: int,
+    *,
+    skeleton: str | Skeleton = "kinect_v1",
+    num_persons: int = 1,
+    label: int | None = None,
+    seed: int = 0,
+    speed: float = 0.02,
+    splits: dict[str, str] | None = None,
+) -> Clip:
+    """A body at rest whose joints swing with a frequency of the label's, so that labels can be learnt."""
+    known = get_skeleton(skeleton)
+    random = np.random.default_rng([seed, sum(map(ord, name))])
+    rest = np.random.default_rng(7).normal(0, 0.4, (num_persons, known.num_joints, 3)) + [0, 1, 3]
+    time = np.arange(num_frames)[:, None, None, None]
+    swing = speed * np.sin(time * 0.3 * (1 + (label or 0)) + np.arange(known.num_joints)[:, None] + random.random())
+    position = (rest + swing + random.normal(0, 0.002, (num_frames, *rest.shape))).astype(np.float32)
+    return Clip(id=name, position=position, skeleton=known, label=label, subject=seed, splits=splits or {})
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """40 clips of two classes, 4 to 23 frames, split `half`."""
+    clips = [
+        make_clip(
+            f"clip{i:02d}",
+            4 + i % 20,
+            label=i % 2,
+            seed=i,
+            speed=0.1,
+            splits={"half": "train" if i % 4 < 2 else "test"},
+        )
+        for i in range(40)
+    ]
+    path = tmp_path_factory.mktemp("data") / "store"
+    return write_store(path, clips, get_skeleton("kinect_v1"), classes=["slow", "fast"])

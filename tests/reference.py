@@ -1,0 +1,58 @@
+"""GL-Transformer and MPDP written plainly from the paper, padded: slow, obvious, independent of ulna's packing."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def attention(layer, x, key_is_real=None):
+    """x (..., N, X); softmax over keys, those that are not real left out."""
+    width = x.shape[-1] // layer.num_heads
+    q, k, v = (x @ layer.qkv.weight.T + layer.qkv.bias).chunk(3, dim=-1)
+    heads = []
+    for h in range(layer.num_heads):
+        part = slice(h * width, (h + 1) * width)
+        scores = q[..., part] @ k[..., part].transpose(-1, -2) / math.sqrt(width)
+        if key_is_real is not None:
+            scores = scores.masked_fill(~key_is_real[:, None], -math.inf)
+        heads.append(scores.softmax(dim=-1) @ v[..., part])
+    return layer.proj(torch.cat(heads, dim=-1))
+
+
+def features(encoder, position, lengths):
+    """position (B, T, K, P, 3) padded -> (B, T, W), eval mode, positions tight, one table a block."""
+    b, t, k, p, _ = position.shape
+    z = encoder.embed_local(position)
+    place = encoder.slots.global_slot
+    z[:, :, place] = encoder.embed_global(position[:, :, place])
+    z = z.reshape(b, t, k * p, -1)
+    is_real = torch.arange(t) < torch.as_tensor(lengths)[:, None]
+    for block in encoder.blocks:
+        table = block.positions.table[:t]
+        x = z + table
+        s = x + attention(block.spatial, block.spatial_norm(x))
+        y = (s + table).reshape(b, t, -1)
+        y = y + attention(block.temporal, block.temporal_norm(y), is_real)
+        z = y + block.ffn(block.ffn_norm(y))
+        z = z.reshape(b, t, k * p, -1)
+    return encoder.mlp(encoder.norm(z.reshape(b, t, -1)))
+
+
+def classes(position, length, interval):
+    """Direction and magnitude class of every frame and slot of one clip (T, K, P, 3), by loops."""
+    t, k, p, _ = position.shape
+    direction, magnitude = torch.zeros(t, k, p, dtype=torch.long), torch.zeros(t, k, p, dtype=torch.long)
+    for i in range(length):
+        for j in range(k):
+            for person in range(p):
+                d = position[max(i - interval, 0), j, person] - position[i, j, person]
+                axis = [0 if v < 0 else 1 if v == 0 else 2 for v in d.tolist()]
+                direction[i, j, person] = axis[0] + 3 * axis[1] + 9 * axis[2]
+                m = math.sqrt(sum(v * v for v in d.tolist()))
+                magnitude[i, j, person] = 0 if m == 0 else min(m // 0.01 + 1, 14)
+    return direction, magnitude
+
+
+def mean_entropy(logits, target):
+    return nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1))

@@ -1,0 +1,205 @@
+"""The commands, as a person would call them."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import make_clip
+from ulna.cli import VERBS, main
+from ulna.core import get_skeleton
+from ulna.data import Store, write_store
+from ulna.readers.nw_ucla import ACTIONS
+from write_files import write_nw_ucla
+
+SMALL = (
+    "--encoder.width", "4", "--encoder.num-heads", "2", "--encoder.num-blocks", "1", "--training.epochs", "2",
+    "--training.precision", "32-true", "--accelerator", "cpu",
+)  # fmt: skip
+
+
+@pytest.fixture
+def ulna(monkeypatch, capsys):
+    """Run a command; gives exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ulna", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def source(tmp_path):
+    """24 NW-UCLA files of two actions in three views, one of them a single frame."""
+    for action in (1, 8):
+        for subject in range(1, 5):
+            for view in (1, 2, 3):
+                num = 1 if (action, subject, view) == (1, 1, 1) else 6 + subject + view
+                name = f"a{action:02d}_s{subject:02d}_e01_v{view:02d}.json"
+                write_nw_ucla(tmp_path / "files" / name, num, seed=action * 100 + subject * 10 + view)
+    return tmp_path / "files"
+
+
+def test_the_whole_path(ulna, source, tmp_path):
+    store, run = tmp_path / "store", tmp_path / "run"
+    code, out, err = ulna("prepare", "nw_ucla", source, store)
+    assert code == 0
+    assert "24 clips" in out
+    assert re.search(r"split xview +16 train, 8 test", out)
+    assert "1 clips have one frame only; they are kept" in err
+
+    code, out, _ = ulna("info", store, "--verify")
+    assert code == 0
+    assert "every byte is as it was written" in out
+
+    code, out, _ = ulna("pretrain", "gl_transformer/nw_ucla_small", "--data", store, "--out", run, *SMALL)
+    assert code == 0
+    assert (run / "weights.safetensors").is_file()
+
+    code, out, _ = ulna("evaluate", run, "--data", store, "--epochs", "5", "--seeds", "2", "--out", tmp_path / "o.json")
+    assert code == 0
+    for name in ("linear", "linear on an untrained encoder", "1-NN on raw joints", "chance"):
+        assert re.search(rf"{name}.* %", out)
+    assert json.loads((tmp_path / "o.json").read_text())["split"] == "xview"
+    code, out, _ = ulna("evaluate", run, "--data", store, "--protocol", "knn", "--split", "clean", "--k", "3")
+    assert code == 0
+    assert "k 3" in out
+
+    code, out, _ = ulna("predict", run, source / "a01_s01_e01_v03.json")
+    assert code == 0
+    assert re.match(rf"a01_s01_e01_v03 +({'|'.join(ACTIONS.values())}) +[01]\.\d+", out)
+    code, out, _ = ulna("predict", run, source, "--out", tmp_path / "labels.csv")
+    assert code == 0
+    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 25
+
+    code, out, _ = ulna("embed", run, "--data", store, "--out", tmp_path / "clips.parquet")
+    assert code == 0
+    table = pq.read_table(tmp_path / "clips.parquet")
+    assert len(table) == 24
+    assert len(table["embedding"][0].as_py()) == 80
+
+    code, out, _ = ulna("info", run)
+    assert code == 0
+    assert "finished" in out
+    code, out, _ = ulna("report", run)
+    assert code == 0
+    assert (run / "report.html").stat().st_size > 20_000
+
+
+def test_quickstart(ulna, tmp_path):
+    code, out, _ = ulna("quickstart", "--out", tmp_path / "q", "--seeds", "2", "--epochs", "1")
+    assert code == 0
+    for words in (
+        "linear ",
+        "untrained",
+        "1-NN",
+        "chance",
+        "[2 seeds]",
+        "a class is mostly also a performer",
+        "report.html",
+    ):
+        assert words in out
+    html = (tmp_path / "q" / "report.html").read_text()
+    assert "https://" not in html.replace("http://www.w3.org", ""), "the report needs no network"
+    code, _, err = ulna("quickstart", "--out", tmp_path / "q")
+    assert code == 2
+    assert "exists already" in err
+
+
+def test_datasets_names_every_reader(ulna):
+    code, out, _ = ulna("datasets")
+    assert code == 0
+    for reader in ("ntu", "nw_ucla", "utd_mhad", "sbu", "bvh", "npz"):
+        assert re.search(rf"^{reader} ", out, re.M)
+    assert "NSF EIA-0196217" in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_explains_itself(ulna, verb):
+    code, out, _ = ulna(verb, "--help")
+    assert code == 0
+    assert f"ulna {verb}" in out
+
+
+def test_a_file_that_is_bad(ulna, source, tmp_path):
+    (source / "a01_s02_e01_v01.json").write_text('{"skeletons": [')
+    code, _, err = ulna("prepare", "nw_ucla", source, tmp_path / "store")
+    assert code == 2
+    assert re.search(r"a01_s02_e01_v01.json, line 1 column 16: expected JSON, got .*--skip-bad", err)
+    assert not (tmp_path / "store").exists()
+    code, _, err = ulna("prepare", "nw_ucla", source, tmp_path / "store", "--skip-bad")
+    assert code == 0
+    assert "1 bad files left out" in err
+    assert Store(tmp_path / "store").num_clips == 23
+
+
+def test_users_mistakes(ulna, source, tmp_path):
+    skeleton = get_skeleton("kinect_v1")
+    clips = [
+        make_clip(f"c{i}", 6, label=i % 2, seed=i, splits={"xview": "train" if i < 4 else "test"}) for i in range(8)
+    ]
+    store, run, other = tmp_path / "store", tmp_path / "run", tmp_path / "other"
+    write_store(store, clips, skeleton, classes=["x", "y"])
+    write_store(other, [make_clip("s", 4, skeleton="sbu")], get_skeleton("sbu"))
+    recipe = "gl_transformer/nw_ucla_small"
+    assert ulna("pretrain", recipe, "--data", store, "--out", run, *SMALL)[0] == 0
+    cases = {
+        "unknown command 'prepar'; did you mean 'prepare'": ["prepar"],
+        "expected a reader first": ["prepare"],
+        "unknown reader 'nw_ucl'; did you mean 'nw_ucla'": ["prepare", "nw_ucl", source, tmp_path / "x"],
+        "nothing there": ["prepare", "nw_ucla", tmp_path / "none", tmp_path / "x"],
+        "in this folder, got none": ["prepare", "ntu", source, tmp_path / "x"],
+        "store exists already": ["prepare", "nw_ucla", source, store],
+        "unknown recipe 'gl_transformer/nw_ucl'": ["pretrain", "gl_transformer/nw_ucl", "--data", store, "--out", "x"],
+        "did you mean 'xview'": ["pretrain", recipe, "--data", store, "--out", tmp_path / "x", "--split", "xvieww"],
+        "run exists already": ["pretrain", recipe, "--data", store, "--out", run],
+        "expected a store": ["pretrain", recipe, "--data", source, "--out", tmp_path / "x"],
+        "unfinished run to resume": ["pretrain", recipe, "--data", store, "--out", tmp_path / "x", "--resume"],
+        "expected skeleton 'kinect_v1'": ["evaluate", run, "--data", other],
+        "unknown protocol 'lineer'; did you mean 'linear'": ["evaluate", run, "--data", store, "--protocol", "lineer"],
+        "unknown split": ["evaluate", run, "--data", store, "--split", "clean"],
+        "expected a run": ["evaluate", store, "--data", store],
+        "evaluate the run first": ["predict", run, source / "a01_s01_e01_v03.json"],
+        "neither": ["info", source],
+    }
+    for message, arguments in cases.items():
+        code, _, err = ulna(*arguments)
+        assert code == 2, arguments
+        assert message in err, (arguments, err)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "other", "run", "store"], (
+        "nothing half-written"
+    )
+    assert np.array_equal(Store(store).clip(0).position, clips[0].position)
+
+
+def test_changed_bytes_stop_training_and_evaluation(ulna, tmp_path):
+    clips = [
+        make_clip(f"c{i}", 6, label=i % 2, seed=i, splits={"xview": "train" if i < 4 else "test"}) for i in range(8)
+    ]
+    write_store(tmp_path / "store", clips, get_skeleton("kinect_v1"), classes=["x", "y"])
+    content = bytearray((tmp_path / "store" / "frames.npy").read_bytes())
+    content[-9] ^= 8
+    (tmp_path / "store" / "frames.npy").write_bytes(content)
+    recipe = "gl_transformer/nw_ucla_small"
+    code, _, err = ulna("pretrain", recipe, "--data", tmp_path / "store", "--out", tmp_path / "run", *SMALL)
+    assert code == 2
+    assert "changed bytes; prepare the store again" in err
+
+
+def test_misspelt_options_are_answered_with_the_nearest():
+    command = [sys.executable, "-m", "ulna", "pretrain", "gl_transformer/sample", "--data", "x", "--out", "y"]
+    command += ["--encoder.widht", "3"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--encoder.width" in done.stdout + done.stderr

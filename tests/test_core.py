@@ -1,0 +1,84 @@
+"""Skeletons, name tables, options, counted random numbers, folders."""
+
+import numpy as np
+import pytest
+
+from ulna.core import SKELETONS, NameTable, Skeleton, Slots, counted, get_skeleton, new_folder, options
+from ulna.encoders import ENCODERS
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_skeletons_hold_together(name):
+    skeleton = get_skeleton(name)
+    mirror = np.array(skeleton.mirror)
+    assert (mirror[mirror] == np.arange(skeleton.num_joints)).all()
+    assert sum(len(part) for part in skeleton.parts.values()) == skeleton.num_joints
+    assert all(len(skeleton.parts[f"left_{limb}"]) == len(skeleton.parts[f"right_{limb}"]) for limb in ("arm", "leg"))
+    assert (skeleton.hops >= 0).all(), "every joint can be reached from every other"
+    assert (skeleton.hops == skeleton.hops.T).all()
+    assert Skeleton.from_json(skeleton.to_json()) == skeleton
+    for joint, other in zip(skeleton.joints, mirror, strict=True):
+        if joint.startswith("left"):
+            assert skeleton.joints[other] == joint.replace("left", "right")
+
+
+def test_released_joint_numbers():
+    kinect = get_skeleton("kinect_v2")
+    assert [kinect.index(joint) for joint in (kinect.centre, *kinect.shoulders)] == [20, 4, 8]
+    assert sorted(kinect.index(joint) for joint in kinect.torso) == [0, 1, 4, 8, 12, 16, 20]
+    assert get_skeleton("kinect_v1").index("spine") == 1
+
+
+def test_own_skeleton_is_understood():
+    joints = ["Hips", "Spine", "LeftArm", "LeftHand", "RightArm", "RightHand", "LeftUpLeg", "RightUpLeg"]
+    skeleton = Skeleton.from_joints("own", joints, [-1, 0, 1, 2, 1, 4, 0, 0])
+    assert skeleton.centre == "Spine"
+    assert skeleton.parts["left_arm"] == ("LeftArm", "LeftHand")
+    assert skeleton.parts["right_leg"] == ("RightUpLeg",)
+    assert skeleton.joints[skeleton.mirror[3]] == "RightHand"
+
+
+@pytest.mark.parametrize(
+    ("parents", "message"),
+    [([-1, 0], "one parent a joint"), ([-1, 2, 1], "cycle"), ([-1, 9, 0], "another joint's index")],
+)
+def test_impossible_skeletons_are_refused(parents, message):
+    with pytest.raises(ValueError, match=message):
+        Skeleton.from_joints("own", ["a", "b", "c"], parents)
+
+
+def test_slots():
+    kinect = get_skeleton("kinect_v1")
+    assert Slots.of(kinect).global_slot == 1
+    assert len(Slots.of(kinect, "local")) == 19
+    assert Slots.of(kinect, "mixed").global_slot is None
+
+
+def test_names_are_answered_with_the_nearest():
+    table = NameTable("thing", {"hammer": "os:path", "saw": "os:sep"})
+    with pytest.raises(ValueError, match=r"unknown thing 'hamer'; did you mean 'hammer'\? known: hammer, saw"):
+        table["hamer"]
+    with pytest.raises(ValueError, match="did you mean 'kinect_v2'"):
+        get_skeleton("kinectv2")
+    with pytest.raises(ValueError, match=r"option of encoder gl_transformer 'widht'; did you mean 'width'"):
+        options(ENCODERS, "gl_transformer", widht=3)
+
+
+def test_counted_numbers_depend_on_their_name_alone():
+    first = counted(1, "a", 5).random(4)
+    counted(1, "b").random(100)
+    assert (counted(1, "a", 5).random(4) == first).all()
+    others = [counted(2, "a", 5), counted(1, "b", 5), counted(1, "a", 6), counted(1, "a", 5, 1)]
+    assert all((other.random(4) != first).all() for other in others)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(KeyError), new_folder(tmp_path / "made") as partial:
+        (partial / "half").write_text("x")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with new_folder(tmp_path / "made") as partial:
+        (partial / "all").write_text("x")
+    assert (tmp_path / "made" / "all").is_file()
+    with pytest.raises(FileExistsError, match="exists already"), new_folder(tmp_path / "made"):
+        pass

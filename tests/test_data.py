@@ -1,0 +1,177 @@
+"""Stores, packing, batches, transforms, the batch plan."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_clip
+from ulna.core import Clip, get_skeleton
+from ulna.data import Augmentation, BadStore, Batch, BatchPlan, Packing, Store, load_batch, write_store
+from ulna.data.transforms import Draw, resample, shear
+from ulna.inputs import Disentangled
+
+
+def test_store_gives_back_what_was_written(store):
+    clip = store.clip(3)
+    original = make_clip("clip03", 7, label=1, seed=3, speed=0.1)
+    assert (clip.position == original.position).all()
+    assert (clip.id, clip.label, clip.subject, clip.splits) == ("clip03", 1, 3, {"half": "test"})
+    assert store.num_clips == 40
+    assert [len(part) for part in store.split("half")] == [20, 20]
+    assert len(set(store.table["hash"].to_pylist())) == 40
+    store.verify()
+
+
+def test_changed_bytes_are_found(tmp_path):
+    path = tmp_path / "store"
+    write_store(path, [make_clip("a", 9)], get_skeleton("kinect_v1")).verify()
+    content = bytearray((path / "frames.npy").read_bytes())
+    content[-1] ^= 1
+    (path / "frames.npy").write_bytes(content)
+    with pytest.raises(BadStore, match="changed bytes"):
+        Store(path).verify()
+    (path / "frames.npy").write_bytes(content[:-4])
+    with pytest.raises(BadStore, match=r"expected \d+ bytes, got \d+"):
+        Store(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d | {"version": 0}, "version 1, got version 0"),
+        (lambda d: d | {"classes": ["other"]}, "description it was written with"),
+    ],
+)
+def test_other_descriptions_are_refused(tmp_path, change, message):
+    path = tmp_path / "store"
+    write_store(path, [make_clip("a", 9)], get_skeleton("kinect_v1"))
+    file = path / "dataset.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.raises(BadStore, match=message):
+        Store(path)
+
+
+def test_clips_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path):
+    skeleton = get_skeleton("kinect_v1")
+    nan = make_clip("nan", 3)
+    nan.position[1, 0, 2, 0] = np.nan
+    cases = {
+        "below 0": [make_clip("a", 3, label=1)],
+        "finite": [nan],
+        "own id": [make_clip("a", 3), make_clip("a", 4)],
+        "skeleton 'kinect_v1'": [make_clip("a", 3, skeleton="sbu")],
+        "at least one clip": [],
+    }
+    for message, clips in cases.items():
+        with pytest.raises(ValueError, match=message):
+            write_store(tmp_path / "store", clips, skeleton)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opening_a_million_frames_is_instant(tmp_path):
+    skeleton = get_skeleton("sbu")
+    clip = Clip("x", np.ones((500, 1, 15, 3), np.float32), skeleton)
+    clips = (Clip(f"c{i}", clip.position, skeleton) for i in range(2000))
+    write_store(tmp_path / "store", clips, skeleton, num_persons=1)
+    began = time.perf_counter()
+    store = Store(tmp_path / "store")
+    assert (store.num_frames, store.lengths.sum()) == (1_000_000, 1_000_000)
+    assert time.perf_counter() - began < 1, "opening reads the index only, never the frames"
+
+
+def test_packing_knows_where_clips_lie():
+    packing = Packing([3, 1, 2])
+    assert packing.clip.tolist() == [0, 0, 0, 1, 2, 2]
+    assert packing.time.tolist() == [0, 1, 2, 0, 0, 1]
+    assert packing.start.tolist() == [0, 0, 0, 3, 4, 4]
+    assert packing.mean(torch.tensor([[0.0], [3], [3], [5], [1], [2]])).flatten().tolist() == [2, 5, 1.5]
+    with pytest.raises(ValueError, match="length of at least 1"):
+        Packing([2, 0])
+
+
+@pytest.mark.parametrize("lengths", [[5], [3, 3, 3], [40, 1, 2, 39, 7, 8, 9, 300]])
+def test_groups_hold_every_frame_once(lengths):
+    packing = Packing(lengths)
+    rows = torch.cat([group.rows.flatten()[group.flat] for group in packing.groups])
+    assert sorted(rows.tolist()) == list(range(sum(lengths)))
+    assert (rows[packing.ungroup] == torch.arange(sum(lengths))).all()
+
+
+def test_batch_of_a_store_is_a_gather(store):
+    clips = np.array([7, 0, 19])
+    batch = load_batch(store, clips, max_frames=10)
+    assert batch.lengths == [10, 4, 10]
+    assert batch.label.tolist() == [1, 0, 1]
+    for place, clip in zip(batch.packing.split(batch.position), clips, strict=True):
+        assert (place.numpy() == store.clip(int(clip)).position[:10]).all()
+
+
+def test_from_padded():
+    position = torch.randn(2, 3, 6, 25, 2, dtype=torch.float64)
+    position[1, ..., 1] = 0
+    batch = Batch.from_padded(position, [6, 4])
+    assert batch.position.shape == (10, 2, 25, 3)
+    assert batch.position.dtype == torch.float64
+    assert batch.absent.tolist() == [[False, False], [False, True]]
+    assert (batch.position[6 + 3, 0, 24] == position[1, :, 3, 24, 0]).all()
+    with pytest.raises(ValueError, match=r"expected position \(B, 3, T, 25, P\)"):
+        Batch.from_padded(torch.zeros(2, 3, 6, 20, 2), [6, 4])
+    with pytest.raises(ValueError, match="lengths from 1 to 6"):
+        Batch.from_padded(position, [6, 7])
+
+
+def test_resampling_agrees_with_torch():
+    clip = make_clip("a", 11)
+    batch = Batch.from_clips([clip, make_clip("b", 5)])
+    for new in (1, 5, 10, 11, 12, 23):
+        ours = resample(batch, np.array([new, 5])).packing.split(resample(batch, np.array([new, 5])).position)[0]
+        flat = torch.from_numpy(clip.position).reshape(1, 11, -1).transpose(1, 2)
+        theirs = torch.nn.functional.interpolate(flat, size=new, mode="linear", align_corners=False)
+        torch.testing.assert_close(ours.reshape(new, -1), theirs[0].T, atol=1e-6, rtol=0)
+
+
+def test_resampling_never_blends_with_nothing():
+    clip = make_clip("a", 6)
+    clip.present[3:] = False
+    clip.position[3:] = 0
+    batch = resample(Batch.from_clips([clip]), np.array([13]))
+    seen = batch.present.all(dim=2)[:, 0]
+    assert seen.any()
+    assert not seen.all()
+    assert (batch.position[seen].norm(dim=-1) > 1).all()
+    assert (batch.position[~seen] == 0).all()
+
+
+def test_shear_leaves_translation_alone():
+    batch = Disentangled()(Batch.from_clips([make_clip("a", 5), make_clip("b", 7)]))
+    matrices = torch.eye(3).repeat(2, 1, 1)
+    matrices[1, 0, 1] = 0.3
+    sheared = shear(batch, matrices).position
+    assert (sheared[:5] == batch.position[:5]).all()
+    assert (sheared[5:, :, 1] == batch.position[5:, :, 1]).all(), "slot 1 holds translation"
+    torch.testing.assert_close(sheared[5:, :, 2, 0], batch.position[5:, :, 2, 0] + 0.3 * batch.position[5:, :, 2, 1])
+
+
+def test_augmentation_follows_from_its_numbers():
+    batch = Disentangled()(Batch.from_clips([make_clip("a", 40), make_clip("b", 20)]))
+    draw = Augmentation.draw(np.random.default_rng(0), 2)
+    once, twice = (Augmentation()(batch, draw, max_frames=41) for _ in range(2))
+    assert (once.position == twice.position).all()
+    assert all(0.9 * n - 1 <= m <= min(1.1 * n, 41) for n, m in zip(batch.lengths, once.lengths, strict=True))
+    still = Augmentation(time=0.0, shear=0.0)(batch, draw)
+    assert still.position is batch.position
+    stretched = Augmentation(shear=0.0)(batch, Draw(np.array([0.99, -0.99]), draw.off_diagonal), max_frames=41)
+    assert stretched.lengths == [41, 18]
+
+
+def test_plan_is_a_function_of_seed_and_step():
+    plan = BatchPlan(10, 4, seed=3)
+    epoch = np.concatenate([plan.clips(s) for s in range(3)])
+    assert sorted(epoch) == list(range(10))
+    assert plan.steps_per_epoch == 3
+    assert (np.concatenate([plan.clips(s) for s in range(3, 6)]) != epoch).any()
+    assert (BatchPlan(10, 4, seed=3).clips(5) == plan.clips(5)).all()
+    assert plan.generator(5).random() == plan.generator(5).random() != plan.generator(6).random()

@@ -1,0 +1,148 @@
+"""MPDP: targets by hand on closed-form motion, a looped reference, losses."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import reference
+from conftest import make_clip
+from test_gl_transformer import formed, small
+from ulna.core import Clip, get_skeleton
+from ulna.data import Batch
+from ulna.inputs import Disentangled
+from ulna.pretext import MPDP
+
+STILL, ABSENT = 13, 15
+
+
+def batch_of(path, *, num_persons=1):
+    """Slot values (T, P, K, 3) taken as they are, as if already formed."""
+    skeleton = get_skeleton("kinect_v1")
+    clip = Clip("a", np.zeros((len(path), num_persons, 20, 3), np.float32), skeleton)
+    raw = Batch.from_clips([clip])
+    position = torch.zeros(len(path), num_persons, 20, 3, dtype=torch.float64)
+    position[:, 0, 4] = torch.tensor(path, dtype=torch.float64)
+    return dataclasses.replace(raw, position=position, slots=Disentangled().slots(skeleton))
+
+
+def slot_targets(path, **options):
+    mpdp = MPDP(small(), intervals=(1, 3), **options)
+    direction, magnitude = mpdp.targets(batch_of(path))
+    return direction[:, :, 4].T.tolist(), magnitude[:, :, 4].T.tolist()
+
+
+def test_steady_motion_by_hand():
+    """2.5 cm a frame along +x: d = x[t-n] - x[t] points to -x, classes 0 + 3 + 9."""
+    direction, magnitude = slot_targets([[0.025 * t, 0, 0] for t in range(5)])
+    assert direction == [[STILL, 12, 12, 12, 12]] * 2
+    assert magnitude == [[0, 3, 3, 3, 3], [0, 3, 6, 8, 8]]
+
+
+def test_directions_by_hand():
+    steps = [(1, 1, 1), (-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, 1, -1)]
+    path = np.cumsum([(0, 0, 0), *steps], axis=0) * 0.5
+    direction, magnitude = slot_targets(path.tolist())
+    assert direction[0] == [STILL, 0, 2 + 3 + 9, 1 + 6 + 9, 1 + 3 + 18, 1 + 0 + 18]
+    assert magnitude[0] == [0, 14, 14, 14, 14, 14]
+
+
+def test_early_frames():
+    path = [[0.025 * t, 0, 0] for t in range(5)]
+    _, first = slot_targets(path, early_frames="first")
+    _, zero = slot_targets(path, early_frames="zero")
+    assert first[1] == [0, 3, 6, 8, 8]
+    assert zero[1] == [0, 0, 0, 8, 8]
+
+
+def test_a_one_frame_clip_is_still():
+    direction, magnitude = slot_targets([[1.0, 2.0, 3.0]])
+    assert (direction, magnitude) == ([[STILL], [STILL]], [[0], [0]])
+
+
+def test_absent_persons_are_told():
+    clip = make_clip("a", 6, num_persons=2)
+    clip.present[:, 1] = False
+    batch = Disentangled()(Batch.from_clips([clip]))
+    direction, magnitude = MPDP(small(2)).targets(batch)
+    assert (direction.view(6, 3, 20, 2)[..., 1] == STILL).all()
+    assert (magnitude.view(6, 3, 20, 2)[..., 1] == ABSENT).all()
+    assert (magnitude.view(6, 3, 20, 2)[..., 0] < ABSENT).all()
+
+
+def test_gaps_are_no_displacement():
+    clip = make_clip("a", 6)
+    clip.present[3] = False
+    direction, magnitude = MPDP(small(), intervals=(1,)).targets(Disentangled()(Batch.from_clips([clip])))
+    assert (direction[3:5] == STILL).all()
+    assert (magnitude[3:5] == 0).all()
+    assert (magnitude[5] > 0).any()
+
+
+def test_targets_agree_with_loops():
+    batch = formed([9, 4], 2)
+    direction, magnitude = MPDP(small(2), intervals=(1, 5)).targets(batch)
+    for place, clip in enumerate(batch.packing.split(batch.position)):
+        for i, interval in enumerate((1, 5)):
+            d, m = reference.classes(clip.transpose(1, 2).double(), len(clip), interval)
+            assert (batch.packing.split(direction)[place][:, i] == d.flatten(1)).all()
+            differ = batch.packing.split(magnitude)[place][:, i] != m.flatten(1)
+            assert differ.float().mean() < 0.01, "float32 norms may fall on the other side of a centimetre"
+
+
+def test_loss_by_hand():
+    """Mean over local slots, plus lambda times the mean over global slots, of every interval alike."""
+    batch, mpdp = formed([5, 7], 2), MPDP(small(2), lambda_global=0.05, lambda_magnitude=0.5).eval()
+    total = 0.0
+    for logits, target, weight in zip(mpdp.logits(batch), mpdp.targets(batch), (1, 0.5), strict=True):
+        logits, target = logits.unflatten(2, (20, 2)), target.unflatten(2, (20, 2))
+        local = [k for k in range(20) if k != 1]
+        total += weight * reference.mean_entropy(logits[:, :, local], target[:, :, local])
+        total += weight * 0.05 * reference.mean_entropy(logits[:, :, 1], target[:, :, 1])
+    torch.testing.assert_close(mpdp.loss(batch), total)
+    assert set(mpdp.losses(batch)) == {"direction", "magnitude"}
+    assert all(values.shape == (12,) for values in mpdp.losses(batch).values())
+
+
+def test_released_loss_differs_in_the_global_term_only():
+    batch, mpdp = formed([5, 7], 2), MPDP(small(2), intervals=(1, 5)).eval()
+    (d, _), (target, _) = mpdp.logits(batch), mpdp.targets(batch)
+    d, target = d.unflatten(2, (20, 2)), target.unflatten(2, (20, 2))
+    is_global = torch.zeros(2, 20, 2, dtype=torch.bool)
+    is_global[0, 1] = True
+    expected = reference.mean_entropy(d[:, ~is_global], target[:, ~is_global])
+    expected = expected + 0.05 * reference.mean_entropy(d[:, is_global], target[:, is_global])
+    only_directions = MPDP(mpdp.encoder, intervals=(1, 5), magnitude=False).eval()
+    only_directions.direction_head = mpdp.direction_head
+    torch.testing.assert_close(only_directions.loss(batch, released=True), expected)
+
+
+def test_masked_persons_do_not_count():
+    clip = make_clip("a", 6, num_persons=2)
+    clip.present[:, 1] = False
+    clip.position[:, 1] = 0
+    batch = Disentangled()(Batch.from_clips([clip]))
+    torch.manual_seed(0)
+    mpdp = MPDP(small(2), mask_absent=True).eval()
+    before = mpdp.loss(batch)
+    with torch.no_grad():
+        head = mpdp.direction_head.bias.view(3, 20, 2, 27)
+        head[:, :, 1] += torch.randn(27)
+    torch.testing.assert_close(mpdp.loss(batch), before)
+
+
+@pytest.mark.parametrize("parts", ["local", "mixed"])
+def test_without_a_global_slot_all_slots_are_local(parts):
+    batch = formed([5, 7], parts=parts)
+    mpdp = MPDP(small(slots=batch.slots), magnitude=False).eval()
+    logits, none = mpdp.logits(batch)
+    assert none is None
+    expected = reference.mean_entropy(logits, mpdp.targets(batch)[0])
+    torch.testing.assert_close(mpdp.loss(batch), expected)
+    torch.testing.assert_close(mpdp.loss(batch, released=True), expected)
+
+
+def test_wrong_options_are_refused():
+    with pytest.raises(ValueError, match="at least 1 frame"):
+        MPDP(small(), intervals=(0,))

@@ -1,0 +1,104 @@
+"""Disentangling and facing, on movement whose answer is known by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_clip
+from ulna.core import Clip, Skeleton, get_skeleton
+from ulna.data import Batch
+from ulna.inputs import Disentangled, disentangle
+
+KINECT = get_skeleton("kinect_v1")
+CENTRE, LEFT, RIGHT = (KINECT.index(joint) for joint in (KINECT.centre, *KINECT.shoulders))
+
+
+def moving_clip(num_frames=5, num_persons=1):
+    """The whole body moves 0.1 m a frame along x; joints stay where they are in the body."""
+    rest = np.random.default_rng(1).normal(0, 0.3, (num_persons, 20, 3)) + [0, 1, 3]
+    path = np.arange(num_frames)[:, None, None, None] * [0.1, 0, 0]
+    return Clip("a", (rest + path).astype(np.float32), KINECT)
+
+
+def test_translation_and_local_motion_are_apart():
+    clip = moving_clip()
+    formed = disentangle(clip, facing="none")
+    np.testing.assert_allclose(formed[:, 0, CENTRE, 0], [0, 0.1, 0.2, 0.3, 0.4], atol=1e-6)
+    others = [k for k in range(20) if k != CENTRE]
+    np.testing.assert_allclose(formed[:, :, others], np.broadcast_to(formed[:1, :, others], (5, 1, 19, 3)), atol=1e-6)
+    np.testing.assert_allclose(formed[0, 0, 3], clip.position[0, 0, 3] - clip.position[0, 0, CENTRE], atol=1e-6)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, 1.5, 3.0, -2.0])
+def test_exact_facing_undoes_any_turn(angle):
+    """A body turned about the vertical, by an angle of its own in each frame, looks the same."""
+    clip = make_clip("a", 6)
+    turned = clip.position.copy()
+    for t in range(6):
+        cos, sin = np.cos(angle * (t + 1)), np.sin(angle * (t + 1))
+        turned[t] = turned[t] @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]], dtype=np.float32)
+    straight, again = disentangle(clip), disentangle(Clip("b", turned, KINECT))
+    local = [k for k in range(20) if k != CENTRE]
+    np.testing.assert_allclose(straight[:, :, local], again[:, :, local], atol=1e-5)
+    across = again[:, 0, RIGHT] - again[:, 0, LEFT]
+    np.testing.assert_allclose(across[:, 2], 0, atol=1e-6)
+    assert (across[:, 0] > 0).all()
+
+
+def test_released_facing_is_nearly_exact_where_its_sign_holds():
+    clip = make_clip("a", 6)
+    np.testing.assert_allclose(disentangle(clip, facing="released"), disentangle(clip), atol=0.05)
+
+
+def test_parts():
+    batch = Batch.from_clips([moving_clip()])
+    mixed = Disentangled(facing="none", parts="mixed")(batch)
+    raw = batch.position - batch.position[:1, :, CENTRE : CENTRE + 1]
+    torch.testing.assert_close(mixed.position, raw)
+    local = Disentangled(facing="none", parts="local")(batch)
+    assert local.position.shape == (5, 1, 19, 3)
+    assert KINECT.centre not in local.slots.names
+    torch.testing.assert_close(local.position[0], local.position[4], atol=1e-6, rtol=0)
+
+
+def test_fixed_length():
+    batch = Disentangled(num_frames=8)(Batch.from_clips([moving_clip(5), moving_clip(20)]))
+    assert batch.lengths == [8, 8]
+
+
+def test_who_enters_late_moves_from_where_they_entered():
+    clip = moving_clip(num_persons=2)
+    clip.position[:2, 1] = 0
+    clip.present[:2, 1] = False
+    formed = disentangle(clip, facing="none")
+    assert (formed[:2, 1] == 0).all()
+    np.testing.assert_allclose(formed[2:, 1, CENTRE, 0], [0, 0.1, 0.2], atol=1e-6)
+    assert Batch.from_clips([clip]).absent.tolist() == [[False, True]]
+
+
+def test_an_unseen_centre_is_held():
+    clip = moving_clip()
+    clip.position[2, 0, CENTRE] = 0
+    clip.present[2, 0, CENTRE] = False
+    formed = disentangle(clip, facing="none")
+    np.testing.assert_allclose(formed[:, 0, CENTRE, 0], [0, 0.1, 0.1, 0.3, 0.4], atol=1e-6)
+    np.testing.assert_allclose(formed[2, 0, 3] - formed[1, 0, 3], [0.1, 0, 0], atol=1e-6)
+    clip.position[2, 0, 5] = 0
+    clip.present[2, 0, 5] = False
+    assert (disentangle(clip)[2, 0, 5] == 0).all()
+
+
+def test_clips_do_not_leak_into_one_another():
+    clips = [make_clip("a", 3), make_clip("b", 1), make_clip("c", 6)]
+    clips[1].present[:, :, CENTRE] = False
+    together = Disentangled()(Batch.from_clips(clips))
+    for clip, part in zip(clips, together.packing.split(together.position), strict=True):
+        np.testing.assert_allclose(part.numpy(), disentangle(clip), atol=1e-6)
+
+
+def test_facing_needs_shoulders():
+    skeleton = Skeleton.from_joints("own", ["a", "b"], [-1, 0])
+    clip = Clip("x", np.ones((3, 1, 2, 3), np.float32), skeleton)
+    with pytest.raises(ValueError, match="names no shoulders"):
+        disentangle(clip)
+    assert disentangle(clip, facing="none").shape == (3, 1, 2, 3)

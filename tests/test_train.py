@@ -1,0 +1,156 @@
+"""Pretraining: recipes, runs, resume, errors."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import ulna
+from conftest import make_clip
+from ulna.core import get_skeleton
+from ulna.data import Augmentation, write_store
+from ulna.recipes import RECIPES
+from ulna.train import Recipe, Training, compose, pretrain
+
+
+def tiny(epochs=2, **training):
+    return compose(
+        "tiny",
+        input={"name": "disentangled", "max_frames": 16},
+        encoder={"name": "gl_transformer", "width": 4, "num_heads": 2, "num_blocks": 1},
+        pretext={"name": "displacement", "intervals": (1, 3)},
+        split="half",
+        augmentation=Augmentation(),
+        training=Training(epochs=epochs, batch_size=8, learning_rate=1e-2, checkpoint_every=1, **training),
+    )
+
+
+def run_of(recipe, store, path, **options):
+    return pretrain(recipe, store, path, accelerator="cpu", devices=1, progress=False, **options)
+
+
+def weights(run):
+    return load_file(run.path / "weights.safetensors")
+
+
+def same(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_what_they_say(name):
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    assert RECIPES[name].__doc__
+
+
+def test_unknown_fields_of_a_saved_recipe_are_named():
+    values = tiny().to_json()
+    values["training"]["learning_rat"] = 1
+    with pytest.raises(ValueError, match="did you mean 'learning_rate'"):
+        Recipe.from_json(values)
+
+
+def test_a_run_learns_and_can_be_loaded(store, tmp_path):
+    run = run_of(tiny(epochs=6), store, tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    with (run.path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    losses = [float(row["loss"]) for row in rows]
+    assert losses[-1] < 0.9 * losses[0]
+    for row in rows:
+        assert float(row["loss"]) == pytest.approx(float(row["direction"]) + float(row["magnitude"]), abs=1e-4)
+    assert float(rows[-1]["learning_rate"]) == pytest.approx(1e-2 * 0.99**6, rel=1e-3)
+
+    again = ulna.load(run.path)
+    assert again.recipe == run.recipe
+    assert again.facts["data"]["fingerprint"] == store.fingerprint
+    assert same(weights(run), dict(again.pretext.state_dict()))
+    assert not again.encoder.training
+    assert not same(dict(run.untrained(0).state_dict()), dict(run.encoder.state_dict()))
+    assert (run.path / "tensorboard").is_dir()
+
+
+def test_the_seed_decides_everything(store, tmp_path):
+    one, two = (run_of(tiny(), store, tmp_path / name) for name in "ab")
+    other = run_of(tiny(seed=1), store, tmp_path / "c")
+    assert same(weights(one), weights(two))
+    assert not same(weights(one), weights(other))
+
+
+def test_resumed_is_as_if_never_stopped(store, tmp_path, monkeypatch):
+    whole = run_of(tiny(epochs=4), store, tmp_path / "whole")
+    step = ulna.train.module.Pretraining.training_step
+
+    def fail_late(self, batch, batch_idx):
+        if self.global_step == 7:
+            raise RuntimeError("power cut")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(ulna.train.module.Pretraining, "training_step", fail_late)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_of(tiny(epochs=4), store, tmp_path / "cut")
+    monkeypatch.undo()
+    assert not (tmp_path / "cut").exists()
+    with pytest.raises(FileExistsError, match="pass --resume"):
+        run_of(tiny(epochs=4), store, tmp_path / "cut")
+    with pytest.raises(ValueError, match="expected the recipe that the run was started with"):
+        run_of(tiny(epochs=5), store, tmp_path / "cut", resume=True)
+    resumed = run_of(tiny(epochs=4), store, tmp_path / "cut", resume=True)
+    assert same(weights(whole), weights(resumed))
+    columns = [
+        [row[:5] for row in csv.reader((run.path / "metrics.csv").read_text().splitlines())] for run in (whole, resumed)
+    ]
+    assert columns[0] == columns[1]
+
+
+def test_checkpoints_hold_plain_tensors_and_numbers(store, tmp_path):
+    run = run_of(tiny(), store, tmp_path / "run")
+    content = torch.load(run.path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 6
+
+
+def test_a_loss_that_is_not_finite_stops(store, tmp_path):
+    recipe = tiny(epochs=3)
+    recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, learning_rate=1e30))
+    with pytest.raises(RuntimeError, match=r"loss became (nan|inf) at step \d+ with learning rate 1e\+30"):
+        run_of(recipe, store, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bfloat16_and_every_clip(store, tmp_path):
+    recipe = dataclasses.replace(tiny(epochs=1, precision="bf16-mixed"), split=None)
+    run = run_of(recipe, store, tmp_path / "run")
+    assert run.facts["data"]["num_clips"] == 40
+    assert all(value.dtype == torch.float32 for value in weights(run).values())
+
+
+def test_what_does_not_fit_is_refused(store, tmp_path):
+    with pytest.raises(ValueError, match="unknown split of .* 'haf'; did you mean 'half'"):
+        run_of(dataclasses.replace(tiny(), split="haf"), store, tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="unfinished run to resume"):
+        run_of(tiny(), store, tmp_path / "run", resume=True)
+    run = run_of(tiny(epochs=1), store, tmp_path / "run")
+    with pytest.raises(FileExistsError, match="exists already"):
+        run_of(tiny(), store, tmp_path / "run")
+    other = write_store(tmp_path / "sbu", [make_clip("a", 5, skeleton="sbu")], get_skeleton("sbu"))
+    with pytest.raises(ValueError, match=r"expected skeleton 'kinect_v1' \(20 joints\).* got 'sbu' \(15 joints\)"):
+        run.check(other)
+    with pytest.raises(FileNotFoundError, match="expected a run"):
+        ulna.load(tmp_path / "sbu")
+    (run.path / "recipe.json").write_text("{")
+    with pytest.raises(ValueError, match="got a damaged file"):
+        ulna.load(run.path)
+
+
+def test_one_frame_clips_take_part(tmp_path):
+    clips = [make_clip(f"c{i}", 1 + i % 2, label=0, seed=i) for i in range(6)]
+    store = write_store(tmp_path / "store", clips, get_skeleton("kinect_v1"), classes=["x"])
+    run = run_of(dataclasses.replace(tiny(epochs=1), split=None), store, tmp_path / "run")
+    assert np.isfinite(float(next(csv.DictReader((run.path / "metrics.csv").read_text().splitlines()))["loss"]))
