@@ -38,7 +38,7 @@ def make_clip(
     """A body at rest whose joints swing with a frequency of the label's, so that labels can be learnt."""
     known = get_skeleton(skeleton)
     random = np.random.default_rng([seed, sum(map(ord, name))])
-    rest = np.random.default_rng(7).normal(0, 0.4, (num_persons, known.num_joints, 3)) + [0, 1, 3]
+    rest = np.random.default_rng(7).normal(0, 0.4, (num_persons, known.num_joints, 3)) + np.array([0, 1, 3])
     time = np.arange(num_frames)[:, None, None, None]
     swing = speed * np.sin(time * 0.3 * (1 + (label or 0)) + np.arange(known.num_joints)[:, None] + random.random())
     position = (rest + swing + random.normal(0, 0.002, (num_frames, *rest.shape))).astype(np.float32)

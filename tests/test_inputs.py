@@ -15,7 +15,7 @@ CENTRE, LEFT, RIGHT = (KINECT.index(joint) for joint in (KINECT.centre, *KINECT.
 
 def moving_clip(num_frames=5, num_persons=1):
     """The whole body moves 0.1 m a frame along x; joints stay where they are in the body."""
-    rest = np.random.default_rng(1).normal(0, 0.3, (num_persons, 20, 3)) + [0, 1, 3]
+    rest = np.random.default_rng(1).normal(0, 0.3, (num_persons, 20, 3)) + np.array([0, 1, 3])
     path = np.arange(num_frames)[:, None, None, None] * [0.1, 0, 0]
     return Clip("a", (rest + path).astype(np.float32), KINECT)
 

@@ -267,7 +267,7 @@ def test_arrays_of_objects_are_never_loaded(tmp_path):
 def test_missing_and_empty_folders(tmp_path, name):
     with pytest.raises(FileNotFoundError, match="nothing there"):
         READERS[name]().open(tmp_path / "none")
-    with pytest.raises(ValueError, match="expected .* in this folder, got none"):
+    with pytest.raises(ValueError, match=r"expected .* in this folder, got none"):
         READERS[name]().open(tmp_path)
 
 

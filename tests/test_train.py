@@ -132,7 +132,7 @@ def test_bfloat16_and_every_clip(store, tmp_path):
 
 
 def test_what_does_not_fit_is_refused(store, tmp_path):
-    with pytest.raises(ValueError, match="unknown split of .* 'haf'; did you mean 'half'"):
+    with pytest.raises(ValueError, match=r"unknown split of .* 'haf'; did you mean 'half'"):
         run_of(dataclasses.replace(tiny(), split="haf"), store, tmp_path / "run")
     with pytest.raises(FileNotFoundError, match="unfinished run to resume"):
         run_of(tiny(), store, tmp_path / "run", resume=True)

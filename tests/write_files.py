@@ -19,7 +19,7 @@ def ntu_text(bodies_by_frame, *, num_joints=25):
 
 def write_ntu(path, num_frames=6, num_bodies=1, seed=0):
     random = np.random.default_rng(seed)
-    frames = [list(random.normal(0, 1, (num_bodies, 25, 3)) + [0, 0, 3]) for _ in range(num_frames)]
+    frames = [list(random.normal(0, 1, (num_bodies, 25, 3)) + np.array([0, 0, 3])) for _ in range(num_frames)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(ntu_text(frames))
     return np.array(frames, dtype=np.float32)

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from ulna.core import Skeleton
 from ulna.data import Batch
-from ulna.encoders import FrameEncoder, GLTransformer
+from ulna.encoders import Encoder, FrameEncoder, GLTransformer
 from ulna.encoders.released import head_weights, read_state
 from ulna.pretext.base import Pretext
 
@@ -34,7 +34,7 @@ class MPDP(Pretext):
 
     def __init__(
         self,
-        encoder: FrameEncoder,
+        encoder: Encoder,
         *,
         intervals: tuple[int, ...] = (1, 5, 10),
         magnitude: bool = True,

@@ -1,0 +1,136 @@
+"""What every row of every table must do."""
+
+import inspect
+
+import pytest
+import torch
+
+from conftest import make_clip
+from test_train import run_of, tiny
+from ulna.cli import VERBS
+from ulna.core import Options, Slots, build, get_skeleton, options
+from ulna.data import Batch
+from ulna.encoders import ENCODERS, Encoder, FrameEncoder
+from ulna.inputs import INPUTS, InputForm
+from ulna.pretext import PRETEXTS, Pretext
+from ulna.protocols import PROTOCOLS, Labelled, Protocol
+from ulna.readers import READERS, Reader
+from ulna.recipes import RECIPES
+
+TABLES = [READERS, INPUTS, ENCODERS, PRETEXTS, PROTOCOLS, RECIPES, VERBS]
+SMALL = {"gl_transformer": {"width": 8, "num_heads": 2, "num_blocks": 1}}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.kind)
+def test_rows_resolve_and_explain_themselves(table):
+    for name, row in table.items():
+        assert inspect.getdoc(row) or table is VERBS, f"{table.kind} {name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("table", "base"),
+    [(READERS, Reader), (INPUTS, InputForm), (ENCODERS, Encoder), (PRETEXTS, Pretext), (PROTOCOLS, Protocol)],
+)
+def test_classes_are_final_and_one_level_deep(table, base):
+    for row in table.values():
+        assert issubclass(row, base)
+        assert row.__subclasses__() == []
+
+
+@pytest.mark.parametrize("table", [INPUTS, ENCODERS, PRETEXTS, PROTOCOLS], ids=lambda table: table.kind)
+def test_options_have_defaults_and_go_to_json(table):
+    for name in table:
+        chosen = options(table, name)
+        assert isinstance(chosen, Options)
+        assert chosen.to_json()["name"] == name
+
+
+def clips(num_persons=2):
+    return [make_clip(f"c{i}", n, num_persons=num_persons, seed=i) for i, n in enumerate([5, 9, 1, 12])]
+
+
+def encoder_of(name, form, skeleton="kinect_v1", num_persons=2):
+    torch.manual_seed(0)
+    chosen = options(ENCODERS, name, **SMALL[name])
+    return build(ENCODERS, chosen, form.slots(get_skeleton(skeleton)), num_persons, form.max_frames)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_forms_take_each_clip_by_itself(name):
+    form = build(INPUTS, options(INPUTS, name, max_frames=12))
+    together = form(Batch.from_clips(clips()))
+    assert together.slots == form.slots(get_skeleton("kinect_v1"))
+    alone = [form(Batch.from_clips([clip])).position for clip in clips()]
+    torch.testing.assert_close(together.position, torch.cat(alone))
+
+
+@pytest.mark.parametrize("skeleton", ["kinect_v2", "kinect_v1", "sbu", "cmu_body"])
+@pytest.mark.parametrize("num_persons", [1, 2, 3])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_take_any_skeleton_and_number_of_persons(name, num_persons, skeleton):
+    form = build(INPUTS, options(INPUTS, "disentangled", max_frames=12))
+    encoder = encoder_of(name, form, skeleton, num_persons).eval()
+    batch = form(Batch.from_clips([make_clip("a", 4, skeleton=skeleton, num_persons=num_persons)]))
+    assert encoder.embed(batch).shape == (1, encoder.embedding_width)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_packed_is_clip_by_clip(name):
+    form = build(INPUTS, options(INPUTS, "disentangled", max_frames=12))
+    encoder = encoder_of(name, form).eval()
+    together = encoder.embed(form(Batch.from_clips(clips())))
+    alone = torch.cat([encoder.embed(form(Batch.from_clips([clip]))) for clip in clips()])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_refuse_another_form(name):
+    form = build(INPUTS, options(INPUTS, "disentangled", max_frames=12))
+    with pytest.raises(ValueError, match="apply the input form that it was trained with"):
+        encoder_of(name, form).embed(Batch.from_clips(clips()))
+
+
+@pytest.mark.parametrize("task", PRETEXTS)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_task_trains_every_encoder_it_takes(name, task):
+    form = build(INPUTS, options(INPUTS, "disentangled", max_frames=12))
+    encoder = encoder_of(name, form)
+    pretext = build(PRETEXTS, options(PRETEXTS, task), encoder)
+    batch = form(Batch.from_clips(clips()))
+    optimizer = torch.optim.AdamW(pretext.parameters(), 3e-3)
+    history = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = pretext.loss(batch)
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    assert history[-1] < 0.9 * history[0]
+    untouched = [name for name, p in pretext.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not untouched, "gradients reach every parameter"
+
+
+@pytest.mark.parametrize("task", PRETEXTS)
+def test_tasks_refuse_encoders_they_cannot_train(task):
+    class Tokens(Encoder):
+        slots, num_persons = Slots(("a",)), 1
+        embedding_width = 4
+
+        def embed(self, batch):
+            return torch.zeros(batch.num_clips, 4)
+
+    assert not issubclass(Tokens, FrameEncoder)
+    with pytest.raises(ValueError, match="one vector a frame, got Tokens"):
+        PRETEXTS[task](Tokens())
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_protocols_repeat_and_leave_the_encoder_as_it_was(name, store, tmp_path):
+    run = run_of(tiny(epochs=1), store, tmp_path / "run")
+    protocol, data = PROTOCOLS[name](), Labelled.of(store, "half")
+    run.encoder.train()
+    outcomes = [protocol.run(run.encoder, run.form, data, seed=3)[0] for _ in range(2)]
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0].seed == 3
+    assert len(outcomes[0].predictions) == len(data.test)
+    assert run.encoder.training
