@@ -12,6 +12,11 @@ from ulna.core import TEST, TRAIN, Clip, get_skeleton
 from ulna.data.store import Store, write_store
 
 CLASSES = ("basketball", "climb", "dance", "swordplay", "walk")
+PARTS = (  # of a class's recordings in turn
+    {"recordings": TRAIN, "recordings-dev": TRAIN},
+    {"recordings": TEST},
+    {"recordings": TRAIN, "recordings-dev": TEST},
+)
 WINDOW, STRIDE = 60, 30  # frames: 2 s windows, a second apart
 ACKNOWLEDGEMENT = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
@@ -24,9 +29,11 @@ CAVEAT = (
 
 
 def write_sample_store(path: str | Path) -> Store:
-    """Write the sample as a store: 2 s windows; split `recordings` tests on every third recording of each class.
+    """Write the sample as a store of 2 s windows.
 
-    All windows of a recording are on the same side of the split. Recordings without a label take part in pretraining.
+    Split `recordings` tests on every third recording of each class; `recordings-dev` cuts as many again out of its
+    training part to make choices on. All windows of a recording are on the same side. Recordings without a label take
+    part in pretraining.
     """
     return write_store(
         path, sample_clips(), get_skeleton("cmu_body"), classes=CLASSES, num_persons=1,
@@ -42,9 +49,9 @@ def sample_clips() -> Iterator[Clip]:
     starts = np.cumsum(lengths) - lengths
     seen = dict.fromkeys(CLASSES, 0)
     for start, length, recording, label in zip(starts, lengths, ids, labels, strict=True):
-        part = TRAIN
+        splits = {"recordings": TRAIN, "recordings-dev": TRAIN}
         if label:
-            part = TEST if seen[label] % 3 == 1 else TRAIN
+            splits = PARTS[seen[label] % len(PARTS)]
             seen[label] += 1
         for number, first in enumerate(range(0, max(length - WINDOW, 0) + 1, STRIDE)):
             window = metres[start + first : start + min(first + WINDOW, length), None]
@@ -54,5 +61,5 @@ def sample_clips() -> Iterator[Clip]:
                 skeleton=get_skeleton("cmu_body"),
                 label=CLASSES.index(label) if label else None,
                 subject=int(recording[:3]),
-                splits={"recordings": part},
+                splits=splits,
             )
