@@ -32,7 +32,7 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
     store = store or _store_of(outcomes)
     content: dict[str, Any] = {
         "recipe": runs[0].recipe.to_json(),
-        "facts": {k: runs[0].facts.get(k) for k in ("data", "versions", "machine", "command")},
+        "facts": {k: runs[0].facts.get(k) for k in ("data", "versions", "machine", "command", "commit")},
         "runs": [
             {"name": run.path.name, "seed": run.recipe.training.seed, "minutes": _minutes(run), "curves": _curves(run)}
             for run in runs

@@ -9,7 +9,7 @@ from ulna.cli.arguments import inline, option, parse, positional, value_of
 from ulna.core import options
 from ulna.data import Store
 from ulna.protocols import PROTOCOLS
-from ulna.protocols.outcome import Outcome, merge
+from ulna.protocols.outcome import Outcome
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     if not wanted.runs:
         raise ValueError("expected at least one run to judge")
-    from ulna.protocols.evaluation import evaluate
+    from ulna.protocols.evaluation import evaluate, over_runs
     from ulna.train import load
 
     store = Store(wanted.data)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         evaluate(run, store, protocol=wanted.options, split=split, seeds=wanted.seeds, baselines=wanted.baselines)
         for run in runs
     ]
-    outcomes = {name: merge([one[name] for one in judged], judged[0][name].facts) for name in judged[0]}
+    outcomes = over_runs(judged)
     show(outcomes)
     if wanted.out:
         next(iter(outcomes.values())).save(wanted.out)

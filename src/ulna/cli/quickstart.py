@@ -26,8 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     from ulna.core import options, refuse_existing
     from ulna.data.sample import CAVEAT, write_sample_store
     from ulna.protocols import PROTOCOLS
-    from ulna.protocols.evaluation import evaluate
-    from ulna.protocols.outcome import merge
+    from ulna.protocols.evaluation import evaluate, over_runs
     from ulna.recipes import RECIPES
     from ulna.train import pretrain
 
@@ -43,7 +42,6 @@ def main(arguments: Sequence[str]) -> None:
         run = pretrain(dataclasses.replace(recipe, training=training), store, wanted.out / f"seed{seed}")
         runs.append(run)
         judged.append(evaluate(run, store, protocol=options(PROTOCOLS, "linear"), split="recordings", seeds=1))
-    outcomes = {name: merge([one[name] for one in judged], judged[0][name].facts) for name in judged[0]}
-    show(outcomes)
+    show(over_runs(judged))
     report = write_report(runs, wanted.out / "report.html", store=store)
     print(f"\n{CAVEAT}\n\nreport: {report}   ({(time.perf_counter() - began) / 60:.1f} minutes in all)")

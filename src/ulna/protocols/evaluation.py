@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import torch
 
 from ulna.core import Options, build
 from ulna.data import Store
 from ulna.protocols import PROTOCOLS
 from ulna.protocols.base import Labelled, Protocol
 from ulna.protocols.baselines import chance, nearest_raw_joints
-from ulna.protocols.outcome import Outcome
+from ulna.protocols.outcome import Outcome, merge
+from ulna.train.provenance import provenance
 from ulna.train.run import RESULTS, Run
 
 CHANCE, RAW, UNTRAINED = "chance", "raw_1nn", "untrained"
@@ -61,16 +59,30 @@ def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: 
         clips=[data.store.ids[i] for i in data.test],
         labels=data.test_labels.tolist(),
         seeds=outcomes,
-        facts=facts(data.store, time.perf_counter() - began) | {"run": str(run.path), "recipe": run.recipe.name},
+        facts=facts(run, data.store, time.perf_counter() - began),
     )
 
 
-def facts(store: Store, seconds: float) -> dict[str, Any]:
-    """What stands behind a number."""
-    return {
-        "command": " ".join(["ulna", *sys.argv[1:]]),
+def facts(run: Run, store: Store, seconds: float) -> dict[str, Any]:
+    """What stands behind a number: provenance, data, and what pretraining took."""
+    return provenance() | {
+        "recipe": run.recipe.name,
+        "runs": [run.path.name],
         "store": str(store.path.resolve()),
         "fingerprint": store.fingerprint,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "seconds": round(seconds, 1),
+        "training_minutes": round(run.facts["training_seconds"] / 60, 1),
     }
+
+
+def over_runs(judged: Sequence[Mapping[str, Outcome]]) -> dict[str, Outcome]:
+    """Outcomes over several runs of one recipe, which are taken as its seeds."""
+    merged = {}
+    for name, first in judged[0].items():
+        outcomes = [one[name] for one in judged]
+        known = {key: value for key, value in first.facts.items() if key != "store"}
+        if known:
+            known["runs"] = [run for outcome in outcomes for run in outcome.facts["runs"]]
+            known["training_minutes"] = [outcome.facts["training_minutes"] for outcome in outcomes]
+        merged[name] = merge(outcomes, known)
+    return merged

@@ -19,7 +19,9 @@ def _recipe(name: str, *, max_frames: int, split: str, encoder: dict[str, Any], 
     )
 
 
+# What two CPU cores train in minutes; batches of 32 take more steps in the same time than the paper's 128.
 SMALL = {"width": 16, "num_heads": 4, "attention_dropout": 0.0}
+SMALL_TRAINING = Training(epochs=100, batch_size=32, lr_decay=0.98, precision="bf16-mixed")
 
 
 def sample() -> Recipe:
@@ -42,8 +44,7 @@ def nw_ucla_small() -> Recipe:
 
     ulna pretrain gl_transformer/nw_ucla_small --data STORE --out RUN
     """
-    training = Training(epochs=100, precision="bf16-mixed")
-    return _recipe("nw_ucla_small", max_frames=50, split="xview", encoder=SMALL, training=training)
+    return _recipe("nw_ucla_small", max_frames=50, split="xview", encoder=SMALL, training=SMALL_TRAINING)
 
 
 def utd_mhad() -> Recipe:
@@ -51,8 +52,7 @@ def utd_mhad() -> Recipe:
 
     ulna pretrain gl_transformer/utd_mhad --data STORE --out RUN
     """
-    training = Training(epochs=100, batch_size=64, precision="bf16-mixed")
-    return _recipe("utd_mhad", max_frames=125, split="xsub", encoder=SMALL, training=training)
+    return _recipe("utd_mhad", max_frames=125, split="xsub", encoder=SMALL, training=SMALL_TRAINING)
 
 
 def sbu() -> Recipe:
@@ -60,8 +60,7 @@ def sbu() -> Recipe:
 
     ulna pretrain gl_transformer/sbu --data STORE --out RUN --split fold1
     """
-    training = Training(epochs=100, batch_size=32, precision="bf16-mixed")
-    return _recipe("sbu", max_frames=50, split="fold1", encoder=SMALL, training=training)
+    return _recipe("sbu", max_frames=50, split="fold1", encoder=SMALL, training=SMALL_TRAINING)
 
 
 def _ntu(name: str, split: str) -> Recipe:

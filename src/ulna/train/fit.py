@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import platform
 import sys
 import time
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -23,6 +20,7 @@ from ulna.core import build, refuse_existing
 from ulna.data import BatchPlan, Store
 from ulna.inputs import INPUTS, InputForm
 from ulna.train.module import PlannedBatches, Pretraining
+from ulna.train.provenance import provenance
 from ulna.train.recipe import Recipe
 from ulna.train.run import CHECKPOINTS, METRICS, RECIPE, Run, build_pretext, load, save_facts, save_weights
 
@@ -99,10 +97,7 @@ def _facts(recipe: Recipe, store: Store, clips: np.ndarray) -> dict[str, Any]:
             "num_clips": len(clips),
             "num_frames": int(store.lengths[clips].sum()),
         },
-        "versions": {name: version(name) for name in ("ulna", "torch", "lightning", "numpy")},
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"
-        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
-        "command": " ".join(["ulna", *sys.argv[1:]]),
+        **provenance(),
     }
 
 
