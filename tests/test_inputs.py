@@ -61,11 +61,6 @@ def test_parts():
     torch.testing.assert_close(local.position[0], local.position[4], atol=1e-6, rtol=0)
 
 
-def test_fixed_length():
-    batch = Disentangled(num_frames=8)(Batch.from_clips([moving_clip(5), moving_clip(20)]))
-    assert batch.lengths == [8, 8]
-
-
 def test_who_enters_late_moves_from_where_they_entered():
     clip = moving_clip(num_persons=2)
     clip.position[:2, 1] = 0
@@ -102,3 +97,13 @@ def test_facing_needs_shoulders():
     with pytest.raises(ValueError, match="names no shoulders"):
         disentangle(clip)
     assert disentangle(clip, facing="none").shape == (3, 1, 2, 3)
+
+
+def test_fixed_length_takes_whole_clips():
+    form = Disentangled(facing="none", num_frames=8, max_frames=10)
+    assert form.crop is None
+    assert Disentangled(max_frames=10).crop == 10
+    batch = form(Batch.from_clips([moving_clip(20)], max_frames=form.crop))
+    np.testing.assert_allclose(batch.position[-1, 0, CENTRE, 0], (7 * 20 / 8) * 0.1, atol=0.01)
+    with pytest.raises(ValueError, match=r"num_frames from 1 to max_frames \(10\), got 11"):
+        Disentangled(num_frames=11, max_frames=10)

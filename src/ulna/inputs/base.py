@@ -9,9 +9,17 @@ from ulna.data import Batch
 
 
 class InputForm(ABC):
-    """A named form of input, applied alike by training, evaluation, embedding and prediction."""
+    """A named form of input, applied alike by training, evaluation, embedding and prediction.
+
+    `max_frames` is the most frames that it gives a clip, `crop` how many of a clip's first frames it wants to be given.
+    """
 
     max_frames: int
+
+    @property
+    def crop(self) -> int | None:
+        """None where the form makes a long clip short itself."""
+        return self.max_frames
 
     @abstractmethod
     def slots(self, skeleton: Skeleton) -> Slots:
@@ -19,4 +27,4 @@ class InputForm(ABC):
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Batch:
-        """Form a batch of raw positions, already cut to `max_frames`."""
+        """Form a batch of raw positions, already cut to `crop` frames."""

@@ -23,8 +23,8 @@ class Disentangled(InputForm):
     Kim et al. 2022 (arXiv 2207.06101), section 3.1. `parts`: "local+global" puts translation in the centre's slot,
     "local" leaves it out, "mixed" keeps whole positions relative to the first frame's centre (Table 1, rows 3, 2
     and 1). `facing` turns every frame about the vertical: "exact" until the shoulders lie along x, "released" as the
-    authors' code does, "none" keeps the camera's view. `num_frames` resamples every clip to a fixed length; None
-    keeps natural speed. Absent joints are zeros; a joint that defines centre or shoulders is held while unseen.
+    authors' code does, "none" keeps the camera's view. `num_frames` resamples every whole clip to a fixed length;
+    None keeps natural speed. Absent joints are zeros; a joint that defines centre or shoulders is held while unseen.
     """
 
     def __init__(
@@ -35,7 +35,13 @@ class Disentangled(InputForm):
         max_frames: int = 300,
         num_frames: int | None = None,
     ) -> None:
+        if num_frames is not None and not 1 <= num_frames <= max_frames:
+            raise ValueError(f"expected num_frames from 1 to max_frames ({max_frames}), got {num_frames}")
         self.facing, self.parts, self.max_frames, self.num_frames = facing, parts, max_frames, num_frames
+
+    @property
+    def crop(self) -> int | None:
+        return self.max_frames if self.num_frames is None else None
 
     def slots(self, skeleton: Skeleton) -> Slots:
         return Slots.of(skeleton, self.parts)

@@ -33,7 +33,7 @@ def extract(
     features = torch.empty(len(clips), encoder.embedding_width)
     draw = Augmentation.draw(generator, len(clips)) if augmentation and generator else None
     for places in _batches(store.lengths[clips], form.max_frames):
-        raw = load_batch(store, clips[places], max_frames=form.max_frames).to(device)
+        raw = load_batch(store, clips[places], max_frames=form.crop).to(device)
         batch = form(widen(raw, encoder.num_persons))
         if augmentation and draw:
             batch = augmentation(batch, draw[places], max_frames=form.max_frames)

@@ -32,7 +32,7 @@ def predict(run: Run, clips: Sequence[Clip]) -> list[tuple[str, float]]:
     labelled: list[tuple[str, float]] = []
     for start in range(0, len(clips), CLIPS_AT_ONCE):
         part = clips[start : start + CLIPS_AT_ONCE]
-        batch = Batch.from_clips(part, max_frames=run.form.max_frames)
+        batch = Batch.from_clips(part, max_frames=run.form.crop)
         features = run.encoder.embed(run.form(widen(batch, run.num_persons))).float()
         confidence, label = classifier(features).max(dim=1)
         labelled += [(classes[i], float(c)) for i, c in zip(label.tolist(), confidence.tolist(), strict=True)]

@@ -89,7 +89,7 @@ class PlannedBatches(IterableDataset[Batch]):
         end = (first // plan.steps_per_epoch + 1) * plan.steps_per_epoch
         for step in range(first, end):
             share = plan.clips(step)[module.global_rank :: module.trainer.world_size]
-            yield load_batch(self.store, self.clips[share], max_frames=module.form.max_frames)
+            yield load_batch(self.store, self.clips[share], max_frames=module.form.crop)
 
     def __len__(self) -> int:
         return self.module.plan.steps_per_epoch
