@@ -175,3 +175,17 @@ def test_plan_is_a_function_of_seed_and_step():
     assert (np.concatenate([plan.clips(s) for s in range(3, 6)]) != epoch).any()
     assert (BatchPlan(10, 4, seed=3).clips(5) == plan.clips(5)).all()
     assert plan.generator(5).random() == plan.generator(5).random() != plan.generator(6).random()
+
+
+def test_data_without_a_split_get_one(tmp_path):
+    skeleton = get_skeleton("kinect_v1")
+    clips = [make_clip(f"c{i}", 3, label=i % 2, seed=i // 2) for i in range(12)]
+    by_subject = write_store(tmp_path / "a", clips, skeleton, classes=["x", "y"])
+    train, test = by_subject.split("holdout")
+    assert {by_subject.clip(int(i)).subject for i in test} == {1}
+    assert len(train) == 10
+    unknown = [Clip(c.id, c.position, skeleton, label=c.label) for c in clips]
+    by_clip = write_store(tmp_path / "b", unknown, skeleton, classes=["x", "y"])
+    assert by_clip.split("holdout")[1].tolist() == [2, 3]
+    bare = write_store(tmp_path / "c", [Clip(c.id, c.position, skeleton) for c in clips], skeleton)
+    assert bare.splits == ()

@@ -11,7 +11,7 @@ _PUBLIC = {
     "Batch": "ulna.data.batch:Batch",
     "Store": "ulna.data.store:Store",
     "load": "ulna.train.run:load",
-    "write_store": "ulna.data.store:write_store",
+    "write_store": "ulna.data.writing:write_store",
 } | {room: f"ulna.{room}" for room in _ROOMS}
 
 __all__ = ["Batch", "Clip", "Skeleton", "Store", "get_skeleton", "load", "write_store", *_ROOMS]
@@ -19,7 +19,8 @@ __all__ = ["Batch", "Clip", "Skeleton", "Store", "get_skeleton", "load", "write_
 if TYPE_CHECKING:
     from ulna import analysis, core, data, encoders, inputs, nn, pretext, protocols, readers, recipes, train
     from ulna.data.batch import Batch
-    from ulna.data.store import Store, write_store
+    from ulna.data.store import Store
+    from ulna.data.writing import write_store
     from ulna.train.run import load
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ulna.cli.arguments import flag, inline, leading, option, parse, positional
 from ulna.data import prepare
+from ulna.data.holdout import NAME as HOLDOUT
 from ulna.data.store import REJECTED
 from ulna.readers import READERS
 
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str]) -> None:
     for split in store.splits:
         train, test = store.split(split)
         print(f"  split {split:12} {len(train):,} train, {len(test):,} test")
+    if store.splits == (HOLDOUT,):
+        print("  no split was given: every fifth subject, or clip of a class where subjects are unknown, is held out")
     rejected = store.path / REJECTED
     if rejected.is_file():
         print(

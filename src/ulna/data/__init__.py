@@ -13,7 +13,7 @@ _PUBLIC = {
     "Store": "ulna.data.store:Store",
     "load_batch": "ulna.data.loading:load_batch",
     "prepare": "ulna.data.preparing:prepare",
-    "write_store": "ulna.data.store:write_store",
+    "write_store": "ulna.data.writing:write_store",
 }
 __all__ = [
     "Augmentation", "BadStore", "Batch", "BatchPlan", "Packing", "Store", "load_batch", "prepare", "write_store",
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from ulna.data.packing import Packing
     from ulna.data.plan import BatchPlan
     from ulna.data.preparing import prepare
-    from ulna.data.store import BadStore, Store, write_store
+    from ulna.data.store import BadStore, Store
     from ulna.data.transforms import Augmentation
+    from ulna.data.writing import write_store
 
 
 __getattr__ = lazy_attributes(__name__, _PUBLIC)

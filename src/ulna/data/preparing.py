@@ -12,7 +12,8 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from ulna.core import Clip, new_file, refuse_existing
-from ulna.data.store import REJECTED, Store, write_store
+from ulna.data.store import REJECTED, Store
+from ulna.data.writing import write_store
 from ulna.readers import READERS, BadFile, Reader, Source
 
 FEW_FILES = 200  # below this, starting processes costs more than it saves

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ulna.core import TEST, TRAIN, Clip, get_skeleton
-from ulna.data.store import Store, write_store
+from ulna.data.store import Store
+from ulna.data.writing import write_store
 
 CLASSES = ("basketball", "climb", "dance", "swordplay", "walk")
 PARTS = (  # of a class's recordings in turn

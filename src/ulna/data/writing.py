@@ -1,0 +1,164 @@
+"""Writing a store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ulna.core import TEST, TRAIN, Clip, Skeleton, new_folder, write_text
+from ulna.data.holdout import with_holdout
+from ulna.data.store import (
+    ARRAYS,
+    CLIP_COLUMNS,
+    DESCRIPTION,
+    FRAMES,
+    INDEX,
+    PRESENT,
+    VERSION,
+    Store,
+    fingerprint_of,
+    hash_file,
+)  # fmt: skip
+
+
+def write_store(
+    path: str | Path,
+    clips: Iterable[Clip],
+    skeleton: Skeleton,
+    *,
+    classes: Sequence[str] = (),
+    class_groups: Mapping[str, Sequence[str]] | None = None,
+    num_persons: int | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> Store:
+    """Write clips as a store and open it; the folder appears whole or not at all.
+
+    Labelled clips that name no split get one, `holdout`: every fifth subject, or clip of a class where subjects are
+    not known. Clips may come from a generator if `num_persons` (the most that a clip has) is given: memory does not
+    grow with their number. Raises FileExistsError if `path` exists, ValueError for clips that do not fit together.
+    """
+    if num_persons is None:
+        clips = list(clips)
+        num_persons = max((clip.num_persons for clip in clips), default=1)
+    path = Path(path)
+    with new_folder(path) as folder:
+        shape = (num_persons, skeleton.num_joints)
+        with (
+            _ArrayFile(folder / FRAMES, ARRAYS[FRAMES], (*shape, 3)) as frames,
+            _ArrayFile(folder / PRESENT, ARRAYS[PRESENT], shape) as present,
+        ):
+            rows = [_append(clip, frames, present, skeleton, len(classes)) for clip in clips]
+        _check_rows(rows)
+        rows = with_holdout(rows)
+        _write_index(folder / INDEX, rows)
+        hashes = {FRAMES: frames.digest(), PRESENT: present.digest(), INDEX: hash_file(folder / INDEX)}
+        description = {
+            "version": VERSION,
+            "num_clips": len(rows),
+            "num_frames": sum(row["length"] for row in rows),
+            "num_persons": num_persons,
+            "units": "metres, y up, right-handed",
+            "skeleton": skeleton.to_json(),
+            "classes": list(classes),
+            "class_groups": {name: list(members) for name, members in (class_groups or {}).items()},
+            "source": dict(source or {}),
+            "bytes": {name: (folder / name).stat().st_size for name in hashes},
+            "sha256": hashes,
+        }
+        description["fingerprint"] = fingerprint_of(description)
+        write_text(folder / DESCRIPTION, json.dumps(description, indent=1))
+    return Store(path)
+
+
+class _ArrayFile:
+    """A .npy file that grows by rows."""
+
+    def __init__(self, path: Path, dtype: np.dtype, row: tuple[int, ...]) -> None:
+        self.path, self.dtype, self.row, self.num_rows = path, dtype, row, 0
+
+    def __enter__(self) -> _ArrayFile:
+        self.file: BinaryIO = self.path.open("wb")
+        self._write_header()
+        return self
+
+    def append(self, rows: np.ndarray) -> str:
+        """Write rows (n, *row); gives their hash."""
+        content = np.ascontiguousarray(rows, dtype=self.dtype).tobytes()
+        self.file.write(content)
+        self.num_rows += len(rows)
+        return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+    def __exit__(self, *_: object) -> None:
+        self.file.seek(0)
+        self._write_header()
+        self.file.close()
+
+    def digest(self) -> str:
+        return hash_file(self.path)
+
+    def _write_header(self) -> None:
+        """numpy pads headers so that the number of rows may grow in place."""
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (self.num_rows, *self.row),
+        }
+        np.lib.format.write_array_header_1_0(self.file, header)
+
+
+def _append(
+    clip: Clip, frames: _ArrayFile, present: _ArrayFile, skeleton: Skeleton, num_classes: int
+) -> dict[str, Any]:
+    if clip.skeleton.joints != skeleton.joints or clip.num_persons > frames.row[0]:
+        raise ValueError(
+            f"clip {clip.id!r}: expected skeleton {skeleton.name!r} and at most {frames.row[0]} persons, "
+            f"got {clip.skeleton.name!r} and {clip.num_persons}"
+        )
+    if not np.isfinite(clip.position).all():
+        raise ValueError(f"clip {clip.id!r}: expected finite positions, got others; mark them not present")
+    if not clip.present.any():
+        raise ValueError(f"clip {clip.id!r}: expected a body in at least one frame, got none")
+    if clip.label is not None and not 0 <= clip.label < num_classes:
+        raise ValueError(f"clip {clip.id!r}: expected a label below {num_classes} (the classes), got {clip.label}")
+    wrong = {name: part for name, part in clip.splits.items() if part not in (TRAIN, TEST)}
+    if wrong:
+        raise ValueError(f"clip {clip.id!r}: expected splits to say {TRAIN!r} or {TEST!r}, got {wrong}")
+    missing = frames.row[0] - clip.num_persons
+    there = np.pad(clip.present, [(0, 0), (0, missing), (0, 0)])
+    position = np.pad(clip.position, [(0, 0), (0, missing), (0, 0), (0, 0)])
+    start = frames.num_rows
+    present.append(there)
+    return {
+        "id": clip.id,
+        "start": start,
+        "hash": frames.append(np.where(there[..., None], position, 0)),
+        "length": clip.num_frames,
+        "fps": float(clip.fps),
+        "persons": int(clip.present.any(axis=(0, 2)).sum()),
+        **{name: getattr(clip, name) for name in CLIP_COLUMNS},
+        **{f"split:{name}": part for name, part in clip.splits.items()},
+    }
+
+
+def _check_rows(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        raise ValueError("expected at least one clip to write, got none")
+    ids = [row["id"] for row in rows]
+    twice = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
+    if twice:
+        raise ValueError(f"expected every clip to have its own id, got several named {', '.join(twice[:5])}")
+
+
+def _write_index(path: Path, rows: list[dict[str, Any]]) -> None:
+    fixed = {"id": pa.string(), "start": pa.int64(), "length": pa.int32(), "hash": pa.string(), "fps": pa.float32()}
+    types = fixed | {"persons": pa.int16()} | CLIP_COLUMNS
+    types |= {name: pa.string() for row in rows for name in row if name.startswith("split:")}
+    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()}
+    pq.write_table(pa.table(columns), path)
