@@ -195,6 +195,7 @@ def test_changed_bytes_stop_training_and_evaluation(ulna, tmp_path):
     code, _, err = ulna("pretrain", recipe, "--data", tmp_path / "store", "--out", tmp_path / "run", *SMALL)
     assert code == 2
     assert "changed bytes; prepare the store again" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["store"], "nothing half-written"
 
 
 def test_misspelt_options_are_answered_with_the_nearest():

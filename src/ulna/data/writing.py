@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -150,8 +151,7 @@ def _append(
 def _check_rows(rows: list[dict[str, Any]]) -> None:
     if not rows:
         raise ValueError("expected at least one clip to write, got none")
-    ids = [row["id"] for row in rows]
-    twice = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
+    twice = [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]
     if twice:
         raise ValueError(f"expected every clip to have its own id, got several named {', '.join(twice[:5])}")
 

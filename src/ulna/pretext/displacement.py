@@ -82,8 +82,7 @@ class MPDP(Pretext):
         return _directions(displacement), _magnitudes(displacement).masked_fill(absent[:, None], ABSENT)
 
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, " F"]]:
-        weight = self._weights(batch, self.encoder.slots.global_slot)
-        return self._weighted(batch, weight)
+        return self._weighted(batch, self._weights(batch))
 
     def loss(self, batch: Batch, *, released: bool = False) -> Float[Tensor, ""]:
         """Mean over the batch's frames. `released` reproduces the authors' code, whose global term covers only the
@@ -103,16 +102,15 @@ class MPDP(Pretext):
             losses["magnitude"] = self.lambda_magnitude * (entropies * weight).sum(dim=(1, 2))
         return losses
 
-    def _weights(self, batch: Batch, global_slot: int | None) -> Float[Tensor, "F N S"]:
+    def _weights(self, batch: Batch) -> Float[Tensor, "F N S"]:
         """Mean over local slots plus lambda_global times the mean over global slots, of persons that count."""
-        num, persons = len(self.intervals), self.encoder.num_persons
-        counts = batch.position.new_ones(1, persons)
+        slots, num = self.encoder.slots, len(self.intervals)
+        counts = batch.position.new_ones(1, self.encoder.num_persons)
         if self.mask_absent:
             counts = (~batch.absent).to(counts.dtype)[batch.packing.clip]  # (F, P)
-        place = -1 if global_slot is None else global_slot
-        is_global = torch.arange(len(self.encoder.slots), device=counts.device).eq(place)
-        num_local = (~is_global).sum()
-        share = torch.where(is_global, self.lambda_global, 1 / num_local)  # (K,)
+        share = counts.new_full((len(slots),), 1 / (len(slots) - (slots.global_slot is not None)))
+        if slots.global_slot is not None:
+            share[slots.global_slot] = self.lambda_global
         weight = share[:, None] * (counts / counts.sum(dim=1, keepdim=True))[:, None]  # (F, K, P)
         return (weight.flatten(1) / num)[:, None].expand(-1, num, -1)
 

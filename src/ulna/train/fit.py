@@ -52,14 +52,14 @@ def pretrain(
     refuse_existing(out)
     work = out.with_name(out.name + ".unfinished")
     clips = _clips(recipe, store)
-    facts = _facts(recipe, store, clips)
-    checkpoint = _start_or_resume(work, facts, resume=resume)
     store.verify()
-
     form: InputForm = build(INPUTS, recipe.input)
     pretext = build_pretext(recipe, store.skeleton, store.num_persons)
     plan = BatchPlan(len(clips), recipe.training.batch_size, recipe.training.seed)
     module = Pretraining(recipe, form, pretext, plan)
+
+    facts = _facts(recipe, store, clips)
+    checkpoint = _start_or_resume(work, facts, resume=resume)
     journal = Journal(work / METRICS)
     trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, progress=progress)
     with warnings.catch_warnings():
