@@ -30,6 +30,9 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
     """
     outcomes = _outcomes(runs)
     store = store or _store_of(outcomes)
+    if store is not None:
+        runs[0].check(store)
+        store.verify()
     content: dict[str, Any] = {
         "recipe": runs[0].recipe.to_json(),
         "facts": {k: runs[0].facts.get(k) for k in ("data", "versions", "machine", "command", "commit")},
@@ -78,7 +81,10 @@ def _curves(run: Run) -> dict[str, list[float]]:
         return {}
     with file.open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+    try:
+        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+    except (TypeError, ValueError):
+        raise ValueError(f"{file}: expected rows of numbers, got a damaged file") from None
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

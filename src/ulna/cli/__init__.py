@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 from ulna.core import NameTable, unknown_name
@@ -36,7 +37,7 @@ USAGE = """ulna learns what people do from how their skeletons move, without lab
 
 Each command explains itself: ulna COMMAND --help
 """
-USERS_MISTAKES = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+USERS_MISTAKES = (ValueError, OSError, MemoryError)
 
 
 def main() -> None:
@@ -54,6 +55,7 @@ def main() -> None:
     if verb not in VERBS:
         fail(unknown_name("command", verb, VERBS))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and loggers are not ours
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         VERBS[verb](rest)
     except BrokenPipeError:
@@ -63,6 +65,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _terminate(number: int, frame: object) -> None:  # noqa: ARG001
+    """Leave through the clean-up of what is half done."""
+    sys.exit(128 + number)
 
 
 def fail(message: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ulna.cli.arguments import inline, option, parse, positional, value_of
-from ulna.core import options
+from ulna.core import options, refuse_existing
 from ulna.data import Store
 from ulna.protocols import PROTOCOLS
 from ulna.protocols.outcome import Outcome
@@ -34,9 +34,13 @@ def main(arguments: Sequence[str]) -> None:
     from ulna.protocols.evaluation import evaluate, over_runs
     from ulna.train import load
 
+    if wanted.out:
+        refuse_existing(wanted.out)
+    if len({path.resolve() for path in wanted.runs}) < len(wanted.runs):
+        raise ValueError("expected different runs, got one of them twice")
     store = Store(wanted.data)
     runs = [load(path) for path in wanted.runs]
-    split = wanted.split or runs[0].recipe.split
+    split = runs[0].recipe.split if wanted.split is None else wanted.split
     if split is None:
         raise ValueError(f"expected --split, since the recipe names none; {store.path} has {', '.join(store.splits)}")
     judged = [

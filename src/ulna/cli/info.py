@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import numpy as np
 from ulna.cli.arguments import flag, parse, positional
 from ulna.data import Store
 from ulna.data.store import DESCRIPTION
-from ulna.train.run import RECIPE
+from ulna.protocols.outcome import Outcome
+from ulna.train.run import RECIPE, WEIGHTS, read_run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,14 +52,14 @@ def _show_store(store: Store, *, verify: bool) -> None:
         if name in store.description["source"]:
             print(f"{name:12} {store.description['source'][name]}")
     if verify:
-        store.verify()
+        store.verify(afresh=True)
         print("verified     every byte is as it was written")
 
 
 def _show_run(path: Path) -> None:
-    facts = json.loads((path / RECIPE).read_text())
-    recipe, data = facts["recipe"], facts["data"]
-    state = "finished" if "training_seconds" in facts else "unfinished"
+    run = read_run(path)
+    facts, recipe, data = run.facts, run.recipe.to_json(), run.facts["data"]
+    state = "finished" if (path / WEIGHTS).is_file() else "unfinished"
     print(f"run          {path} ({state})")
     print(f"recipe       {recipe['name']}")
     for part in ("input", "encoder", "pretext", "augmentation", "training"):
@@ -69,5 +69,4 @@ def _show_run(path: Path) -> None:
     if "training_seconds" in facts:
         print(f"training     {facts['training_seconds'] / 60:.1f} minutes, {facts['steps']} steps, {facts['machine']}")
     for file in sorted((path / "results").glob("*.json")):
-        result = json.loads(file.read_text())
-        print(f"result       {file.stem}: {100 * result['accuracy']:.1f} %")
+        print(f"result       {file.stem}: {Outcome.open(file).summary()}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ulna.cli.arguments import option, parse, positional
-from ulna.core import Clip, new_file
+from ulna.core import Clip, new_file, refuse_existing
 from ulna.readers import READERS, BadFile
 
 
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> None:
     from ulna.protocols.prediction import predict
     from ulna.train import load
 
+    if wanted.out:
+        refuse_existing(wanted.out)
     run = load(wanted.run)
     Classifier.open(run.path)  # before reading files in vain
     reader = wanted.reader or run.facts["data"]["source"].get("reader", "npz")
@@ -60,4 +62,6 @@ def _read(name: str, paths: Sequence[Path]) -> list[Clip]:
                 if len(source.files) == 1:
                     raise
                 print(f"left out: {error}", file=sys.stderr)
+    if not clips:
+        raise ValueError("expected at least one file that can be read, got only bad ones")
     return clips

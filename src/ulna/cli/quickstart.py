@@ -23,13 +23,14 @@ def main(arguments: Sequence[str]) -> None:
     )
     from ulna.analysis import write_report
     from ulna.cli.evaluate import show
-    from ulna.core import options, refuse_existing
+    from ulna.core import options, refuse_existing, within
     from ulna.data.sample import CAVEAT, write_sample_store
     from ulna.protocols import PROTOCOLS
     from ulna.protocols.evaluation import evaluate, over_runs
     from ulna.recipes import RECIPES
     from ulna.train import pretrain
 
+    within("seeds", wanted.seeds, 1)
     began = time.perf_counter()
     refuse_existing(wanted.out)
     store = write_sample_store(wanted.out / "store")

@@ -22,9 +22,12 @@ def main(arguments: Sequence[str]) -> None:
     if not wanted.runs:
         raise ValueError("expected at least one run to report on")
     from ulna.analysis import write_report
+    from ulna.core import refuse_existing
     from ulna.data import Store
     from ulna.train import load
 
+    if wanted.out and wanted.out.exists() and wanted.out.suffix != ".html":
+        refuse_existing(wanted.out)
     runs = [load(path) for path in wanted.runs]
     store = Store(wanted.data) if wanted.data else None
     print(write_report(runs, wanted.out or wanted.runs[0] / "report.html", store=store))

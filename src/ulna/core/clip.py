@@ -38,6 +38,14 @@ class Clip:
                 f"clip {self.id!r}: expected positions (T, P, {self.skeleton.num_joints}, 3) with at least one frame "
                 f"and one person, got {shape}"
             )
+        if self.position.dtype.kind != "f":
+            raise ValueError(f"clip {self.id!r}: expected positions in floating point, got {self.position.dtype}")
+        if not (isinstance(self.id, str) and self.id and np.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"clip {self.id!r}: expected a name and frames a second above 0, got fps {self.fps}")
+        for name in ("label", "subject", "view", "setup"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or abs(value) >= 2**31):
+                raise ValueError(f"clip {self.id!r}, {name}: expected a whole number below 2^31, got {value!r}")
         if self.present is None:
             object.__setattr__(self, "present", np.ones(shape[:3], dtype=bool))
         elif self.present.shape != shape[:3] or self.present.dtype != bool:

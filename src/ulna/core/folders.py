@@ -11,7 +11,7 @@ from pathlib import Path
 
 def refuse_existing(path: Path) -> None:
     """FileExistsError if something is in the way of a new folder."""
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise FileExistsError(f"{path} exists already; choose another name or remove it first")
 
 
@@ -22,6 +22,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises FileExistsError if `path` exists. If the block fails, nothing is left behind.
     """
     refuse_existing(path)
+    made = [parent for parent in path.absolute().parents if not parent.exists()]
     partial = path.parent / f".{path.name}.partial-{os.getpid()}"
     partial.mkdir(parents=True)
     try:
@@ -30,6 +31,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            parent.rmdir()
         raise
 
 

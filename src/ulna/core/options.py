@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ulna.core.checks import check_types
 from ulna.core.names import NameTable, unknown_name
 
 
@@ -30,7 +31,12 @@ def options(table: NameTable, component: str, **values: Any) -> Options:
     for name in values:
         if name not in known:
             raise ValueError(unknown_name(f"option of {table.kind} {component}", name, known))
-    return cls(**values)
+    chosen = cls(**values)
+    try:
+        check_types(chosen, {f.name: f.type for f in dataclasses.fields(cls)})
+    except ValueError as error:
+        raise ValueError(f"{table.kind} {component}, option {error}") from None
+    return chosen
 
 
 def build(table: NameTable, chosen: Options, *subject: Any) -> Any:

@@ -73,16 +73,19 @@ class Batch:
         """
         skeleton = get_skeleton(skeleton)
         position = torch.as_tensor(position)
-        sizes = [int(length) for length in lengths]
-        if position.ndim != 5 or position.shape[1] != 3 or position.shape[3] != skeleton.num_joints:
+        sizes = [int(length) for length in torch.as_tensor(lengths).flatten().tolist()]
+        fits = position.ndim == 5 and position.shape[1] == 3 and position.shape[3] == skeleton.num_joints
+        if not fits or 0 in position.shape or position.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"expected position (B, 3, T, {skeleton.num_joints}, P) for skeleton {skeleton.name!r}, "
-                f"got {tuple(position.shape)}"
+                f"expected position (B, 3, T, {skeleton.num_joints}, P) in float32 or float64 for {skeleton.name!r}, "
+                f"got {tuple(position.shape)} {position.dtype}"
             )
         if len(sizes) != len(position) or not all(1 <= size <= position.shape[2] for size in sizes):
             raise ValueError(f"expected {len(position)} lengths from 1 to {position.shape[2]}, got {sizes}")
         rows = position.permute(0, 2, 4, 3, 1)  # (B, T, P, K, 3)
         packed = torch.cat([clip[:size] for clip, size in zip(rows, sizes, strict=True)])
+        if not packed.isfinite().all():
+            raise ValueError("expected finite positions in the real frames, got NaN or infinite ones")
         there = (packed != 0).flatten(2).any(dim=2)  # (F, P)
         there[:, 0] = True
         batch = cls.pack(packed, there[:, :, None].expand(packed.shape[:3]), sizes, skeleton)

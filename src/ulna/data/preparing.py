@@ -11,7 +11,7 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from ulna.core import Clip, new_file, refuse_existing
+from ulna.core import Clip, refuse_existing, within
 from ulna.data.store import REJECTED, Store
 from ulna.data.writing import write_store
 from ulna.readers import READERS, BadFile, Reader, Source
@@ -35,6 +35,8 @@ def prepare(
     """
     source, store = Path(source), Path(store)
     refuse_existing(store)
+    if workers is not None:
+        within("workers", workers, 1)
     found = reader.open(source)
     rejected: list[BadFile] = []
 
@@ -43,23 +45,24 @@ def prepare(
         for outcome in bar:
             if isinstance(outcome, BadFile):
                 if not skip_bad:
+                    bar.close()
                     raise outcome
                 rejected.append(outcome)
             else:
                 yield from outcome
+        if len(rejected) == len(found.files):
+            raise ValueError(f"{source}: expected at least one good file, got {len(rejected)} bad ones; {rejected[0]}")
 
-    written = write_store(
+    return write_store(
         store,
         clips(),
         found.skeleton,
         classes=found.classes,
         class_groups=found.class_groups,
         num_persons=found.num_persons,
+        finish=lambda folder: _write_rejected(folder / REJECTED, rejected),
         source={"reader": READERS.name_of(type(reader))} | {k: str(v) for k, v in asdict(reader).items()},  # type: ignore[call-overload]
     )
-    if rejected:
-        _write_rejected(store / REJECTED, rejected)
-    return written
 
 
 def _read_all(reader: Reader, found: Source, workers: int | None) -> Iterator[list[Clip] | BadFile]:
@@ -72,14 +75,20 @@ def _read_all(reader: Reader, found: Source, workers: int | None) -> Iterator[li
 
 
 def _read_one(reader: Reader, found: Source, path: Path) -> list[Clip] | BadFile:
+    """A file's clips, or what is wrong with it: a file that breaks its reader is a bad file too."""
     try:
         return reader.read(path, found)
     except BadFile as error:
         return error
+    except Exception as error:
+        return BadFile(path, "whole file", expected=reader.files_wanted, got=f"{type(error).__name__}: {error!s:.200}")
 
 
 def _write_rejected(path: Path, rejected: list[BadFile]) -> None:
-    with new_file(path) as partial, partial.open("w", newline="") as file:
+    """List what was left out, if anything was."""
+    if not rejected:
+        return
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "place", "expected", "got"])
         rows.writerows([error.path, error.place, error.expected, error.got] for error in rejected)

@@ -137,12 +137,17 @@ class Store:
             **{name: row[name] for name in CLIP_COLUMNS},
         )
 
-    def verify(self) -> None:
-        """Check the content byte by byte; BadStore if it changed. A passed check is remembered by size and time."""
-        stamps = {name: [s.st_size, s.st_mtime_ns] for name in ARRAYS for s in [(self.path / name).stat()]}
-        seen = {"fingerprint": self.fingerprint, "stamps": stamps}
+    def verify(self, *, afresh: bool = False) -> None:
+        """Check the content byte by byte; BadStore if it changed. A passed check is remembered by size and times.
+
+        `afresh` reads every byte even if it was checked before.
+        """
+        stamps = {
+            name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name in ARRAYS for s in [(self.path / name).stat()]
+        }
+        seen = json.dumps({"fingerprint": self.fingerprint, "stamps": stamps})
         cache = self.path / _VERIFIED
-        if cache.is_file() and cache.read_text() == json.dumps(seen):
+        if not afresh and cache.is_file() and cache.read_bytes() == seen.encode():
             return
         for name in ARRAYS:
             if hash_file(self.path / name) != self.description["sha256"][name]:
@@ -151,7 +156,7 @@ class Store:
                     f"{self.description['sha256'][name][:12]}), got changed bytes; prepare the store again"
                 )
         try:
-            write_text(cache, json.dumps(seen))
+            write_text(cache, seen)
         except OSError:
             return  # a read-only store is checked anew each time
 
@@ -170,6 +175,12 @@ def fingerprint_of(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def checksum_of(description: Mapping[str, Any]) -> str:
+    """Hash of the whole description, so that no field of it can be edited unseen."""
+    content = {key: value for key, value in description.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _read_description(path: Path) -> dict[str, Any]:
     file = path / DESCRIPTION
     if not file.is_file():
@@ -177,15 +188,12 @@ def _read_description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text())
         version = description["version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise BadStore(f"{file}: expected a store's description, got something else; prepare the store again") from None
     if version != VERSION:
-        raise BadStore(f"{path}: expected a store of version {VERSION}, got version {version}; prepare it again")
-    try:
-        if fingerprint_of(description) == description["fingerprint"]:
-            return dict(description)
-    except KeyError:
-        pass
+        raise BadStore(f"{path}: expected a store of version {VERSION}, got version {version!r}; prepare it again")
+    if isinstance(description, dict) and description.get("checksum") == checksum_of(description):
+        return description
     raise BadStore(f"{file}: expected the description it was written with, got another; prepare the store again")
 
 

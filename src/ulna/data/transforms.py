@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ulna.core import within
 from ulna.data.batch import Batch
 from ulna.data.packing import Packing
 
@@ -72,6 +73,10 @@ class Augmentation:
 
     time: float = 0.1
     shear: float = 0.3
+
+    def __post_init__(self) -> None:
+        within("augmentation.time", self.time, 0, 0.9)
+        within("augmentation.shear", self.shear, 0, 10)
 
     @staticmethod
     def draw(generator: np.random.Generator, num_clips: int) -> Draw:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,9 +24,10 @@ from ulna.data.store import (
     PRESENT,
     VERSION,
     Store,
+    checksum_of,
     fingerprint_of,
     hash_file,
-)  # fmt: skip
+)
 
 
 def write_store(
@@ -38,17 +39,21 @@ def write_store(
     class_groups: Mapping[str, Sequence[str]] | None = None,
     num_persons: int | None = None,
     source: Mapping[str, Any] | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> Store:
     """Write clips as a store and open it; the folder appears whole or not at all.
 
     Labelled clips that name no split get one, `holdout`: every fifth subject, or clip of a class where subjects are
     not known. Clips may come from a generator if `num_persons` (the most that a clip has) is given: memory does not
-    grow with their number. Raises FileExistsError if `path` exists, ValueError for clips that do not fit together.
+    grow with their number. `finish` may add files to the folder before it appears. Raises FileExistsError if `path`
+    exists, ValueError for clips that do not fit together.
     """
     if num_persons is None:
         clips = list(clips)
         num_persons = max((clip.num_persons for clip in clips), default=1)
     path = Path(path)
+    if isinstance(classes, str) or len(set(classes)) != len(classes):
+        raise ValueError(f"expected the names of different classes, got {classes!r}")
     with new_folder(path) as folder:
         shape = (num_persons, skeleton.num_joints)
         with (
@@ -74,7 +79,10 @@ def write_store(
             "sha256": hashes,
         }
         description["fingerprint"] = fingerprint_of(description)
+        description["checksum"] = checksum_of(description)
         write_text(folder / DESCRIPTION, json.dumps(description, indent=1))
+        if finish:
+            finish(folder)
     return Store(path)
 
 
@@ -96,9 +104,10 @@ class _ArrayFile:
         self.num_rows += len(rows)
         return hashlib.blake2b(content, digest_size=8).hexdigest()
 
-    def __exit__(self, *_: object) -> None:
-        self.file.seek(0)
-        self._write_header()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self.file.seek(0)
+            self._write_header()
         self.file.close()
 
     def digest(self) -> str:
@@ -117,12 +126,15 @@ class _ArrayFile:
 def _append(
     clip: Clip, frames: _ArrayFile, present: _ArrayFile, skeleton: Skeleton, num_classes: int
 ) -> dict[str, Any]:
-    if clip.skeleton.joints != skeleton.joints or clip.num_persons > frames.row[0]:
+    is_alike = (clip.skeleton.joints, clip.skeleton.parents) == (skeleton.joints, skeleton.parents)
+    if not is_alike or clip.num_persons > frames.row[0]:
         raise ValueError(
             f"clip {clip.id!r}: expected skeleton {skeleton.name!r} and at most {frames.row[0]} persons, "
             f"got {clip.skeleton.name!r} and {clip.num_persons}"
         )
-    if not np.isfinite(clip.position).all():
+    with np.errstate(over="ignore"):
+        kept = clip.position.astype(ARRAYS[FRAMES])
+    if not np.isfinite(kept).all():
         raise ValueError(f"clip {clip.id!r}: expected finite positions, got others; mark them not present")
     if not clip.present.any():
         raise ValueError(f"clip {clip.id!r}: expected a body in at least one frame, got none")
@@ -133,7 +145,7 @@ def _append(
         raise ValueError(f"clip {clip.id!r}: expected splits to say {TRAIN!r} or {TEST!r}, got {wrong}")
     missing = frames.row[0] - clip.num_persons
     there = np.pad(clip.present, [(0, 0), (0, missing), (0, 0)])
-    position = np.pad(clip.position, [(0, 0), (0, missing), (0, 0), (0, 0)])
+    position = np.pad(kept, [(0, 0), (0, missing), (0, 0), (0, 0)])
     start = frames.num_rows
     present.append(there)
     return {

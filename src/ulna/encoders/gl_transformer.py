@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ulna.core import Skeleton, Slots, get_skeleton
+from ulna.core import Skeleton, Slots, get_skeleton, one_of, within
 from ulna.data import Batch, Packing
 from ulna.encoders.base import FrameEncoder
 from ulna.encoders.released import encoder_weights, read_state
@@ -59,6 +59,12 @@ class GLTransformer(FrameEncoder):
         mask_absent: bool = False,
     ) -> None:
         super().__init__()
+        one_of("positional", positional, Positional)
+        for name, value in (("width", width), ("num_heads", num_heads), ("num_blocks", num_blocks)):
+            within(name, value, 1)
+        within("ff", ff, 0, open_low=True)
+        for name, rate in (("dropout", dropout), ("attention_dropout", attention_dropout), ("drop_path", drop_path)):
+            within(name, rate, 0, 0.99)
         self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
         self.person_to_person, self.mask_absent = person_to_person, mask_absent
         num_slots = len(slots) * num_persons
@@ -147,6 +153,7 @@ class GLTransformer(FrameEncoder):
         """
         weights = encoder_weights(read_state(state))
         slots = Slots.of(get_skeleton(skeleton))
+        within("num_heads", num_heads, 1)
         num_frames, num_slots, width = weights["blocks.0.positions.table"].shape
         if num_slots % len(slots):
             raise ValueError(
@@ -164,7 +171,10 @@ class GLTransformer(FrameEncoder):
             attention_dropout=0.0,
             drop_path=0.0,
         )
-        encoder.to(weights["norm.weight"].dtype).load_state_dict(dict(weights))
+        try:
+            encoder.to(weights["norm.weight"].dtype).load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise ValueError(f"expected the weights of a released GL-Transformer, got other shapes; {error}") from None
         return encoder
 
 

@@ -51,7 +51,7 @@ def read_state(state: Mapping[str, Tensor] | str | Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     bare = {}
     for key, tensor in content.items():
-        if not isinstance(tensor, Tensor):
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
             continue
         while key.startswith(PREFIXES):
             key = key.partition(".")[2]
@@ -60,9 +60,15 @@ def read_state(state: Mapping[str, Tensor] | str | Path) -> dict[str, Tensor]:
 
 
 def _open(path: Path) -> Mapping[str, Any]:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a file of weights, got none")
+    content: Any = None
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise many kinds; torch's own text would advise to trust them
+        raise ValueError(f"{path}: expected a file of plain tensors, got another ({type(error).__name__})") from None
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: expected a mapping of names to tensors, got {type(content).__name__}")
     return content
@@ -77,8 +83,12 @@ def encoder_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise ValueError(
             f"expected the weights of a released GL-Transformer, {len(missing)} are missing: {', '.join(missing[:4])}"
         )
+    wrong = [key for key in wanted if not (bare[key].is_floating_point() and bare[key].isfinite().all())]
+    wrong += [key for key in wanted if key.endswith("positional_emb") and (bare[key].ndim, len(bare[key])) != (4, 1)]
+    if wrong:
+        raise ValueError(f"expected finite weights of the released shapes, got others: {', '.join(wrong[:4])}")
     weights = {_rename(key): bare[key] for key in wanted}
-    return {key: w[0] if key.endswith("positions.table") and w.ndim == 4 else w for key, w in weights.items()}
+    return {key: w[0] if key.endswith("positions.table") else w for key, w in weights.items()}
 
 
 def head_weights(bare: Mapping[str, Tensor], kind: str, num_intervals: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulna.core import Clip, Parts, Skeleton, Slots
+from ulna.core import Clip, Parts, Skeleton, Slots, one_of, within
 from ulna.data import Batch
 from ulna.data.transforms import resample
 from ulna.inputs.base import InputForm
@@ -35,8 +35,11 @@ class Disentangled(InputForm):
         max_frames: int = 300,
         num_frames: int | None = None,
     ) -> None:
-        if num_frames is not None and not 1 <= num_frames <= max_frames:
-            raise ValueError(f"expected num_frames from 1 to max_frames ({max_frames}), got {num_frames}")
+        one_of("facing", facing, Facing)
+        one_of("parts", parts, Parts)
+        within("max_frames", max_frames, 1)
+        if num_frames is not None:
+            within("num_frames", num_frames, 1, max_frames)
         self.facing, self.parts, self.max_frames, self.num_frames = facing, parts, max_frames, num_frames
 
     @property

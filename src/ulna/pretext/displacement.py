@@ -11,11 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ulna.core import Skeleton
+from ulna.core import Skeleton, one_of, within
 from ulna.data import Batch
 from ulna.encoders import Encoder, FrameEncoder, GLTransformer
 from ulna.encoders.released import head_weights, read_state
 from ulna.pretext.base import Pretext
+
+EarlyFrames = Literal["first", "zero"]
 
 NUM_DIRECTIONS, NUM_MAGNITUDES, ABSENT = 27, 16, 15
 STEP = 0.01  # metres between magnitude classes
@@ -38,7 +40,7 @@ class MPDP(Pretext):
         *,
         intervals: tuple[int, ...] = (1, 5, 10),
         magnitude: bool = True,
-        early_frames: Literal["first", "zero"] = "first",
+        early_frames: EarlyFrames = "first",
         lambda_global: float = 0.05,
         lambda_magnitude: float = 1.0,
         mask_absent: bool = False,
@@ -46,6 +48,9 @@ class MPDP(Pretext):
         super().__init__()
         if not isinstance(encoder, FrameEncoder):
             raise ValueError(f"MPDP trains encoders that give one vector a frame, got {type(encoder).__name__}")
+        one_of("early_frames", early_frames, EarlyFrames)
+        within("lambda_global", lambda_global, 0)
+        within("lambda_magnitude", lambda_magnitude, 0)
         if not intervals or min(intervals) < 1:
             raise ValueError(f"expected intervals of at least 1 frame, got {intervals}")
         self.encoder, self.intervals, self.early_frames = encoder, intervals, early_frames

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -41,9 +41,16 @@ class Classifier:
                 f"{path}: expected the classifier that `ulna evaluate {run} --protocol linear` saves, got none; "
                 "evaluate the run first"
             )
-        with safe_open(path, "pt") as file:
-            classes = tuple(json.loads(file.metadata()["classes"]))
-            return cls(file.get_tensor("weight"), file.get_tensor("bias")), classes
+        try:
+            with safe_open(path, "pt") as file:
+                classes = tuple(json.loads(file.metadata()["classes"]))
+                made = cls(file.get_tensor("weight"), file.get_tensor("bias"))
+            fits = made.weight.ndim == 2 and len(made.weight) == len(made.bias) == len(classes)
+            if not fits or not (made.weight.isfinite().all() and made.bias.isfinite().all()):
+                raise ValueError("its parts do not fit one another")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ValueError(f"{path}: expected a classifier, got a damaged file ({error}); evaluate again") from None
+        return made, classes
 
 
 def fold(weight: Tensor, bias: Tensor, mean: Tensor, sd: Tensor) -> Classifier:

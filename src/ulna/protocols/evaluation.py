@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ulna.core import Options, build
+from ulna.core import Options, build, within
 from ulna.data import Store
 from ulna.protocols import PROTOCOLS
 from ulna.protocols.base import Labelled, Protocol
@@ -26,6 +26,7 @@ def evaluate(
     Each is saved as RUN/results/NAME-SPLIT.json, the first seed's classifier as RUN/classifier.safetensors. Raises
     ValueError if the store's skeleton, persons or split do not fit.
     """
+    within("seeds", seeds, 1)
     run.check(store)
     data = Labelled.of(store, split)
     store.verify()

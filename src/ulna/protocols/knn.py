@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ulna.core import within
 from ulna.encoders import Encoder
 from ulna.inputs import InputForm
 from ulna.protocols.base import Labelled, Protocol
@@ -19,6 +20,8 @@ class KNN(Protocol):
     """Each test clip gets the label that most of its k nearest training clips have, weighted by exp(cosine / T)."""
 
     def __init__(self, *, k: int = 1, temperature: float = 0.1, standardise: bool = True) -> None:
+        within("k", k, 1)
+        within("temperature", temperature, 0, open_low=True)
         self.k, self.temperature, self.standardise = k, temperature, standardise
 
     def run(self, encoder: Encoder, form: InputForm, data: Labelled, *, seed: int) -> tuple[SeedOutcome, None]:

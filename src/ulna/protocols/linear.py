@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ulna.core import counted, torch_seed
+from ulna.core import counted, torch_seed, within
 from ulna.data import Augmentation
 from ulna.encoders import Encoder
 from ulna.inputs import InputForm
@@ -33,6 +33,10 @@ class Linear(Protocol):
         standardise: bool = True,
         augment: bool = False,
     ) -> None:
+        within("epochs", epochs, 1)
+        within("batch_size", batch_size, 1)
+        within("learning_rate", learning_rate, 0, open_low=True)
+        within("weight_decay", weight_decay, 0)
         self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
         self.weight_decay, self.standardise, self.augment = weight_decay, standardise, augment
 

@@ -91,9 +91,15 @@ class Outcome:
 
     @classmethod
     def open(cls, path: Path) -> Outcome:
-        values = json.loads(path.read_text())
-        fields = {name: values[name] for name in cls.__dataclass_fields__}
-        return cls(**fields | {"seeds": [SeedOutcome(**seed) for seed in values["seeds"]]})
+        """A saved outcome; ValueError if the file is none."""
+        try:
+            values = json.loads(path.read_text())
+            fields = {name: values[name] for name in cls.__dataclass_fields__}
+            made = cls(**fields | {"seeds": [SeedOutcome(**seed) for seed in values["seeds"]]})
+            made.summary(), made.per_class, dict(made.facts)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"{path}: expected a saved outcome, got a damaged file ({error!r})") from None
+        return made
 
 
 def merge(outcomes: Iterable[Outcome], facts: Mapping[str, Any]) -> Outcome:

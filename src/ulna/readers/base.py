@@ -18,7 +18,7 @@ class BadFile(ValueError):
 
     def __init__(self, path: Path, place: str, *, expected: str, got: str, advice: str = "") -> None:
         self.path, self.place, self.expected, self.got = path, place, expected, got
-        self.advice = advice or "repair or remove the file, or pass --skip-bad to go on without it"
+        self.advice = advice or "repair or remove the file (`ulna prepare --skip-bad` goes on without bad ones)"
         super().__init__(str(path), place, expected, got)
 
     def __str__(self) -> str:
@@ -70,7 +70,8 @@ def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:
         return (source,)
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: expected a folder with {wanted}, got nothing there; check the path")
-    files = tuple(sorted(path for path in source.rglob(pattern) if path.is_file() and not path.name.startswith(".")))
+    found = (path for path in source.rglob(pattern) if not path.name.startswith("."))
+    files = tuple(sorted(path for path in found if path.is_file() or path.is_symlink()))
     if not files:
         raise ValueError(f"{source}: expected {wanted} (files named {pattern}) in this folder, got none")
     return files
@@ -79,7 +80,7 @@ def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:
 def read_text(path: Path) -> str:
     """A text file's content; BadFile if it is empty or not text."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadFile(path, f"byte {error.start}", expected="text", got="bytes that are no text") from None
     if not text.strip():
@@ -99,6 +100,14 @@ def check_finite(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> N
         expected="finite coordinates",
         got=str(position[t, p, k].tolist()),
     )
+
+
+def as_float32(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> np.ndarray:
+    """Positions (T, P, K, 3) as the store keeps them; BadFile if one is not finite then."""
+    with np.errstate(over="ignore"):
+        kept = position.astype(np.float32)
+    check_finite(path, kept, joints)
+    return kept
 
 
 def train_or_test(is_train: bool) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ulna.core import Clip, Skeleton
-from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, read_text
+from ulna.core import Clip, Skeleton, within
+from ulna.readers.base import BadFile, Reader, Source, as_float32, list_files, read_text
 from ulna.readers.labels import Labels
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
@@ -49,6 +49,10 @@ class BVH(Reader):
     labels: Path | None = None
     """A CSV file with columns file and label, and if wanted subject, view and split:NAME (train or test)."""
 
+    def __post_init__(self) -> None:
+        within("every", self.every, 1)
+        within("drop_first", self.drop_first, 0)
+
     title = "BVH motion capture files"
     files_wanted = "*.bvh"
     where = "mocap suites, game engines, Blender; mocap.cs.cmu.edu in conversions"
@@ -56,9 +60,9 @@ class BVH(Reader):
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.bvh", "BVH files")
-        hierarchy, _, _ = _split(files[0])
-        skeleton = Skeleton.from_joints("bvh", hierarchy.joints, hierarchy.parents)
-        return Source(files, skeleton, Labels.read(self.labels).classes, origin=source)
+        labels = Labels.read(self.labels)
+        labels.check(files, source)
+        return Source(files, _first_skeleton(files), labels.classes, origin=source)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         position, hierarchy, fps = read_positions(path, units=self.units, up=self.up)
@@ -68,7 +72,7 @@ class BVH(Reader):
                 got=f"another hierarchy of {len(hierarchy.joints)} joints",
                 advice="prepare files of another hierarchy as a store of their own",
             )  # fmt: skip
-        kept = position[self.drop_first :: self.every, None].astype(np.float32)
+        kept = as_float32(path, position[self.drop_first :: self.every, None], hierarchy.joints)
         if not len(kept):
             raise BadFile(path, "MOTION", expected=f"more than {self.drop_first} frames", got=str(len(position)))
         known = Labels.read(self.labels).of(path, source.origin)
@@ -81,8 +85,23 @@ def read_positions(path: Path, *, units: str = "cm", up: str = "y") -> tuple[np.
     position = _forward_kinematics(hierarchy, motion) * METRES[units]
     if up == "z":
         position = np.stack([position[..., 0], position[..., 2], -position[..., 1]], axis=-1)
-    check_finite(path, position[:, None], hierarchy.joints)
     return position, hierarchy, fps
+
+
+def _first_skeleton(files: Sequence[Path]) -> Skeleton:
+    """That of the first file that can be read; the first one's BadFile if none can."""
+    errors = []
+    for path in files:
+        try:
+            hierarchy, _, _ = _split(path)
+            return Skeleton.from_joints("bvh", hierarchy.joints, hierarchy.parents)
+        except ValueError as error:
+            errors.append(error if isinstance(error, BadFile) else _unnamed(path, error))
+    raise errors[0]
+
+
+def _unnamed(path: Path, error: ValueError) -> BadFile:
+    return BadFile(path, "HIERARCHY", expected="joints with names of their own", got=str(error))
 
 
 def _split(path: Path) -> tuple[Hierarchy, np.ndarray, float]:
@@ -93,22 +112,26 @@ def _split(path: Path) -> tuple[Hierarchy, np.ndarray, float]:
     hierarchy = _parse_hierarchy(path, head)
     lines = tail.strip().splitlines()
     try:
-        num_frames = int(lines[0].partition(":")[2])
-        seconds = float(lines[1].partition(":")[2])
-        if num_frames < 1 or seconds <= 0:
+        frames, seconds_line = lines[0].partition(":"), lines[1].partition(":")
+        num_frames, seconds = int(frames[2]), float(seconds_line[2])
+        if (frames[0].strip(), seconds_line[0].strip()) != ("Frames", "Frame Time"):
+            raise ValueError
+        if num_frames < 1 or not 1e-5 < seconds < 1e5:
             raise ValueError
     except (ValueError, IndexError):
         got = repr(" / ".join(lines[:2])[:80])
         raise BadFile(path, "MOTION", expected="'Frames: N' and 'Frame Time: SECONDS'", got=got) from None
+    rows = [words for line in lines[2:] if (words := line.split())]
+    if len(rows) != num_frames:
+        raise BadFile(path, "MOTION", expected=f"{num_frames} rows, as Frames says", got=f"{len(rows)} rows")
+    for number, words in enumerate(rows):
+        if len(words) != hierarchy.num_columns:
+            expected = f"{hierarchy.num_columns} numbers, one a channel"
+            raise BadFile(path, f"MOTION, frame {number}", expected=expected, got=f"{len(words)}")
     try:
-        words = "\n".join(lines[2:]).split()
-        values = np.fromiter(map(float, words), np.float64, len(words))
+        values = np.fromiter((float(word) for words in rows for word in words), np.float64)
     except ValueError as error:
         raise BadFile(path, "MOTION", expected="numbers", got=str(error)) from None
-    wanted = num_frames * hierarchy.num_columns
-    if len(values) != wanted:
-        expected = f"{num_frames} frames of {hierarchy.num_columns} channels ({wanted} numbers)"
-        raise BadFile(path, "MOTION", expected=expected, got=f"{len(values)} numbers")
     return hierarchy, values.reshape(num_frames, -1), 1 / seconds
 
 
@@ -141,7 +164,7 @@ def _parse_hierarchy(path: Path, head: str) -> Hierarchy:
                 names = [next(words) for _ in range(int(next(words)))]
                 channels.append(tuple((name[1:].lower(), name[0].lower()) for name in names))
         kinds = {kind for joint in channels for kind in joint}
-        if stack or not joints or not len(joints) == len(offsets) == len(channels):
+        if stack or not any(channels) or parents.count(-1) != 1 or not len(joints) == len(offsets) == len(channels):
             raise ValueError("joints, offsets, channels and braces do not match")
         if unknown := {k for k in kinds if k[0] not in ("position", "rotation") or k[1] not in AXES}:
             raise ValueError(f"unknown channels {sorted(unknown)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import functools
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,12 @@ class Labels:
     classes: tuple[str, ...]
     rows: dict[str, dict[str, Any]]
 
+    def check(self, files: Sequence[Path], origin: Path) -> None:
+        """ValueError if the table has rows but none is about one of these files."""
+        if self.rows and not any(self.of(path, origin).facts for path in files):
+            row = next(iter(self.rows))
+            raise ValueError(f"expected labels of files like {files[0].name}, got a table of files like {row}")
+
     def of(self, path: Path, origin: Path | None) -> Known:
         """Facts of a file, named in the table by its path under the source folder, with or without its ending."""
         name = path.relative_to(origin) if origin and origin.is_dir() else Path(path.name)
@@ -45,7 +53,7 @@ class Labels:
             return Labels((), {})
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected a CSV table of labels, got none")
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
             unknown = [c for c in columns if c not in ("file", "label", *NUMBERS) and not c.startswith(SPLIT)]
@@ -53,9 +61,20 @@ class Labels:
                 wanted = f"columns file, label, {', '.join(NUMBERS)}, {SPLIT}NAME"
                 raise ValueError(f"{path}: expected {wanted}, got {', '.join(columns) or 'an empty file'}")
             table = list(reader)
+        _check_table(path, table)
         classes = tuple(sorted({row["label"] for row in table if row.get("label")}))
         rows = {row["file"]: _facts(path, number, row, classes) for number, row in enumerate(table, 2)}
         return Labels(classes, rows)
+
+
+def _check_table(path: Path, table: list[dict[str, str]]) -> None:
+    """ValueError for rows with too many cells, without a file, or twice for one."""
+    seen = set()
+    for number, row in enumerate(table, 2):
+        if None in row or not row["file"] or row["file"] in seen:
+            got = "too many cells" if None in row else f"{row['file']!r} again" if row["file"] else "no file"
+            raise ValueError(f"{path}, line {number}: expected one row a file, got {got}")
+        seen.add(row["file"])
 
 
 def _facts(path: Path, number: int, row: dict[str, str], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -66,7 +85,7 @@ def _facts(path: Path, number: int, row: dict[str, str], classes: tuple[str, ...
         if not value or column in ("file", "label"):
             continue
         is_split = column.startswith(SPLIT)
-        if (is_split and value not in (TRAIN, TEST)) or (not is_split and not value.lstrip("-").isdigit()):
+        if (is_split and value not in (TRAIN, TEST)) or (not is_split and not re.fullmatch(r"-?[0-9]{1,9}", value)):
             expected = f"{TRAIN} or {TEST}" if is_split else "a whole number"
             raise ValueError(f"{path}, line {number}, column {column}: expected {expected}, got {value!r}")
         if is_split:

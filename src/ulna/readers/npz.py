@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ulna.core import Clip, Skeleton, get_skeleton
-from ulna.readers.base import BadFile, Reader, Source, list_files
+from ulna.readers.base import BadFile, Reader, Source, as_float32, list_files
 from ulna.readers.labels import Labels
 
+_KINDS = {"U": "text", "iu": "whole number", "fiu": "number"}
+SCALARS = {"skeleton": "U", "centre": "U", "label": "U", "fps": "fiu", "subject": "iu", "view": "iu", "setup": "iu"}
 KNOWN = ("position", "present", "skeleton", "joints", "parents", "centre", "fps", "label", "subject", "view", "setup")
 
 
@@ -39,6 +39,7 @@ class NPZ(Reader):
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.npz", "arrays")
+        Labels.read(self.labels).check(files, source)
         if self.skeleton is not None:
             get_skeleton(self.skeleton)
         skeleton: Skeleton | None = None
@@ -52,7 +53,7 @@ class NPZ(Reader):
                 continue  # read() says what is wrong, or leaves it out
             persons = max(persons, position.shape[1])
             if "label" in content:
-                labels.add(str(content["label"]))
+                labels.add(content["label"])
         if skeleton is None:
             self.read(files[0], Source(files, get_skeleton(self.skeleton or "kinect_v2")))
             raise ValueError(f"{source}: expected at least one file with positions, got none that can be read")
@@ -63,23 +64,23 @@ class NPZ(Reader):
         content = _load(path)
         position = _positions(path, content)
         own = _skeleton(path, content, self.skeleton)
-        if (own.joints, own.parents) != (source.skeleton.joints, source.skeleton.parents):
+        if own != source.skeleton:
             raise BadFile(
                 path, "skeleton", expected=f"that of {source.files[0].name} ({source.skeleton.num_joints} joints)",
-                got=f"another one of {own.num_joints} joints",
+                got=f"another one (of {own.num_joints} joints, centre {own.centre})",
             )  # fmt: skip
         present = _present(path, content, position)
         table = Labels.read(self.labels)
         known = table.of(path, source.origin)
         facts: dict[str, Any] = {name: int(content[name]) for name in ("subject", "view", "setup") if name in content}
         if "label" in content:
-            facts["label"] = source.classes.index(str(content["label"]))
+            facts["label"] = source.classes.index(content["label"])
         given = dict(known.facts)
         if "label" in given:
             given["label"] = source.classes.index(table.classes[given["label"]])
         clip = Clip(
             id=known.id,
-            position=np.where(present[..., None], position, 0).astype(np.float32),
+            position=as_float32(path, np.where(present[..., None], position, 0), source.skeleton.joints),
             skeleton=source.skeleton,
             present=present,
             fps=float(content.get("fps", 30.0)),
@@ -91,10 +92,13 @@ class NPZ(Reader):
 def _load(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+            content = {name: np.asarray(file[name]) for name in file.files}
+    except Exception:  # damaged archives raise many kinds
         got = "what cannot be read as plain arrays" if path.stat().st_size else "an empty file"
         raise BadFile(path, "whole file", expected="arrays saved by numpy.savez", got=got) from None
+    for name, value in content.items():
+        if name in SCALARS and (value.ndim != 0 or value.dtype.kind not in SCALARS[name]):
+            raise BadFile(path, f"key {name!r}", expected=f"one {_KINDS[SCALARS[name]]}", got=f"{value!r:.60}")
     unknown = [name for name in content if name not in KNOWN]
     if "position" not in content or unknown:
         expected = f"the key position and any of {', '.join(KNOWN[1:])}"
@@ -131,11 +135,16 @@ def _present(path: Path, content: dict[str, Any], position: np.ndarray) -> np.nd
 
 def _skeleton(path: Path, content: dict[str, Any], default: str | None) -> Skeleton:
     try:
+        if "joints" in content and "skeleton" in content:
+            raise ValueError("both")
         if "joints" in content:
-            joints = [str(joint) for joint in content["joints"]]
-            parents = np.asarray(content.get("parents", ())).tolist()
+            joints, parents = content["joints"], content.get("parents", np.empty(0))
+            if joints.ndim != 1 or joints.dtype.kind != "U" or parents.ndim != 1 or parents.dtype.kind not in "iu":
+                raise ValueError(f"joints {joints.dtype} {joints.shape} and parents {parents.dtype} {parents.shape}")
             centre = content.get("centre")
-            skeleton = Skeleton.from_joints("npz", joints, parents, centre=None if centre is None else str(centre))
+            skeleton = Skeleton.from_joints(
+                "npz", joints.tolist(), parents.tolist(), centre=None if centre is None else str(centre)
+            )
         elif default is None and "skeleton" not in content:
             raise ValueError("neither a skeleton's name nor joints and parents")
         else:

@@ -9,13 +9,14 @@ from typing import Literal
 
 import numpy as np
 
-from ulna.core import Clip, get_skeleton
+from ulna.core import Clip, get_skeleton, one_of
 from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, read_text, train_or_test
 from ulna.readers.ntu_classes import NTU_CLASSES, TWO_PERSON_ACTIONS
 
 Bodies = Literal["first", "motion"]
 
-NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+NAME = re.compile(r"S([0-9]{3})C([0-9]{3})P([0-9]{3})R([0-9]{3})A([0-9]{3})")
+TRACKING_STATES = {"0", "1", "2"}
 NUM_JOINTS, BODY_FIELDS, JOINT_FIELDS = 25, 10, 12
 BODY_TOKENS = BODY_FIELDS + 1 + NUM_JOINTS * JOINT_FIELDS
 NUM_PERSONS, MOST_BODIES = 2, 4
@@ -99,6 +100,7 @@ def _splits(setup: int, camera: int, subject: int, train_subjects: frozenset[int
 
 def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
     """Positions (T, 2, 25, 3) float32 and presence (T, 2, 25), from the first frame that has a body."""
+    one_of("bodies", bodies, Bodies)
     counts, joints = _parse(path)  # (T,), (sum of counts, 25, 3)
     frame = np.repeat(np.arange(len(counts)), counts)
     slot = np.arange(len(joints)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -121,8 +123,11 @@ def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
 
 def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Bodies a frame (T,), and the joints (bodies, 25, 3) float32 of all frames one after another."""
-    tokens = read_text(path).split()
+    text = read_text(path)
+    tokens = text.split()
     try:
+        if not text.isascii() or "_" in text:
+            raise ValueError
         counts: list[int] = []
         chosen: list[str] = []
         place = 1
@@ -131,7 +136,8 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
             place += 1
             for _ in range(num):
                 start, place = place + BODY_FIELDS + 1, place + BODY_TOKENS
-                if tokens[start - 1] != "25":
+                states = tokens[start + JOINT_FIELDS - 1 : place : JOINT_FIELDS]
+                if tokens[start - 1] != "25" or not TRACKING_STATES.issuperset(states):
                     raise ValueError
                 for axis in range(3):
                     chosen += tokens[start + axis : place : JOINT_FIELDS]
@@ -154,7 +160,7 @@ def _diagnose(path: Path) -> BadFile:
         if line >= len(lines):
             raise BadFile(path, f"line {line + 1}", expected=what, got="the end of the file (it is truncated)")
         text, line = lines[line].strip(), line + 1
-        if not text.isdigit():
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
             raise BadFile(path, f"line {line}", expected=what, got=repr(text[:60]))
         return int(text)
 
@@ -189,7 +195,12 @@ def _diagnose(path: Path) -> BadFile:
             path, f"line {line + 1}", expected=f"the end after the {num_frames} frames that line 1 announces",
             got=f"{rest} more lines" if rest else "no frame at all",
         )  # fmt: skip
-    return BadFile(path, "whole file", expected="numbers of the NTU format", got="text that cannot be read")
+    return BadFile(
+        path,
+        "whole file",
+        expected="joints of 12 plain numbers, the last a tracking state 0 to 2",
+        got="others",
+    )
 
 
 def _read_skip_list(path: Path | None) -> frozenset[str]:

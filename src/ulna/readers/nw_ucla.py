@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ulna.core import Clip, get_skeleton, present_from_zeros
-from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, read_text, train_or_test
+from ulna.readers.base import BadFile, Reader, Source, as_float32, list_files, read_text, train_or_test
 
-NAME = re.compile(r"a(\d+)_s(\d+)_e(\d+)_v(\d+)")
+NAME = re.compile(r"a([0-9]{2})_s([0-9]{2})_e([0-9]{2})_v([0-9]{2})")
 ACTIONS = {
     1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash", 4: "walk around", 5: "sit down",
     6: "stand up", 8: "donning", 9: "doffing", 11: "throw", 12: "carry",
@@ -46,7 +46,7 @@ class NWUCLA(Reader):
             raise BadFile(path, "file name", expected="aAA_sSS_eEE_vVV.json with a known action", got=path.name)
         content = _load(path)
         label = list(ACTIONS).index(action)
-        if content["label"] != label + 1:
+        if content["label"] is True or content["label"] != label + 1:
             raise BadFile(path, "key 'label'", expected=f"{label + 1} (from the name)", got=repr(content["label"]))
         position = _positions(path, content["skeletons"], source.skeleton.joints)
         view = int(match[4])
@@ -86,16 +86,14 @@ def _positions(path: Path, skeletons: object, joints: tuple[str, ...]) -> np.nda
     """(T, 1, 20, 3) float32 from nested lists."""
     if not isinstance(skeletons, list) or not skeletons:
         raise BadFile(path, "key 'skeletons'", expected="a list of frames", got="no frame (a clip with no body)")
-    position: np.ndarray
     try:
-        position = np.array(skeletons, dtype=np.float32)
-    except (TypeError, ValueError):
+        position = np.array(skeletons)
+    except ValueError:
         position = np.empty(0)
-    if position.ndim != 3 or position.shape[1:] != (len(joints), 3):
+    if position.dtype.kind not in "fiu" or position.ndim != 3 or position.shape[1:] != (len(joints), 3):
         place, got = _first_wrong(skeletons, len(joints))
         raise BadFile(path, place, expected=f"{len(joints)} joints of 3 numbers", got=got)
-    position = position[:, None]
-    check_finite(path, position, joints)
+    position = as_float32(path, position[:, None], joints)
     if not position.any():
         raise BadFile(path, "key 'skeletons'", expected="a body", got="only zeros (a clip with no body)")
     return position
@@ -106,6 +104,6 @@ def _first_wrong(skeletons: list[object], num_joints: int) -> tuple[str, str]:
         if not isinstance(frame, list) or len(frame) != num_joints:
             return f"frame {t}", f"{len(frame)} joints" if isinstance(frame, list) else repr(frame)
         for k, joint in enumerate(frame):
-            if not (isinstance(joint, list) and len(joint) == 3 and all(isinstance(x, int | float) for x in joint)):
+            if not (isinstance(joint, list) and len(joint) == 3 and all(type(x) in (int, float) for x in joint)):
                 return f"frame {t}, joint {k}", repr(joint)[:80]
     return "key 'skeletons'", "nested lists of another form"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ulna.core import Clip, get_skeleton
-from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, read_text, train_or_test
+from ulna.readers.base import BadFile, Reader, Source, as_float32, list_files, read_text, train_or_test
 
 ACTIONS = ("approach", "depart", "kick", "push", "shake hands", "hug", "exchange object", "punch")
 FOLDS = (
@@ -18,6 +18,7 @@ FOLDS = (
     ("s02s01", "s02s06", "s03s02", "s03s06"),
     ("s04s02", "s04s03", "s04s06", "s06s02", "s06s03"),
 )
+FOLDERS = tuple(f"{action:02d}" for action in range(1, len(ACTIONS) + 1))
 NUM_JOINTS, NUM_PERSONS = 15, 2
 COLUMNS = 1 + NUM_PERSONS * NUM_JOINTS * 3
 
@@ -43,19 +44,26 @@ class SBU(Reader):
         return Source(files, get_skeleton("sbu"), ACTIONS, groups, NUM_PERSONS)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
-        pair, action, trial = path.parts[-4:-1] if len(path.parts) >= 4 else ("", "", "")
+        pair, action, trial = path.resolve().parts[-4:-1]
         fold = next((k for k, pairs in enumerate(FOLDS, 1) if pair in pairs), None)
-        if fold is None or not action.isdigit() or not 1 <= int(action) <= len(ACTIONS):
-            raise BadFile(path, "path", expected="sXXsYY/CC/TTT/skeleton_pos.txt with a known pair", got=str(path))
-        position = _metres(_table(path))
-        check_finite(path, position, source.skeleton.joints)
+        if fold is None or action not in FOLDERS:
+            raise BadFile(
+                path,
+                "path",
+                expected="sXXsYY/CC/TTT/skeleton_pos.txt with a known pair and action 01 to 08",
+                got=str(path),
+            )
+        table = _table(path)
+        if not table.any():
+            raise BadFile(path, "whole file", expected="a body", got="only zeros (a clip with no body)")
+        position = as_float32(path, _metres(table), source.skeleton.joints)
         return [
             Clip(
                 id=f"{pair}_{action}_{trial}",
                 position=position,
                 skeleton=source.skeleton,
                 fps=15.0,
-                label=int(action) - 1,
+                label=FOLDERS.index(action),
                 subject=int(pair[1:3]),
                 setup=fold,
                 splits=_splits(fold),
@@ -81,6 +89,8 @@ def _table(path: Path) -> np.ndarray:
             rows.append(np.array(words[1:], dtype=np.float64))
         except ValueError:
             raise BadFile(path, f"line {number}", expected=f"{COLUMNS} numbers", got="text among them") from None
+    if not rows:
+        raise BadFile(path, "whole file", expected="at least one frame", got="none")
     return np.stack(rows)
 
 
@@ -88,4 +98,4 @@ def _metres(table: np.ndarray) -> np.ndarray:
     """(T, 2, 15, 3) from normalised coordinates: X = 1280 - 2560 x, Y = 960 - 1920 y, Z = 10000 z / 7.8125 mm."""
     x, y, z = np.moveaxis(table.reshape(-1, NUM_PERSONS, NUM_JOINTS, 3), -1, 0)
     millimetres = np.stack([1280 - 2560 * x, 960 - 1920 * y, 10000 * z / 7.8125], axis=-1)
-    return np.asarray(millimetres / 1000, dtype=np.float32)
+    return np.asarray(millimetres / 1000)

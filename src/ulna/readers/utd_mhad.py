@@ -10,9 +10,9 @@ import numpy as np
 import scipy.io
 
 from ulna.core import Clip, get_skeleton, present_from_zeros
-from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, train_or_test
+from ulna.readers.base import BadFile, Reader, Source, as_float32, list_files, train_or_test
 
-NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)_skeleton")
+NAME = re.compile(r"a([1-9][0-9]?)_s([1-8])_t([1-9])_skeleton")
 ACTIONS = (
     "swipe left", "swipe right", "wave", "clap", "throw", "cross arms", "basketball shoot", "draw x",
     "draw circle clockwise", "draw circle counter-clockwise", "draw triangle", "bowling", "boxing", "baseball swing",
@@ -54,8 +54,7 @@ class UTDMHAD(Reader):
             )
         action, subject, _ = (int(part) for part in match.groups())
         order = [FILE_ORDER.index(joint) for joint in source.skeleton.joints]
-        position = _load(path)[order].transpose(2, 0, 1)[:, None].astype(np.float32)
-        check_finite(path, position, source.skeleton.joints)
+        position = as_float32(path, _load(path)[order].transpose(2, 0, 1)[:, None], source.skeleton.joints)
         present = present_from_zeros(position)
         if not present.any():
             raise BadFile(path, "key 'd_skel'", expected="a body", got="only zeros (a clip with no body)")

@@ -13,6 +13,8 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -58,10 +60,13 @@ def pretrain(
     plan = BatchPlan(len(clips), recipe.training.batch_size, recipe.training.seed)
     module = Pretraining(recipe, form, pretext, plan)
 
+    journal = Journal(work / METRICS)
+    try:
+        trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, progress=progress)
+    except MisconfigurationException as error:
+        raise ValueError(f"accelerator {accelerator!r}, devices {devices!r}, strategy {strategy!r}: {error}") from None
     facts = _facts(recipe, store, clips)
     checkpoint = _start_or_resume(work, facts, resume=resume)
-    journal = Journal(work / METRICS)
-    trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, progress=progress)
     with warnings.catch_warnings():
         for message in HARMLESS:
             warnings.filterwarnings("ignore", message=message)
@@ -111,7 +116,11 @@ def _start_or_resume(work: Path, facts: dict[str, Any], *, resume: bool) -> Path
         return None
     if not resume:
         raise FileExistsError(f"{work} holds an unfinished run; pass --resume to go on with it, or remove it first")
-    old = json.loads((work / RECIPE).read_text())
+    try:
+        old = json.loads((work / RECIPE).read_text())
+        old["recipe"], old["skeleton"], old["data"]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise ValueError(f"{work / RECIPE}: expected the recipe of the unfinished run, got a damaged file") from None
     now = json.loads(json.dumps(facts))
     changed = [key for key in ("recipe", "skeleton", "data") if old[key] != now[key]]
     if changed:
@@ -120,7 +129,13 @@ def _start_or_resume(work: Path, facts: dict[str, Any], *, resume: bool) -> Path
             f"start a new run instead, or resume with what {work / RECIPE} says"
         )
     checkpoint = work / CHECKPOINTS / "last.ckpt"
-    return checkpoint if checkpoint.is_file() else None
+    if not checkpoint.is_file():
+        return None
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception:  # damaged files raise many kinds; torch's own text would advise to trust them
+        raise ValueError(f"{checkpoint}: expected a checkpoint, got a damaged file; start the run anew") from None
+    return checkpoint
 
 
 def _trainer(

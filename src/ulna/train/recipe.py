@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
-from ulna.core import Options, from_json, options, unknown_name
+from ulna.core import Options, check_types, from_json, options, unknown_name, within
 from ulna.data import Augmentation
 from ulna.encoders import ENCODERS
 from ulna.inputs import INPUTS
 from ulna.pretext import PRETEXTS
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _TABLES = {"input": INPUTS, "encoder": ENCODERS, "pretext": PRETEXTS}
 
 
@@ -32,6 +32,15 @@ class Training:
     """Decides the initial weights, the order of clips, augmentation and dropout."""
     checkpoint_every: int = 10
     """Epochs between checkpoints."""
+
+    def __post_init__(self) -> None:
+        check_types(self, get_type_hints(Training))
+        for name in ("epochs", "batch_size", "checkpoint_every"):
+            within(f"training.{name}", getattr(self, name), 1)
+        within("training.learning_rate", self.learning_rate, 0, open_low=True)
+        within("training.weight_decay", self.weight_decay, 0)
+        within("training.lr_decay", self.lr_decay, 0, 1, open_low=True)
+        within("training.seed", self.seed, 0)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ulna.core import Skeleton, build, torch_seed, write_text
+from ulna.core import Skeleton, build, torch_seed, within, write_text
 from ulna.data import Store
 from ulna.encoders import ENCODERS, Encoder
 from ulna.inputs import INPUTS, InputForm
@@ -43,7 +44,7 @@ class Run:
     def pretext(self) -> Pretext:
         """The pretext task with its trained encoder and heads, in eval mode."""
         pretext = build_pretext(self.recipe, self.skeleton, self.num_persons)
-        pretext.load_state_dict(load_file(self.path / WEIGHTS))
+        _load_weights(pretext, self.path / WEIGHTS)
         return pretext.eval()
 
     @property
@@ -86,13 +87,21 @@ def load(path: str | Path) -> Run:
         raise FileNotFoundError(
             f"{path}: expected a run (a folder with {RECIPE} and {WEIGHTS}), got none; see `ulna pretrain`"
         )
+    return read_run(path)
+
+
+def read_run(path: Path) -> Run:
+    """The run that a folder's recipe describes, finished or not; ValueError if the recipe is damaged."""
     try:
         facts = json.loads((path / RECIPE).read_text())
-        return Run(
-            path, Recipe.from_json(facts["recipe"]), Skeleton.from_json(facts["skeleton"]), facts["num_persons"], facts
-        )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / RECIPE}: expected the recipe of a run, got a damaged file ({error})") from None
+        within("num_persons", facts["num_persons"], 1)
+        within("training_seconds", facts.get("training_seconds", 0), 0)
+        {name: facts["data"][name] for name in ("fingerprint", "num_clips", "num_frames")}
+        dict(facts["data"]["source"])
+        recipe, skeleton = Recipe.from_json(facts["recipe"]), Skeleton.from_json(facts["skeleton"])
+        return Run(path, recipe, skeleton, facts["num_persons"], facts)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path / RECIPE}: expected the recipe of a run, got a damaged file ({error!r})") from None
 
 
 def save_weights(path: Path, pretext: Pretext) -> None:
@@ -102,6 +111,16 @@ def save_weights(path: Path, pretext: Pretext) -> None:
 
 def save_facts(path: Path, facts: dict[str, Any]) -> None:
     write_text(path / RECIPE, json.dumps(facts, indent=1))
+
+
+def _load_weights(pretext: Pretext, path: Path) -> None:
+    try:
+        weights = load_file(path)
+        pretext.load_state_dict(weights)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path}: expected the weights of this run's recipe, got a damaged file ({error})") from None
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise ValueError(f"{path}: expected finite weights, got NaN or infinite ones")
 
 
 def _unshared(state: dict[str, Tensor]) -> dict[str, Tensor]:
