@@ -184,11 +184,14 @@ def lines(change):
 NTU = "S001C001P001R001A001.skeleton"
 BAD_NTU = {
     "empty": (lambda text: "", "an empty file"),
-    "cut": (lines(lambda rows: rows[:40]), "line 41: expected frame 1, body 0, joint 8, got the end of the file"),
+    "cut": (lines(lambda rows: rows[:40]), "line 41: expected frame 1, body 0: the joints, got the end of the file"),
     "fewer frames": (lines(lambda rows: ["3", *rows[1:]]), "line 86: expected the end after the 3 frames"),
     "more frames": (lines(lambda rows: ["9", *rows[1:]]), "line 170: expected the number of bodies of frame 6 of 9"),
     "joints": (lines(lambda rows: [*rows[:3], "20", *rows[4:]]), "line 4: expected 25 joints, got 20"),
-    "words": (lines(lambda rows: [*rows[:6], "x" + rows[6], *rows[7:]]), "line 7: expected frame 0, body 0, joint 2"),
+    "words": (
+        lines(lambda rows: [*rows[:6], "x" + rows[6], *rows[7:]]),
+        "line 7: expected coordinates in numbers, got 'x",
+    ),
     "nan": (lines(lambda rows: [*rows[:6], "nan 1" + rows[6][rows[6].index(" ", 9) :], *rows[7:]]), "joint neck"),
     "no body": (lambda text: "2\n0\n0\n", "a clip with no body"),
     "no frame": (lambda text: "0\n", "no frame at all"),

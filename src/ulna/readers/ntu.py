@@ -16,9 +16,7 @@ from ulna.readers.ntu_classes import NTU_CLASSES, TWO_PERSON_ACTIONS
 Bodies = Literal["first", "motion"]
 
 NAME = re.compile(r"S([0-9]{3})C([0-9]{3})P([0-9]{3})R([0-9]{3})A([0-9]{3})")
-TRACKING_STATES = {"0", "1", "2"}
 NUM_JOINTS, BODY_FIELDS, JOINT_FIELDS = 25, 10, 12
-BODY_TOKENS = BODY_FIELDS + 1 + NUM_JOINTS * JOINT_FIELDS
 NUM_PERSONS, MOST_BODIES = 2, 4
 SUBJECTS_60 = frozenset([1, 2, 4, 5, 8, 9, *range(13, 20), 25, 27, 28, 31, 34, 35, 38])
 SUBJECTS_120 = SUBJECTS_60 | {
@@ -123,84 +121,80 @@ def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
 
 def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Bodies a frame (T,), and the joints (bodies, 25, 3) float32 of all frames one after another."""
-    text = read_text(path)
-    tokens = text.split()
+    lines = _Lines(path)
+    num_frames = lines.number("the number of frames")
+    counts: list[int] = []
+    words: list[str] = []
+    for frame in range(num_frames):
+        counts.append(lines.number(f"the number of bodies of frame {frame} of {num_frames}"))
+        for body in range(counts[-1]):
+            place = f"frame {frame}, body {body}"
+            lines.rows(place, 1, BODY_FIELDS)
+            num_joints = lines.number(f"{place}: the number of joints")
+            if num_joints != NUM_JOINTS:
+                raise lines.bad(f"{NUM_JOINTS} joints", str(num_joints))
+            for row in lines.rows(f"{place}: the joints", NUM_JOINTS, JOINT_FIELDS):
+                words += row[:3]
+    lines.end(num_frames)
     try:
-        if not text.isascii() or "_" in text:
-            raise ValueError
-        counts: list[int] = []
-        chosen: list[str] = []
-        place = 1
-        for _ in range(int(tokens[0])):
-            num = int(tokens[place])
-            place += 1
-            for _ in range(num):
-                start, place = place + BODY_FIELDS + 1, place + BODY_TOKENS
-                states = tokens[start + JOINT_FIELDS - 1 : place : JOINT_FIELDS]
-                if tokens[start - 1] != "25" or not TRACKING_STATES.issuperset(states):
-                    raise ValueError
-                for axis in range(3):
-                    chosen += tokens[start + axis : place : JOINT_FIELDS]
-            counts.append(num)
-        if place != len(tokens) or not counts:
-            raise ValueError
-        joints = np.fromiter(map(float, chosen), np.float32, len(chosen)).reshape(-1, 3, NUM_JOINTS)
-    except (ValueError, IndexError):
-        raise _diagnose(path) from None
-    return np.array(counts), joints.swapaxes(1, 2)
+        joints = np.fromiter(map(float, words), np.float32, len(words))
+    except ValueError:
+        raise lines.first_that_is_no_number() from None
+    return np.array(counts, dtype=int), joints.reshape(-1, NUM_JOINTS, 3)
 
 
-def _diagnose(path: Path) -> BadFile:
-    """Walk the file line by line to say exactly where it goes wrong."""
-    lines = path.read_text().splitlines()
-    line = 0
+class _Lines:
+    """Takes a file line by line and says exactly where it is not as it should be."""
 
-    def whole_number(what: str) -> int:
-        nonlocal line
-        if line >= len(lines):
-            raise BadFile(path, f"line {line + 1}", expected=what, got="the end of the file (it is truncated)")
-        text, line = lines[line].strip(), line + 1
+    def __init__(self, path: Path) -> None:
+        self.path, self.next = path, 0
+        self.lines = read_text(path).splitlines()
+
+    def bad(self, expected: str, got: str) -> BadFile:
+        """What is wrong with the line that was taken last."""
+        return BadFile(self.path, f"line {self.next}", expected=expected, got=got)
+
+    def rows(self, what: str, num: int, num_fields: int) -> list[list[str]]:
+        """The next lines, split into fields."""
+        taken = [line.split() for line in self.lines[self.next : self.next + num]]
+        for words in taken:
+            self.next += 1
+            if len(words) != num_fields:
+                raise self.bad(f"{what} ({num_fields} fields)", f"{len(words)} fields")
+        if len(taken) < num:
+            self.next += 1
+            raise self.bad(what, "the end of the file (it is truncated)")
+        return taken
+
+    def number(self, what: str) -> int:
+        """The whole number that the next line holds."""
+        text = self.lines[self.next].strip() if self.next < len(self.lines) else None
+        self.next += 1
+        if text is None:
+            raise self.bad(what, "the end of the file (it is truncated)")
         if not (text.isascii() and text.isdecimal() and len(text) < 10):
-            raise BadFile(path, f"line {line}", expected=what, got=repr(text[:60]))
+            raise self.bad(what, repr(text[:60]))
         return int(text)
 
-    def fields(what: str, num: int, needed: int) -> None:
-        nonlocal line
-        if line >= len(lines):
-            raise BadFile(path, f"line {line + 1}", expected=what, got="the end of the file (it is truncated)")
-        words, line = lines[line].split(), line + 1
-        if len(words) != num:
-            raise BadFile(path, f"line {line}", expected=f"{what} ({num} fields)", got=f"{len(words)} fields")
-        for word in words[:needed]:
-            try:
-                float(word)
-            except ValueError:
-                raise BadFile(path, f"line {line}", expected=f"{what} in numbers", got=repr(word[:60])) from None
+    def end(self, num_frames: int) -> None:
+        """BadFile if anything but empty lines is left, or nothing was there."""
+        rest = sum(1 for line in self.lines[self.next :] if line.strip())
+        self.next += 1
+        if not num_frames:
+            raise self.bad("at least one frame", "no frame at all")
+        if rest:
+            raise self.bad(f"the end after the {num_frames} frames that line 1 announces", f"{rest} more lines")
 
-    try:
-        num_frames = whole_number("the number of frames")
-        for frame in range(num_frames):
-            for body in range(whole_number(f"the number of bodies of frame {frame} of {num_frames}")):
-                fields(f"frame {frame}, body {body}", BODY_FIELDS, 0)
-                num_joints = whole_number(f"frame {frame}, body {body}: the number of joints")
-                if num_joints != NUM_JOINTS:
-                    return BadFile(path, f"line {line}", expected=f"{NUM_JOINTS} joints", got=str(num_joints))
-                for joint in range(NUM_JOINTS):
-                    fields(f"frame {frame}, body {body}, joint {joint}", JOINT_FIELDS, 3)
-    except BadFile as error:
-        return error
-    rest = sum(1 for text in lines[line:] if text.strip())
-    if rest or not num_frames:
-        return BadFile(
-            path, f"line {line + 1}", expected=f"the end after the {num_frames} frames that line 1 announces",
-            got=f"{rest} more lines" if rest else "no frame at all",
-        )  # fmt: skip
-    return BadFile(
-        path,
-        "whole file",
-        expected="joints of 12 plain numbers, the last a tracking state 0 to 2",
-        got="others",
-    )
+    def first_that_is_no_number(self) -> BadFile:
+        """The first joint line whose coordinates are no numbers."""
+        for number, line in enumerate(self.lines, 1):
+            words = line.split()
+            for word in words[:3] if len(words) == JOINT_FIELDS else ():
+                try:
+                    float(word)
+                except ValueError:
+                    return BadFile(self.path, f"line {number}", expected="coordinates in numbers", got=repr(word[:60]))
+        raise AssertionError("every coordinate is a number")
 
 
 def _read_skip_list(path: Path | None) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 import time
 import warnings
@@ -70,7 +71,12 @@ def pretrain(
     with warnings.catch_warnings():
         for message in HARMLESS:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(module, PlannedBatches(store, clips, module).loader(), ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, PlannedBatches(store, clips, module).loader(), ckpt_path=checkpoint, weights_only=True)
+        except BaseException:
+            if not resume and trainer.global_step == 0:
+                shutil.rmtree(work)  # nothing was learnt that could be resumed
+            raise
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
