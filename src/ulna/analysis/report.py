@@ -16,8 +16,9 @@ from torch import Tensor
 from ulna.core import Clip, Skeleton, counted, write_text
 from ulna.data import Store
 from ulna.protocols.classifier import FILE, Classifier
+from ulna.protocols.evaluation import over_runs
 from ulna.protocols.features import extract
-from ulna.protocols.outcome import Outcome, merge
+from ulna.protocols.outcome import Outcome
 from ulna.train.run import METRICS, RESULTS, Run
 
 MOST_POINTS, NUM_CLIPS, MOST_FRAMES = 1500, 8, 150
@@ -29,7 +30,7 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
     `store` is where clips are shown from; without it, the one that the runs were evaluated on, if it is still there.
     """
     outcomes = _outcomes(runs)
-    store = store or _store_of(outcomes)
+    store = store or _store_of(runs[0])
     if store is not None:
         runs[0].check(store)
         store.verify()
@@ -56,17 +57,16 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
 def _outcomes(runs: Sequence[Run]) -> list[Outcome]:
     """Every result that all runs have, over all their seeds; trained encoders before what they must beat."""
     found = [{file.stem: Outcome.open(file) for file in sorted((run.path / RESULTS).glob("*.json"))} for run in runs]
-    shared = [name for name in found[0] if all(name in one for one in found)]
-    merged = [merge([one[name] for one in found], found[0][name].facts) for name in shared]
-    return sorted(merged, key=lambda o: (not o.facts, "untrained" in o.protocol, o.split, -o.mean))
+    return sorted(over_runs(found).values(), key=lambda o: (not o.facts, "untrained" in o.protocol, o.split, -o.mean))
 
 
-def _store_of(outcomes: Sequence[Outcome]) -> Store | None:
-    for outcome in outcomes:
-        path = Path(outcome.facts.get("store", ""))
-        if outcome.facts and path.is_dir():
-            store = Store(path)
-            return store if store.fingerprint == outcome.facts["fingerprint"] else None
+def _store_of(run: Run) -> Store | None:
+    """The store that a run was evaluated on, if it is still there as it was."""
+    for file in sorted((run.path / RESULTS).glob("*.json")):
+        facts = Outcome.open(file).facts
+        if facts and Path(facts["store"]).is_dir():
+            store = Store(facts["store"])
+            return store if store.fingerprint == facts["fingerprint"] else None
     return None
 
 

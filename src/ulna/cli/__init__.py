@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -54,7 +53,6 @@ def main() -> None:
     verb, *rest = arguments
     if verb not in VERBS:
         fail(unknown_name("command", verb, VERBS))
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its notes on devices and loggers are not ours
     signal.signal(signal.SIGTERM, _terminate)
     try:
         VERBS[verb](rest)

@@ -46,11 +46,12 @@ def evaluate(
 def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: int, *, trained: bool) -> Outcome:
     began = time.perf_counter()
     outcomes = []
-    for seed in range(seeds):
+    first = run.recipe.training.seed * seeds
+    for seed in range(first, first + seeds):
         encoder = run.encoder if trained else run.untrained(seed)
         outcome, classifier = judge.run(encoder, run.form, data, seed=seed)
         outcomes.append(outcome)
-        if trained and classifier and seed == 0:
+        if trained and classifier and seed == first:
             classifier.save(run.path, data.store.classes)
     return Outcome(
         protocol=protocol.component if trained else f"{protocol.component} on an untrained encoder",
@@ -72,18 +73,22 @@ def facts(run: Run, store: Store, seconds: float) -> dict[str, Any]:
         "store": str(store.path.resolve()),
         "fingerprint": store.fingerprint,
         "seconds": round(seconds, 1),
-        "training_minutes": round(run.facts["training_seconds"] / 60, 1),
+        "training_minutes": [round(run.facts["training_seconds"] / 60, 1)],
     }
 
 
 def over_runs(judged: Sequence[Mapping[str, Outcome]]) -> dict[str, Outcome]:
-    """Outcomes over several runs of one recipe, which are taken as its seeds."""
-    merged = {}
+    """Outcomes over several runs of one recipe, which are taken as its seeds; baselines without one are kept once."""
+    merged: dict[str, Outcome] = {}
     for name, first in judged[0].items():
-        outcomes = [one[name] for one in judged]
+        outcomes = [one[name] for one in judged if name in one]
+        if len(outcomes) < len(judged):
+            continue
+        if not first.facts:
+            merged[name] = first
+            continue
         known = {key: value for key, value in first.facts.items() if key != "store"}
-        if known:
-            known["runs"] = [run for outcome in outcomes for run in outcome.facts["runs"]]
-            known["training_minutes"] = [outcome.facts["training_minutes"] for outcome in outcomes]
+        known["runs"] = [run for outcome in outcomes for run in outcome.facts["runs"]]
+        known["training_minutes"] = [minutes for outcome in outcomes for minutes in outcome.facts["training_minutes"]]
         merged[name] = merge(outcomes, known)
     return merged

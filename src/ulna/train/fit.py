@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
 
 from ulna.core import build, refuse_existing
-from ulna.data import BatchPlan, Store
+from ulna.data import Batch, BatchPlan, Store
 from ulna.inputs import INPUTS, InputForm
 from ulna.train.module import PlannedBatches, Pretraining
 from ulna.train.provenance import provenance
@@ -62,29 +65,46 @@ def pretrain(
     module = Pretraining(recipe, form, pretext, plan)
 
     journal = Journal(work / METRICS)
-    try:
-        trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, progress=progress)
-    except MisconfigurationException as error:
-        raise ValueError(f"accelerator {accelerator!r}, devices {devices!r}, strategy {strategy!r}: {error}") from None
     facts = _facts(recipe, store, clips)
-    checkpoint = _start_or_resume(work, facts, resume=resume)
-    with warnings.catch_warnings():
-        for message in HARMLESS:
-            warnings.filterwarnings("ignore", message=message)
-        try:
-            trainer.fit(module, PlannedBatches(store, clips, module).loader(), ckpt_path=checkpoint, weights_only=True)
-        except BaseException:
-            if not resume and trainer.global_step == 0:
-                shutil.rmtree(work)  # nothing was learnt that could be resumed
-            raise
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    with _quiet():
+        trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, progress=progress)
+        checkpoint = _start_or_resume(work, facts, resume=resume)
+        _fit(trainer, module, PlannedBatches(store, clips, module).loader(), checkpoint, work)
     if trainer.is_global_zero:
         save_weights(work, pretext)
         save_facts(work, facts | {"training_seconds": round(journal.seconds, 1), "steps": trainer.global_step})
         work.rename(out)
     trainer.strategy.barrier("run complete")
     return load(out)
+
+
+def _fit(
+    trainer: L.Trainer, module: Pretraining, batches: DataLoader[Batch], checkpoint: Path | None, work: Path
+) -> None:
+    """Train; a fresh run that fails before its first step leaves nothing, any other what can be resumed."""
+    try:
+        trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
+    except BaseException:
+        if checkpoint is None and trainer.global_step == 0:
+            shutil.rmtree(work)
+        raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back Lightning's notes on devices and loggers, and warnings that do not apply."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in HARMLESS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _clips(recipe: Recipe, store: Store) -> np.ndarray:
@@ -171,20 +191,23 @@ def _trainer(
     ]
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else 20))
-    return L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        strategy=strategy,
-        precision=training.precision,
-        max_epochs=training.epochs,
-        logger=TensorBoardLogger(str(work), name="tensorboard", version=""),
-        callbacks=callbacks,
-        use_distributed_sampler=False,
-        log_every_n_steps=1,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+    try:
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision=training.precision,
+            max_epochs=training.epochs,
+            logger=TensorBoardLogger(str(work), name="tensorboard", version=""),
+            callbacks=callbacks,
+            use_distributed_sampler=False,
+            log_every_n_steps=1,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except MisconfigurationException as error:
+        raise ValueError(f"accelerator {accelerator!r}, devices {devices!r}, strategy {strategy!r}: {error}") from None
 
 
 class Journal(L.Callback):
