@@ -149,6 +149,9 @@ def test_positions_by_form():
     assert len(tables(shared_positions=True)) == 1
     assert tables(positional="once") == ["blocks.0.positions.table"]
     assert tables(positional="fixed") == []
+    batch = formed([5])
+    pair = [small(positional="once", shared_positions=shared)(batch) for shared in (False, True)]
+    torch.testing.assert_close(*pair)
     fresh = GLTransformer(Slots.of(SKELETON), 1, 30, width=8, num_heads=4)
     assert (fresh.blocks[0].positions.table == 0).all()
 

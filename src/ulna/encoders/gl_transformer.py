@@ -74,10 +74,13 @@ class GLTransformer(FrameEncoder):
         self.dropout = nn.Dropout(dropout)
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
         shape = (max_frames, num_slots, width)
-        shared = _Positions(shape, positional) if shared_positions else None
+        is_once = positional == "once"
+        positions = [_Positions(shape, "none" if is_once and block else positional) for block in range(num_blocks)]
+        if shared_positions and not is_once:
+            positions = positions[:1] * num_blocks
         self.blocks = nn.ModuleList(
             _Block(
-                shared or _Positions(shape, positional if block == 0 or positional != "once" else "none"),
+                positions[block],
                 width,
                 self.frame_width,
                 num_heads,
@@ -85,7 +88,7 @@ class GLTransformer(FrameEncoder):
                 dropout,
                 attention_dropout,
                 rates[block],
-                is_tight=positional != "once",
+                is_tight=not is_once,
             )
             for block in range(num_blocks)
         )
