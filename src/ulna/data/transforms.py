@@ -41,7 +41,8 @@ def resample(batch: Batch, lengths: np.ndarray, *, max_frames: int | None = None
 
 def shear(batch: Batch, matrices: Tensor) -> Batch:
     """Apply each clip's matrix (B, 3, 3) to its joints; a slot that holds translation stays as it is."""
-    sheared = torch.einsum("fcd,fpkd->fpkc", matrices.to(batch.position.dtype)[batch.packing.clip], batch.position)
+    rows = matrices.to(batch.position.dtype)[batch.packing.clip][:, None, None]  # (F, 1, 1, 3, 3)
+    sheared = (rows * batch.position[..., None, :]).sum(dim=-1)  # no matrix product: autocast would round it
     if batch.slots.global_slot is not None:
         kept = batch.position[:, :, batch.slots.global_slot]
         sheared = sheared.index_copy(2, _index(batch.slots.global_slot, sheared), kept[:, :, None])

@@ -43,7 +43,9 @@ class Pretraining(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         step, seed = self.global_step, self.recipe.training.seed
         torch.manual_seed(torch_seed(seed, "dropout", step, self.global_rank))
-        losses = self.pretext.losses(self._augmented(self.form(batch), step))
+        with torch.autocast(self.device.type, enabled=False):  # targets are centimetres: they need every bit
+            formed = self._augmented(self.form(batch), step)
+        losses = self.pretext.losses(formed)
         means = {name: self._global_mean(values) for name, values in losses.items()}
         loss = torch.stack(list(means.values())).sum()
         self._check(loss, step)
