@@ -88,7 +88,9 @@ def test_recipes_with_values_of_another_kind(part, option, value):
 
 def test_damaged_classifier_and_results(run):
     classifier = run / "classifier.safetensors"
-    save_file({"weight": torch.zeros(2, 80), "bias": torch.zeros(2)}, classifier, {"classes": '["only one"]'})
+    save_file(
+        {"weight": torch.zeros(2, 80), "bias": torch.zeros(2)}, classifier, {"classes": '["only one"]', "split": "x"}
+    )
     with pytest.raises(ValueError, match="do not fit one another"):
         Classifier.open(run)
     classifier.write_bytes(b"{}")

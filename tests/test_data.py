@@ -1,5 +1,6 @@
 """Stores, packing, batches, transforms, the batch plan."""
 
+import dataclasses
 import json
 import time
 
@@ -189,3 +190,7 @@ def test_data_without_a_split_get_one(tmp_path):
     assert by_clip.split("holdout")[1].tolist() == [2, 3]
     bare = write_store(tmp_path / "c", [Clip(c.id, c.position, skeleton) for c in clips], skeleton)
     assert bare.splits == ()
+    half = [dataclasses.replace(c, label=None) if i % 2 else c for i, c in enumerate(clips)]
+    labelled = write_store(tmp_path / "d", half, skeleton, classes=["x", "y"])
+    assert len(labelled.split("holdout")[0]) == 10, "unlabelled clips of who tests are not pretrained on"
+    assert len(labelled.split("holdout")[1]) == 1

@@ -91,6 +91,13 @@ def test_clips_do_not_leak_into_one_another():
         np.testing.assert_allclose(part.numpy(), disentangle(clip), atol=1e-6)
 
 
+def test_a_shoulder_that_is_never_seen_turns_nothing():
+    clip = make_clip("a", 5)
+    clip.present[:, :, LEFT] = False
+    clip.position[:, :, LEFT] = 0
+    np.testing.assert_array_equal(disentangle(clip), disentangle(clip, facing="none"))
+
+
 def test_facing_needs_shoulders():
     skeleton = Skeleton.from_joints("own", ["a", "b"], [-1, 0])
     clip = Clip("x", np.ones((3, 1, 2, 3), np.float32), skeleton)

@@ -1,6 +1,8 @@
 """Features, linear evaluation, kNN, baselines, outcomes, classifiers."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from ulna.inputs import Disentangled
 from ulna.protocols import KNN, PROTOCOLS, Labelled, Linear, Outcome, extract
 from ulna.protocols.baselines import chance, nearest_raw_joints
 from ulna.protocols.classifier import Classifier, fold, standardisation
-from ulna.protocols.evaluation import evaluate
+from ulna.protocols.evaluation import evaluate, over_runs
 from ulna.protocols.knn import vote
 from ulna.protocols.outcome import SeedOutcome, merge
 from ulna.protocols.prediction import predict
@@ -102,7 +104,8 @@ def test_standardisation_is_folded_in():
     mean, sd = standardisation(features)
     assert sd[4] == 1
     expected = (((features - mean) / sd) @ weight.T + bias).softmax(dim=1)
-    torch.testing.assert_close(fold(weight, bias, mean, sd)(features), expected, atol=1e-4, rtol=0)
+    classifier = Classifier(*fold(weight, bias, mean, sd), ("a", "b", "c", "d"), "half")
+    torch.testing.assert_close(classifier(features), expected, atol=1e-4, rtol=0)
 
 
 def outcome(*predictions):
@@ -121,6 +124,13 @@ def test_outcomes_by_hand(tmp_path):
     assert outcome([0, 0, 1, 1]).sd is None
     measured.save(tmp_path / "o.json")
     assert Outcome.open(tmp_path / "o.json") == measured
+    runs = [
+        SeedOutcome(0, p, run=name) for name, p in zip("aabb", [[0, 0, 1, 1]] * 2 + [[0, 1, 1, 0]] * 2, strict=True)
+    ]
+    spread = dataclasses.replace(measured, seeds=runs)
+    assert spread.by_run.tolist() == [1.0, 0.5]
+    assert spread.sd == pytest.approx(np.std([1.0, 0.5], ddof=1)), "seeds of one run are no independent runs"
+    assert (spread.spread_over, measured.spread_over) == ("2 runs", "2 probe seeds")
     both = merge([measured, outcome([0, 0, 1, 1])], {})
     assert len(both.seeds) == 3
     with pytest.raises(ValueError, match="different ones"):
@@ -134,9 +144,31 @@ def test_evaluate_saves_everything(store, run):
     assert saved["accuracy"] == outcomes["linear"].mean
     assert len(saved["seeds"]) == 2
     assert saved["facts"]["fingerprint"] == store.fingerprint
-    classifier, classes = Classifier.open(run.path)
-    assert classes == ("slow", "fast")
+    classifier = Classifier.open(run.path)
+    assert (classifier.classes, classifier.split) == (("slow", "fast"), "half")
     assert classifier.weight.shape == (2, 80)
+
+
+def test_pretraining_on_test_clips_is_counted(store, run):
+    outcome = evaluate(run, store, protocol=options(PROTOCOLS, "knn"), split="half", seeds=3, baselines=False)["knn"]
+    assert outcome.facts["pretrained_on_test"] == 0
+    assert len(outcome.seeds) == 1, "seeds make no difference to kNN"
+    greedy = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, split=None))
+    outcome = evaluate(greedy, store, protocol=options(PROTOCOLS, "knn"), split="half", baselines=False)["knn"]
+    assert outcome.facts["pretrained_on_test"] == 20
+
+
+def test_only_runs_of_one_recipe_are_seeds_of_one_another(store, run, tmp_path):
+    judged = []
+    for seed, epochs in ((1, 4), (2, 4), (3, 5)):
+        recipe = dataclasses.replace(
+            run.recipe, training=dataclasses.replace(run.recipe.training, seed=seed, epochs=epochs)
+        )
+        other = dataclasses.replace(run, recipe=recipe, path=shutil.copytree(run.path, tmp_path / f"s{seed}"))
+        judged.append(evaluate(other, store, protocol=options(PROTOCOLS, "knn"), split="half", baselines=False))
+    assert over_runs(judged[:2])["knn"].spread_over == "2 runs"
+    with pytest.raises(ValueError, match="differ in their seed only"):
+        over_runs(judged)
 
 
 def test_prediction_agrees_with_evaluation(store, run):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ulna.core import Clip, Skeleton, counted, write_text
 from ulna.data import Store
-from ulna.protocols.classifier import FILE, Classifier
+from ulna.protocols.classifier import FILE, Classifier, standardisation
 from ulna.protocols.evaluation import over_runs
 from ulna.protocols.features import extract
 from ulna.protocols.outcome import Outcome
@@ -46,10 +46,10 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
     if store is not None:
         content["caveat"] = store.description["source"].get("caveat")
         content["acknowledgement"] = store.description["source"].get("acknowledgement")
-        content["fingerprint"] = store.fingerprint
+        content["fingerprint"] = outcomes[0].facts.get("fingerprint") if outcomes else None
         content |= _pictures(runs[0], store, outcomes)
-    template = files("ulna.analysis").joinpath("report.html").read_text()
-    data = json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+    template = files("ulna.analysis").joinpath("report.html").read_text(encoding="utf-8")
+    data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     write_text(Path(out), template.replace("/*DATA*/null", data))
     return Path(out)
 
@@ -57,7 +57,13 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
 def _outcomes(runs: Sequence[Run]) -> list[Outcome]:
     """Every result that all runs have, over all their seeds; trained encoders before what they must beat."""
     found = [{file.stem: Outcome.open(file) for file in sorted((run.path / RESULTS).glob("*.json"))} for run in runs]
-    return sorted(over_runs(found).values(), key=lambda o: (not o.facts, "untrained" in o.protocol, o.split, -o.mean))
+    own = runs[0].recipe.split
+
+    def order(outcome: Outcome) -> tuple[object, ...]:
+        is_untrained = "untrained" in outcome.protocol
+        return outcome.split != own, outcome.split, not outcome.facts, is_untrained, outcome.protocol != "linear"
+
+    return sorted(over_runs(found).values(), key=order)
 
 
 def _store_of(run: Run) -> Store | None:
@@ -65,7 +71,10 @@ def _store_of(run: Run) -> Store | None:
     for file in sorted((run.path / RESULTS).glob("*.json")):
         facts = Outcome.open(file).facts
         if facts and Path(facts["store"]).is_dir():
-            store = Store(facts["store"])
+            try:
+                store = Store(facts["store"])
+            except (ValueError, OSError):
+                return None
             return store if store.fingerprint == facts["fingerprint"] else None
     return None
 
@@ -110,10 +119,12 @@ def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, 
     if split is None or split not in store.splits:
         return {}
     test = store.split(split)[1]
+    if not len(test):
+        return {}
     if len(test) > MOST_POINTS:
         test = np.sort(counted(0, "report").choice(test, MOST_POINTS, replace=False))
     features = extract(run.encoder, run.form, store, test)
-    predicted, confidence = _predict(run, features)
+    predicted, confidence = _predict(run, store, split, features)
     place = _flatten(features)
     ids = store.ids
     points = [
@@ -133,11 +144,11 @@ def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, 
     }
 
 
-def _predict(run: Run, features: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Label and confidence of each clip; -1 and 0 where no classifier was saved."""
-    if not (run.path / FILE).is_file():
+def _predict(run: Run, store: Store, split: str, features: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Label and confidence of each clip; -1 and 0 where no classifier of this split was saved."""
+    classifier = Classifier.open(run.path) if (run.path / FILE).is_file() else None
+    if classifier is None or (classifier.split, classifier.classes) != (split, store.classes):
         return np.full(len(features), -1), np.zeros(len(features))
-    classifier, _ = Classifier.open(run.path)
     confidence, label = classifier(features).max(dim=1)
     return label.numpy(), confidence.numpy().round(3)
 
@@ -146,7 +157,8 @@ def _flatten(features: Tensor) -> np.ndarray:
     """(B, 2) t-SNE of standardised features, or their principal plane where clips are few; within -1 to 1."""
     from sklearn.manifold import TSNE
 
-    scaled = torch.nn.functional.normalize((features - features.mean(dim=0)) / (features.std(dim=0) + 1e-6), dim=1)
+    mean, sd = standardisation(features)
+    scaled = torch.nn.functional.normalize((features - mean) / sd, dim=1)
     u, s, _ = torch.linalg.svd(scaled - scaled.mean(dim=0), full_matrices=False)
     plane = (u * s)[:, : min(50, *u.shape)].numpy()
     if len(plane) >= 20:
@@ -172,7 +184,9 @@ def _choose(labels: np.ndarray, predicted: np.ndarray) -> list[int]:
 
 def _animation(clip: Clip) -> dict[str, Any]:
     """A clip in whole millimetres about its middle, followed along the floor; persons without a body left out."""
-    position, present = clip.position[:MOST_FRAMES], clip.present[:MOST_FRAMES]
+    first = int(clip.present.any(axis=(1, 2)).argmax())
+    shown = slice(first, first + MOST_FRAMES)
+    position, present = clip.position[shown], clip.present[shown]
     position = _followed(position, present)
     seen = position[present]
     middle = (seen.max(axis=0) + seen.min(axis=0)) / 2
@@ -184,7 +198,7 @@ def _animation(clip: Clip) -> dict[str, Any]:
         "extent": int(np.rint((seen.max(axis=0) - seen.min(axis=0)).max() * 1000)),
         "height": int(np.rint(np.ptp(seen[:, 1]) * 1000)),
         "persons": [millimetres[:, p].reshape(len(position), -1).tolist() for p in persons],
-        "present": [present[:, p].any(axis=1).astype(int).tolist() for p in persons],
+        "unseen": [[np.flatnonzero(~joints).tolist() for joints in present[:, p]] for p in persons],
     }
 
 

@@ -59,6 +59,8 @@ def show(outcomes: Mapping[str, Outcome]) -> None:
     chosen = ", ".join(f"{name} {value}" for name, value in first.options.items() if name != "name")
     print(f"\nsplit {first.split}, {len(first.labels)} test clips; {first.protocol}: {chosen}")
     for outcome in outcomes.values():
-        seeds = f"  [{len(outcome.seeds)} seeds]" if len(outcome.seeds) > 1 else ""
+        seeds = f"  [{outcome.spread_over}]" if outcome.spread_over else ""
         print(f"  {outcome.protocol:32} {outcome.summary()}{seeds}")
+    if first.facts.get("pretrained_on_test"):
+        print(f"  warning: {first.facts['pretrained_on_test']} of the test clips were pretrained on (without labels)")
     print("  per class: " + ", ".join(f"{name} {100 * a:.0f}" for name, a in first.per_class.items() if a is not None))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ulna.cli.arguments import option, parse, positional
 from ulna.core import Clip, new_file, refuse_existing
-from ulna.readers import READERS, BadFile
+from ulna.readers import READERS, BadFile, Reader
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -32,10 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         refuse_existing(wanted.out)
     run = load(wanted.run)
     Classifier.open(run.path)  # before reading files in vain
-    reader = wanted.reader or run.facts["data"]["source"].get("reader", "npz")
-    if reader not in READERS and wanted.reader is None:
-        reader = "npz"
-    clips = _read(reader, wanted.files)
+    clips = _read(_reader(wanted.reader, run.facts["data"]["source"]), wanted.files)
     rows = [
         (clip.id, label, f"{confidence:.3f}")
         for clip, (label, confidence) in zip(clips, predict(run, clips), strict=True)
@@ -49,10 +47,18 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{clip:32} {label:32} {confidence}")
 
 
-def _read(name: str, paths: Sequence[Path]) -> list[Clip]:
+def _reader(name: str | None, source: Mapping[str, Any]) -> Reader:
+    """The reader asked for; with the options that the run's data was read with, if it is the same."""
+    known = str(source.get("reader"))
+    chosen = name or (known if known in READERS else "npz")
+    reader: Reader = READERS[chosen](**(source.get("options", {}) if chosen == known else {}))
+    return reader
+
+
+def _read(reader: Reader, paths: Sequence[Path]) -> list[Clip]:
     if not paths:
         raise ValueError("expected at least one file to label")
-    reader, clips = READERS[name](), []
+    clips: list[Clip] = []
     for path in paths:
         source = reader.open(path)
         for file in source.files:

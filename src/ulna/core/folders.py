@@ -51,4 +51,4 @@ def new_file(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that readers see the old one or the new one, never half of it."""
     with new_file(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")

@@ -17,7 +17,8 @@ from ulna.data.packing import Packing
 class Batch:
     """Clips packed without padding; made by a store, by input forms and by augmentation.
 
-    `absent` marks persons that a whole clip lacks (decided by its first frame, person 0 always counts as there);
+    `absent` marks persons that are not in a clip's first frame (person 0 always counts as there), as the paper's code
+    decides it;
     `present` marks joints seen in single frames, with zeros where not. `slots` says what the K places hold: before
     an input form is applied the skeleton's joints, in metres; after it what the form makes of them.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from ulna.core import TEST, TRAIN
@@ -22,6 +22,7 @@ def with_holdout(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     if not labelled or any(name.startswith("split:") for row in rows for name in row):
         return list(rows)
     subjects = sorted({row["subject"] for row in labelled if row["subject"] is not None})
+    held: set[int] = set()
     if len(subjects) > 1 and all(row["subject"] is not None for row in labelled):
         held = set(subjects[FIFTH])
         test = {row["id"] for row in labelled if row["subject"] in held}
@@ -30,4 +31,11 @@ def with_holdout(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for row in labelled:
             by_class[row["label"]].append(row["id"])
         test = {clip for clips in by_class.values() for clip in clips[FIFTH]}
-    return [row | {f"split:{NAME}": TEST if row["id"] in test else TRAIN} for row in rows]
+    return [row | {f"split:{NAME}": _part(row, test, held)} for row in rows]
+
+
+def _part(row: Mapping[str, Any], test: Set[str], held: Set[int]) -> str | None:
+    """An unlabelled clip of a subject that tests takes no part: it must not be pretrained on."""
+    if row["id"] in test:
+        return TEST
+    return None if row["subject"] in held else TRAIN

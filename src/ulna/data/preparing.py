@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from joblib import Parallel, delayed
 from tqdm import tqdm
@@ -61,8 +62,13 @@ def prepare(
         class_groups=found.class_groups,
         num_persons=found.num_persons,
         finish=lambda folder: _write_rejected(folder / REJECTED, rejected),
-        source={"reader": READERS.name_of(type(reader))} | {k: str(v) for k, v in asdict(reader).items()},  # type: ignore[call-overload]
+        source={"reader": READERS.name_of(type(reader)), "options": _plain(asdict(reader))},  # type: ignore[call-overload]
     )
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as JSON holds them; files that they name are left out, since they need not be there later."""
+    return {name: value for name, value in options.items() if not isinstance(value, Path)}
 
 
 def _read_all(reader: Reader, found: Source, workers: int | None) -> Iterator[list[Clip] | BadFile]:

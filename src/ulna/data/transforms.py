@@ -44,13 +44,8 @@ def shear(batch: Batch, matrices: Tensor) -> Batch:
     rows = matrices.to(batch.position.dtype)[batch.packing.clip][:, None, None]  # (F, 1, 1, 3, 3)
     sheared = (rows * batch.position[..., None, :]).sum(dim=-1)  # no matrix product: autocast would round it
     if batch.slots.global_slot is not None:
-        kept = batch.position[:, :, batch.slots.global_slot]
-        sheared = sheared.index_copy(2, _index(batch.slots.global_slot, sheared), kept[:, :, None])
+        sheared[:, :, batch.slots.global_slot] = batch.position[:, :, batch.slots.global_slot]
     return replace(batch, position=sheared)
-
-
-def _index(place: int, like: Tensor) -> Tensor:
-    return torch.full((1,), place, device=like.device)
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class Draw:
 class Augmentation:
     """GL-Transformer's augmentation: time resampling by up to `time` and shear with off-diagonals up to `shear`.
 
-    Drawn anew for every clip and step (paper section 4.1; spec section 3). 0 switches a part off.
+    Drawn anew for every clip and step (paper, section 4.1). 0 switches a part off.
     """
 
     time: float = 0.1

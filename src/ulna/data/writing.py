@@ -64,26 +64,39 @@ def write_store(
         _check_rows(rows)
         rows = with_holdout(rows)
         _write_index(folder / INDEX, rows)
-        hashes = {FRAMES: frames.digest(), PRESENT: present.digest(), INDEX: hash_file(folder / INDEX)}
-        description = {
-            "version": VERSION,
-            "num_clips": len(rows),
-            "num_frames": sum(row["length"] for row in rows),
-            "num_persons": num_persons,
-            "units": "metres, y up, right-handed",
-            "skeleton": skeleton.to_json(),
-            "classes": list(classes),
-            "class_groups": {name: list(members) for name, members in (class_groups or {}).items()},
-            "source": dict(source or {}),
-            "bytes": {name: (folder / name).stat().st_size for name in hashes},
-            "sha256": hashes,
-        }
-        description["fingerprint"] = fingerprint_of(description)
-        description["checksum"] = checksum_of(description)
+        description = _describe(folder, rows, skeleton, num_persons, classes, class_groups or {}, source or {})
         write_text(folder / DESCRIPTION, json.dumps(description, indent=1))
         if finish:
             finish(folder)
     return Store(path)
+
+
+def _describe(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    skeleton: Skeleton,
+    num_persons: int,
+    classes: Sequence[str],
+    class_groups: Mapping[str, Sequence[str]],
+    source: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What dataset.json says of the files in a folder."""
+    files = (FRAMES, PRESENT, INDEX)
+    description = {
+        "version": VERSION,
+        "num_clips": len(rows),
+        "num_frames": sum(row["length"] for row in rows),
+        "num_persons": num_persons,
+        "units": "metres, y up, right-handed",
+        "skeleton": skeleton.to_json(),
+        "classes": list(classes),
+        "class_groups": {name: list(members) for name, members in class_groups.items()},
+        "source": dict(source),
+        "bytes": {name: (folder / name).stat().st_size for name in files},
+        "sha256": {name: hash_file(folder / name) for name in files},
+    }
+    description["fingerprint"] = fingerprint_of(description)
+    return description | {"checksum": checksum_of(description)}
 
 
 class _ArrayFile:
@@ -110,9 +123,6 @@ class _ArrayFile:
             self._write_header()
         self.file.close()
 
-    def digest(self) -> str:
-        return hash_file(self.path)
-
     def _write_header(self) -> None:
         """numpy pads headers so that the number of rows may grow in place."""
         header = {
@@ -134,8 +144,8 @@ def _append(
         )
     with np.errstate(over="ignore"):
         kept = clip.position.astype(ARRAYS[FRAMES])
-    if not np.isfinite(kept).all():
-        raise ValueError(f"clip {clip.id!r}: expected finite positions, got others; mark them not present")
+    if not np.isfinite(kept[clip.present]).all():
+        raise ValueError(f"clip {clip.id!r}: expected finite positions of present joints, got others")
     if not clip.present.any():
         raise ValueError(f"clip {clip.id!r}: expected a body in at least one frame, got none")
     if clip.label is not None and not 0 <= clip.label < num_classes:

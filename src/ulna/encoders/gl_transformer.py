@@ -37,7 +37,8 @@ class GLTransformer(FrameEncoder):
     frame, then over the frames of a clip. Switches are the rows of the paper's Table 2: `positional` "tight" adds a
     trained embedding before both attentions of every block, "once" before the first block, "fixed" adds sines and
     cosines instead; `shared_positions` gives all blocks one embedding (paper) instead of their own (released);
-    `person_to_person` lets persons attend to one another. `mask_absent` leaves absent persons out of attention.
+    `person_to_person` lets persons attend to one another. `mask_absent` hides the slots of absent persons from
+    attention among slots.
     """
 
     def __init__(
@@ -60,11 +61,8 @@ class GLTransformer(FrameEncoder):
     ) -> None:
         super().__init__()
         one_of("positional", positional, Positional)
-        for name, value in (("width", width), ("num_heads", num_heads), ("num_blocks", num_blocks)):
-            within(name, value, 1)
-        within("ff", ff, 0, open_low=True)
-        for name, rate in (("dropout", dropout), ("attention_dropout", attention_dropout), ("drop_path", drop_path)):
-            within(name, rate, 0, 0.99)
+        _check_sizes(width=width, num_heads=num_heads, num_blocks=num_blocks, ff=ff)
+        _check_rates(dropout=dropout, attention_dropout=attention_dropout, drop_path=drop_path)
         self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
         self.person_to_person, self.mask_absent = person_to_person, mask_absent
         num_slots = len(slots) * num_persons
@@ -179,6 +177,16 @@ class GLTransformer(FrameEncoder):
         except RuntimeError as error:
             raise ValueError(f"expected the weights of a released GL-Transformer, got other shapes; {error}") from None
         return encoder
+
+
+def _check_sizes(**sizes: float) -> None:
+    for name, size in sizes.items():
+        within(name, size, 0 if name == "ff" else 1, open_low=name == "ff")
+
+
+def _check_rates(**rates: float) -> None:
+    for name, rate in rates.items():
+        within(name, rate, 0, 0.99)
 
 
 class _Block(nn.Module):

@@ -1,4 +1,4 @@
-"""GL-Transformer's input: global translation and local motion, facing the viewer (spec section 1)."""
+"""GL-Transformer's input: global translation and local motion, facing the viewer."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ class Disentangled(InputForm):
             moved = whole
         else:
             seen = keep.any(dim=2)
-            moved = local.index_copy(2, _one(centre_slot, local), (centre - origin)[:, :, None])
-            keep = keep.index_copy(2, _one(centre_slot, local), seen[..., None])
+            moved, keep = local, keep.clone()
+            moved[:, :, centre_slot] = centre - origin
+            keep[:, :, centre_slot] = seen
         moved = _face(moved, batch, self.facing)
         moved = torch.where(keep[..., None], moved, 0)
         if self.parts == "local":
@@ -76,10 +77,6 @@ class Disentangled(InputForm):
 def disentangle(clip: Clip, *, facing: Facing = "exact") -> np.ndarray:
     """Disentangled form (T, P, K, 3) of one clip: translation in the centre joint's slot, local motion elsewhere."""
     return np.asarray(Disentangled(facing=facing)(Batch.from_clips([clip])).position.numpy())
-
-
-def _one(place: int, like: Tensor) -> Tensor:
-    return torch.full((1,), place, device=like.device)
 
 
 def _held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,7 +100,7 @@ def _held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
-    """Turn frames (F, P, K, 3) about the vertical until the shoulders lie along x (spec section 1)."""
+    """Turn frames (F, P, K, 3) about the vertical until the shoulders lie along x (unturned if never seen)."""
     if facing == "none":
         return position
     if batch.skeleton.shoulders is None:
@@ -111,14 +108,17 @@ def _face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
             f"skeleton {batch.skeleton.name!r} names no shoulders, so its clips cannot be turned to face the viewer; "
             "pass facing 'none' or give the skeleton its shoulders"
         )
-    left, right = (_held(batch, joint)[0] for joint in batch.skeleton.shoulders)
+    (left, _, left_seen), (right, _, right_seen) = (_held(batch, joint) for joint in batch.skeleton.shoulders)
     across = right - left  # (F, P, 3)
-    x, z = across[..., 0], across[..., 2]
+    known = left_seen & right_seen
+    x, z = torch.where(known, across[..., 0], 1), torch.where(known, across[..., 2], 0)
     if facing == "exact":
         angle = -torch.atan2(z, x)
         cos, sin = angle.cos(), angle.sin()
     else:
-        total = z.new_zeros(batch.num_clips, z.shape[1]).index_add(0, batch.packing.clip, z)
+        joints = [batch.skeleton.index(joint) for joint in batch.skeleton.shoulders]
+        now = torch.where(batch.present[:, :, joints].all(dim=2), z, 0)
+        total = z.new_zeros(batch.num_clips, z.shape[1]).index_add(0, batch.packing.clip, now)
         cos = x / (torch.hypot(x, z) + 1e-4)
         sin = (1 - cos**2).clamp(min=0).sqrt() * torch.where(total >= 0, -1.0, 1.0).to(z.dtype)[batch.packing.clip]
     cos, sin = cos[..., None], sin[..., None]

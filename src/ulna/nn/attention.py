@@ -11,7 +11,7 @@ from ulna.data import Packing
 
 
 class _Attention(nn.Module):
-    """What both share: one linear X -> 3X, heads, softmax, one linear X -> X (spec section 2)."""
+    """What both share: one linear X -> 3X, heads, softmax, one linear X -> X."""
 
     def __init__(self, width: int, num_heads: int, *, dropout: float = 0.0, attention_dropout: float = 0.0) -> None:
         super().__init__()

@@ -24,12 +24,12 @@ STEP = 0.01  # metres between magnitude classes
 
 
 class MPDP(Pretext):
-    """Multi-interval pose displacement prediction: Kim et al. 2022 (arXiv 2207.06101), section 3.3; spec section 3.
+    """Multi-interval pose displacement prediction: Kim et al. 2022 (arXiv 2207.06101), section 3.3.
 
     From every frame's feature, predicts for each slot and interval n the direction (27 classes) and magnitude (16
     classes of 1 cm) of d = x[t-n] - x[t]. `early_frames` says what stands before a clip's first frame: "first", that
     frame (released), or "zero" displacement (paper). `magnitude` off is Table 1 up to row 3. `mask_absent` leaves
-    persons that a clip lacks out of the loss, where the paper predicts their absence.
+    persons that a clip's first frame lacks out of the loss, where the paper predicts their absence.
     """
 
     encoder: FrameEncoder

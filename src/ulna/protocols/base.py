@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,9 @@ class Labelled:
 
 class Protocol(ABC):
     """Judges an encoder; knows neither its pretext task nor its data set. Options are keyword-only parameters."""
+
+    is_random: ClassVar[bool] = True
+    """Whether seeds make a difference."""
 
     @abstractmethod
     def run(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ulna.core import Options, build, within
 from ulna.data import Store
@@ -47,12 +51,12 @@ def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: 
     began = time.perf_counter()
     outcomes = []
     first = run.recipe.training.seed * seeds
-    for seed in range(first, first + seeds):
+    for seed in range(first, first + (seeds if judge.is_random or not trained else 1)):
         encoder = run.encoder if trained else run.untrained(seed)
         outcome, classifier = judge.run(encoder, run.form, data, seed=seed)
-        outcomes.append(outcome)
+        outcomes.append(replace(outcome, run=run.path.name))
         if trained and classifier and seed == first:
-            classifier.save(run.path, data.store.classes)
+            classifier.save(run.path)
     return Outcome(
         protocol=protocol.component if trained else f"{protocol.component} on an untrained encoder",
         options=protocol.to_json(),
@@ -61,20 +65,35 @@ def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: 
         clips=[data.store.ids[i] for i in data.test],
         labels=data.test_labels.tolist(),
         seeds=outcomes,
-        facts=facts(run, data.store, time.perf_counter() - began),
+        facts=facts(run, data, time.perf_counter() - began),
     )
 
 
-def facts(run: Run, store: Store, seconds: float) -> dict[str, Any]:
+def _pretrained_on(run: Run, data: Labelled) -> int:
+    """How many of the test clips the run was pretrained on (without their labels), as far as the store can tell."""
+    if run.facts["data"]["fingerprint"] != data.store.fingerprint:
+        return 0
+    split = run.recipe.split
+    seen = np.arange(data.store.num_clips) if split is None else data.store.split(split)[0]
+    return len(np.intersect1d(seen, data.test))
+
+
+def facts(run: Run, data: Labelled, seconds: float) -> dict[str, Any]:
     """What stands behind a number: provenance, data, and what pretraining took."""
     return provenance() | {
-        "recipe": run.recipe.name,
+        "recipe": run.recipe.to_json(),
+        "pretrained_on_test": _pretrained_on(run, data),
         "runs": [run.path.name],
-        "store": str(store.path.resolve()),
-        "fingerprint": store.fingerprint,
+        "store": str(data.store.path.resolve()),
+        "fingerprint": data.store.fingerprint,
         "seconds": round(seconds, 1),
         "training_minutes": [round(run.facts["training_seconds"] / 60, 1)],
     }
+
+
+def _but_seed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    recipe = facts["recipe"] | {"training": facts["recipe"]["training"] | {"seed": None}}
+    return {"recipe": recipe, "fingerprint": facts["fingerprint"]}
 
 
 def over_runs(judged: Sequence[Mapping[str, Outcome]]) -> dict[str, Outcome]:
@@ -87,6 +106,9 @@ def over_runs(judged: Sequence[Mapping[str, Outcome]]) -> dict[str, Outcome]:
         if not first.facts:
             merged[name] = first
             continue
+        made = {json.dumps(_but_seed(outcome.facts), sort_keys=True) for outcome in outcomes}
+        if len(made) > 1:
+            raise ValueError("expected runs of one recipe on one store, which differ in their seed only, got others")
         known = {key: value for key, value in first.facts.items() if key != "store"}
         known["runs"] = [run for outcome in outcomes for run in outcome.facts["runs"]]
         known["training_minutes"] = [minutes for outcome in outcomes for minutes in outcome.facts["training_minutes"]]

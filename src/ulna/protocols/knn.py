@@ -19,6 +19,8 @@ from ulna.protocols.outcome import SeedOutcome
 class KNN(Protocol):
     """Each test clip gets the label that most of its k nearest training clips have, weighted by exp(cosine / T)."""
 
+    is_random = False
+
     def __init__(self, *, k: int = 1, temperature: float = 0.1, standardise: bool = True) -> None:
         within("k", k, 1)
         within("temperature", temperature, 0, open_low=True)

@@ -73,5 +73,6 @@ class Linear(Protocol):
             curve.append(float((predicted == truth).float().mean()))
         best = max(range(self.epochs), key=curve.__getitem__)
         weight, bias = layer.weight.detach(), layer.bias.detach()
-        classifier = fold(weight, bias, mean.expand(train.shape[1]), sd.expand(train.shape[1]))
+        weight, bias = fold(weight, bias, mean.expand(train.shape[1]), sd.expand(train.shape[1]))
+        classifier = Classifier(weight, bias, data.store.classes, data.split)
         return SeedOutcome(seed, predicted.tolist(), curve[best], best + 1, curve), classifier

@@ -44,13 +44,28 @@ class Outcome:
         """(seeds,) accuracy after the last epoch."""
         return np.array([np.mean(np.array(seed.predictions) == np.array(self.labels)) for seed in self.seeds])
 
+    @cached_property
+    def by_run(self) -> np.ndarray:
+        """(runs,) mean accuracy of each run's seeds; (seeds,) where there is one run only."""
+        runs = [seed.run for seed in self.seeds]
+        if len(set(runs)) == 1:
+            return self.accuracies
+        return np.array([self.accuracies[[r == run for r in runs]].mean() for run in dict.fromkeys(runs)])
+
     @property
     def mean(self) -> float:
-        return float(self.accuracies.mean())
+        return float(self.by_run.mean())
 
     @property
     def sd(self) -> float | None:
-        return float(self.accuracies.std(ddof=1)) if len(self.seeds) > 1 else None
+        """Sample standard deviation over runs, or over the probe's seeds where there is one run only."""
+        return float(self.by_run.std(ddof=1)) if len(self.by_run) > 1 else None
+
+    @property
+    def spread_over(self) -> str:
+        """What `sd` is taken over."""
+        runs = len({seed.run for seed in self.seeds})
+        return f"{runs} runs" if runs > 1 else f"{len(self.seeds)} probe seeds" if len(self.seeds) > 1 else ""
 
     @property
     def oracle(self) -> float | None:
@@ -81,6 +96,7 @@ class Outcome:
     def save(self, path: Path) -> None:
         values = asdict(self) | {
             "accuracy": self.mean,
+            "spread_over": self.spread_over,
             "sd": self.sd,
             "oracle": self.oracle,
             "accuracies": self.accuracies.tolist(),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 from ulna.core import Clip
 from ulna.data import Batch
 from ulna.protocols.classifier import Classifier
-from ulna.protocols.features import widen
 from ulna.train.run import Run
 
 CLIPS_AT_ONCE = 128
@@ -22,18 +23,27 @@ def predict(run: Run, clips: Sequence[Clip]) -> list[tuple[str, float]]:
     Raises ValueError for clips of another skeleton or with more persons than the run's, FileNotFoundError if the run
     was not evaluated.
     """
-    classifier, classes = Classifier.open(run.path)
+    classifier = Classifier.open(run.path)
     for clip in clips:
-        if clip.skeleton.joints != run.skeleton.joints or clip.num_persons > run.num_persons:
+        if not run.fits(clip.skeleton) or clip.num_persons > run.num_persons:
             raise ValueError(
                 f"clip {clip.id!r}: expected skeleton {run.skeleton.name!r} and at most {run.num_persons} persons, "
                 f"got {clip.skeleton.name!r} and {clip.num_persons}; this run cannot label it"
             )
+    device = next(run.encoder.parameters()).device
     labelled: list[tuple[str, float]] = []
     for start in range(0, len(clips), CLIPS_AT_ONCE):
         part = clips[start : start + CLIPS_AT_ONCE]
-        batch = Batch.from_clips(part, max_frames=run.form.crop)
-        features = run.encoder.embed(run.form(widen(batch, run.num_persons))).float()
+        batch = Batch.from_clips([_widened(clip, run.num_persons) for clip in part], max_frames=run.form.crop)
+        features = run.encoder.embed(run.form(batch.to(device))).float().cpu()
         confidence, label = classifier(features).max(dim=1)
-        labelled += [(classes[i], float(c)) for i, c in zip(label.tolist(), confidence.tolist(), strict=True)]
+        labelled += [
+            (classifier.classes[i], float(c)) for i, c in zip(label.tolist(), confidence.tolist(), strict=True)
+        ]
     return labelled
+
+
+def _widened(clip: Clip, num_persons: int) -> Clip:
+    """The clip with absent persons added, up to the number that the encoder takes."""
+    more = [(0, 0), (0, num_persons - clip.num_persons), (0, 0)]
+    return replace(clip, position=np.pad(clip.position, [*more, (0, 0)]), present=np.pad(clip.present, more))

@@ -109,7 +109,8 @@ def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
     if not seen.any():
         raise BadFile(path, "whole file", expected="a body in at least one frame", got="a clip with no body")
     if bodies == "motion":
-        spread = [position[seen[:, b], b].std(axis=0).sum() if seen[:, b].any() else -1.0 for b in range(MOST_BODIES)]
+        frames = [position[seen[:, body], body] for body in range(MOST_BODIES)]
+        spread = [there.std(axis=(0, 1)).sum() if len(there) else -1.0 for there in frames]
         most = np.argsort(spread, kind="stable")[::-1][:NUM_PERSONS]
         position, seen = position[:, most], seen[:, most]
     first = int(seen.any(axis=1).argmax())

@@ -17,6 +17,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities import rank_zero_only
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -85,11 +86,11 @@ def _fit(
     try:
         trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
     except BaseException:
-        if checkpoint is None and trainer.global_step == 0:
+        if checkpoint is None and trainer.global_step == 0 and trainer.is_global_zero:
             shutil.rmtree(work)
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
         raise
-    if trainer.interrupted:
-        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -134,6 +135,8 @@ def _facts(recipe: Recipe, store: Store, clips: np.ndarray) -> dict[str, Any]:
 
 def _start_or_resume(work: Path, facts: dict[str, Any], *, resume: bool) -> Path | None:
     """Make the work folder, or find the checkpoint to go on from."""
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return work / CHECKPOINTS / "last.ckpt" if resume else None
     if not work.exists():
         if resume:
             raise FileNotFoundError(f"{work}: expected an unfinished run to resume, got none; leave out --resume")
@@ -214,7 +217,7 @@ class Journal(L.Callback):
     """Writes metrics.csv, one row an epoch; a resumed run goes on after the epochs that its checkpoint knows."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.seconds, self._began = path, 0.0, 0.0
+        self.path, self.seconds, self._began, self._rate = path, 0.0, 0.0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
@@ -223,7 +226,7 @@ class Journal(L.Callback):
         self.seconds = state["seconds"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        if self.path.is_file():
+        if trainer.is_global_zero and self.path.is_file():
             with self.path.open(newline="") as file:
                 rows = list(csv.reader(file))
             kept = rows[:1] + [row for row in rows[1:] if int(row[0]) <= trainer.current_epoch]
@@ -231,6 +234,7 @@ class Journal(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self._began = time.perf_counter()
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self.seconds += time.perf_counter() - self._began
@@ -241,7 +245,7 @@ class Journal(L.Callback):
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             **{name: f"{value:.6f}" for name, value in losses.items()},
-            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.4e}",
+            "learning_rate": f"{self._rate:.4e}",
             "seconds": f"{self.seconds:.2f}",
         }
         if not self.path.is_file():

@@ -42,8 +42,9 @@ class Run:
 
     @cached_property
     def pretext(self) -> Pretext:
-        """The pretext task with its trained encoder and heads, in eval mode."""
+        """The pretext task with its trained encoder and heads, in eval mode, on the GPU if there is one."""
         pretext = build_pretext(self.recipe, self.skeleton, self.num_persons)
+        pretext.to("cuda" if torch.cuda.is_available() else "cpu")
         _load_weights(pretext, self.path / WEIGHTS)
         return pretext.eval()
 
@@ -55,9 +56,14 @@ class Run:
         """An encoder of the same make with fresh weights, to compare with."""
         return build_pretext(self.recipe, self.skeleton, self.num_persons, seed=seed).encoder.eval()
 
+    def fits(self, skeleton: Skeleton) -> bool:
+        """Whether clips of a skeleton mean the same to this run's input form."""
+        other, own = ((s.joints, s.centre, s.shoulders) for s in (skeleton, self.skeleton))
+        return other == own
+
     def check(self, store: Store) -> None:
         """ValueError if a store's clips do not fit this run's encoder."""
-        if store.skeleton.joints != self.skeleton.joints:
+        if not self.fits(store.skeleton):
             raise ValueError(
                 f"{store.path}: expected skeleton {self.skeleton.name!r} ({self.skeleton.num_joints} joints), on which "
                 f"{self.path} was pretrained, got {store.skeleton.name!r} ({store.skeleton.num_joints} joints); "
