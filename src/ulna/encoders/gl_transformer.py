@@ -179,12 +179,12 @@ class GLTransformer(FrameEncoder):
         return encoder
 
 
-def _check_sizes(**sizes: float) -> None:
+def _check_sizes(**sizes: int | float) -> None:
     for name, size in sizes.items():
         within(name, size, 0 if name == "ff" else 1, open_low=name == "ff")
 
 
-def _check_rates(**rates: float) -> None:
+def _check_rates(**rates: int | float) -> None:
     for name, rate in rates.items():
         within(name, rate, 0, 0.99)
 
