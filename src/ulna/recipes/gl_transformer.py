@@ -23,8 +23,8 @@ def _recipe(name: str, *, max_frames: int, split: str, encoder: dict[str, Any], 
 SMALL = {"width": 16, "num_heads": 4, "attention_dropout": 0.0}
 
 
-def _small_training(batch_size: int) -> Training:
-    return Training(epochs=100, batch_size=batch_size, lr_decay=0.98, precision="bf16-mixed")
+def _small_training(*, epochs: int, batch_size: int, lr_decay: float) -> Training:
+    return Training(epochs=epochs, batch_size=batch_size, lr_decay=lr_decay, precision="bf16-mixed")
 
 
 def sample() -> Recipe:
@@ -47,7 +47,8 @@ def nw_ucla_small() -> Recipe:
 
     ulna pretrain gl_transformer/nw_ucla_small --data STORE --out RUN
     """
-    return _recipe("nw_ucla_small", max_frames=50, split="xview", encoder=SMALL, training=_small_training(32))
+    training = _small_training(epochs=40, batch_size=32, lr_decay=0.95)
+    return _recipe("nw_ucla_small", max_frames=50, split="xview", encoder=SMALL, training=training)
 
 
 def utd_mhad() -> Recipe:
@@ -55,7 +56,8 @@ def utd_mhad() -> Recipe:
 
     ulna pretrain gl_transformer/utd_mhad --data STORE --out RUN
     """
-    return _recipe("utd_mhad", max_frames=125, split="xsub", encoder=SMALL, training=_small_training(16))
+    training = _small_training(epochs=20, batch_size=16, lr_decay=0.92)
+    return _recipe("utd_mhad", max_frames=125, split="xsub", encoder=SMALL, training=training)
 
 
 def sbu() -> Recipe:
@@ -63,7 +65,8 @@ def sbu() -> Recipe:
 
     ulna pretrain gl_transformer/sbu --data STORE --out RUN --split fold1
     """
-    return _recipe("sbu", max_frames=50, split="fold1", encoder=SMALL, training=_small_training(16))
+    training = _small_training(epochs=40, batch_size=16, lr_decay=0.95)
+    return _recipe("sbu", max_frames=50, split="fold1", encoder=SMALL, training=training)
 
 
 def _ntu(name: str, split: str) -> Recipe:
