@@ -80,7 +80,7 @@ def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:
 def read_text(path: Path) -> str:
     """A text file's content; BadFile if it is empty or not text."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadFile(path, f"byte {error.start}", expected="text", got="bytes that are no text") from None
     if not text.strip():

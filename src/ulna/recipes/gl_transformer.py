@@ -28,14 +28,17 @@ def _small_training(*, epochs: int, batch_size: int, lr_decay: float) -> Trainin
 
 
 def sample() -> Recipe:
-    """The sample inside the package, as `ulna quickstart` trains it."""
+    """The sample inside the package, as `ulna quickstart` trains it.
+
+    Linear evaluation 78.1 ± 2.8, an untrained encoder 76.0 ± 6.5, three runs of 0.9 minutes on two AMD EPYC cores.
+    """
     training = Training(epochs=30, batch_size=16, learning_rate=1e-3, lr_decay=0.97, precision="bf16-mixed")
     encoder = {"width": 8, "num_heads": 4, "num_blocks": 2, "attention_dropout": 0.0}
     return _recipe("sample", max_frames=60, split="recordings", encoder=encoder, training=training)
 
 
 def nw_ucla() -> Recipe:
-    """NW-UCLA at the paper's width (T_max 50, D 48, 300 epochs).
+    """NW-UCLA at the paper's width (T_max 50, D 48, 300 epochs). Not measured by us.
 
     ulna pretrain gl_transformer/nw_ucla --data STORE --out RUN
     """
@@ -46,6 +49,8 @@ def nw_ucla_small() -> Recipe:
     """NW-UCLA at a third of the paper's width, for two CPU cores.
 
     ulna pretrain gl_transformer/nw_ucla_small --data STORE --out RUN
+
+    Linear evaluation 81.7 ± 2.5 (xview), 78.2 ± 3.3 (clean), three runs; 24 minutes on two thirds of an AMD EPYC core.
     """
     training = _small_training(epochs=40, batch_size=32, lr_decay=0.95)
     return _recipe("nw_ucla_small", max_frames=50, split="xview", encoder=SMALL, training=training)
@@ -55,6 +60,8 @@ def utd_mhad() -> Recipe:
     """UTD-MHAD, odd subjects train, for two CPU cores.
 
     ulna pretrain gl_transformer/utd_mhad --data STORE --out RUN
+
+    Linear evaluation 72.6, one run of 11 minutes on half an AMD EPYC core; not converged, more epochs give more.
     """
     training = _small_training(epochs=20, batch_size=16, lr_decay=0.92)
     return _recipe("utd_mhad", max_frames=125, split="xsub", encoder=SMALL, training=training)
@@ -64,6 +71,8 @@ def sbu() -> Recipe:
     """SBU Kinect Interaction, fold 1 of 5 (override --split for the others), for two CPU cores.
 
     ulna pretrain gl_transformer/sbu --data STORE --out RUN --split fold1
+
+    Linear evaluation 73.3 on fold 1, one run of 7 minutes on half an AMD EPYC core.
     """
     training = _small_training(epochs=40, batch_size=16, lr_decay=0.95)
     return _recipe("sbu", max_frames=50, split="fold1", encoder=SMALL, training=training)

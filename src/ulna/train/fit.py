@@ -85,10 +85,10 @@ def _fit(
     """Train; a fresh run that fails before its first step leaves nothing, any other what can be resumed."""
     try:
         trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
-    except BaseException:
+    except BaseException as error:
         if checkpoint is None and trainer.global_step == 0 and trainer.is_global_zero:
             shutil.rmtree(work)
-        if trainer.interrupted:
+        if isinstance(error, SystemExit):  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         raise
 
