@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ulna
-from test_train import run_of, tiny
+from test_train import cut_power_at, run_of, tiny
 from ulna.core import options
 from ulna.data import Store, prepare
 from ulna.encoders import ENCODERS, GLTransformer
@@ -104,14 +104,7 @@ def test_damaged_classifier_and_results(run):
 
 
 def test_a_damaged_checkpoint_is_named(store, tmp_path, monkeypatch):
-    step = ulna.train.module.Pretraining.training_step
-
-    def fail_late(self, batch, batch_idx):
-        if self.global_step == 4:
-            raise RuntimeError("power cut")
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(ulna.train.module.Pretraining, "training_step", fail_late)
+    cut_power_at(4, monkeypatch)
     with pytest.raises(RuntimeError, match="power cut"):
         run_of(tiny(), store, tmp_path / "run")
     (tmp_path / "run.unfinished" / "checkpoints" / "last.ckpt").write_bytes(b"cut")

@@ -84,16 +84,21 @@ def test_the_seed_decides_everything(store, tmp_path):
     assert not same(weights(one), weights(other))
 
 
-def test_resumed_is_as_if_never_stopped(store, tmp_path, monkeypatch):
-    whole = run_of(tiny(epochs=4), store, tmp_path / "whole")
+def cut_power_at(when, monkeypatch):
+    """Make training fail at a step."""
     step = ulna.train.module.Pretraining.training_step
 
     def fail_late(self, batch, batch_idx):
-        if self.global_step == 7:
+        if self.global_step == when:
             raise RuntimeError("power cut")
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(ulna.train.module.Pretraining, "training_step", fail_late)
+
+
+def test_resumed_is_as_if_never_stopped(store, tmp_path, monkeypatch):
+    whole = run_of(tiny(epochs=4), store, tmp_path / "whole")
+    cut_power_at(7, monkeypatch)
     with pytest.raises(RuntimeError, match="power cut"):
         run_of(tiny(epochs=4), store, tmp_path / "cut")
     monkeypatch.undo()
