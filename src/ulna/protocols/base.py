@@ -42,6 +42,11 @@ class Labelled:
         return self.store.labels[self.train]
 
     @property
+    def test_ids(self) -> list[str]:
+        ids = self.store.ids
+        return [ids[clip] for clip in self.test]
+
+    @property
     def test_labels(self) -> np.ndarray:
         return self.store.labels[self.test]
 

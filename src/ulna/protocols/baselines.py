@@ -48,7 +48,7 @@ def outcome_of(protocol: str, data: Labelled, predictions: np.ndarray) -> Outcom
         options={},
         split=data.split,
         classes=list(data.store.classes),
-        clips=[data.store.ids[i] for i in data.test],
+        clips=data.test_ids,
         labels=data.test_labels.tolist(),
         seeds=[SeedOutcome(0, predictions.tolist())],
     )

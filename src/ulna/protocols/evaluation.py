@@ -62,7 +62,7 @@ def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: 
         options=protocol.to_json(),
         split=data.split,
         classes=list(data.store.classes),
-        clips=[data.store.ids[i] for i in data.test],
+        clips=data.test_ids,
         labels=data.test_labels.tolist(),
         seeds=outcomes,
         facts=facts(run, data, time.perf_counter() - began),
