@@ -10,7 +10,7 @@ import torch
 
 from conftest import make_clip
 from ulna.core import Clip, get_skeleton
-from ulna.data import Augmentation, BadStore, Batch, BatchPlan, Packing, Store, load_batch, write_store
+from ulna.data import Augmentation, BadStore, Batch, BatchPlan, ClipLoader, Packing, Store, load_batch, write_store
 from ulna.data.transforms import Draw, resample, shear
 from ulna.inputs import Disentangled
 
@@ -96,9 +96,33 @@ def test_packing_knows_where_clips_lie():
 @pytest.mark.parametrize("lengths", [[5], [3, 3, 3], [40, 1, 2, 39, 7, 8, 9, 300]])
 def test_groups_hold_every_frame_once(lengths):
     packing = Packing(lengths)
-    rows = torch.cat([group.rows.flatten()[group.flat] for group in packing.groups])
-    assert sorted(rows.tolist()) == list(range(sum(lengths)))
-    assert (rows[packing.ungroup] == torch.arange(sum(lengths))).all()
+    assert len(set(packing.place.tolist())) == packing.num_frames
+    there = torch.zeros(packing.num_padded, dtype=torch.bool)
+    there[packing.place] = True
+    for group in packing.groups:
+        valid = torch.ones(group.shape, dtype=torch.bool) if group.valid is None else group.valid
+        assert torch.equal(there[group.places].view(group.shape), valid)
+    for place in packing.split(packing.place):
+        assert torch.equal(place, place[0] + torch.arange(len(place)))  # a clip's frames stay in order
+
+
+@pytest.mark.parametrize("max_frames", [None, 10])
+def test_a_resident_store_gives_the_same_batches(store, max_frames):
+    clips = np.array([7, 0, 19, 19])
+    read, gathered = (
+        ClipLoader(store, max_frames=max_frames, is_resident=is_resident)(clips) for is_resident in (False, True)
+    )
+    for name in ("position", "present", "absent", "label"):
+        assert torch.equal(getattr(read, name), getattr(gathered, name))
+    assert read.lengths == gathered.lengths
+
+
+def test_every_clip_of_a_batch_has_one_process():
+    plan = BatchPlan(10, 4, seed=0)
+    for num in range(1, 9):
+        shares = [np.arange(num)[plan.share(num, rank, 3)].tolist() for rank in range(3)]
+        assert all(shares)
+        assert sorted(sum(shares[:num], [])) == list(range(num))
 
 
 def test_batch_of_a_store_is_a_gather(store):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +29,16 @@ def main(arguments: Sequence[str]) -> None:
             ("accelerator", option(str, "auto, cpu, gpu, ..."), "auto"),
             ("devices", option(str, "How many devices, or auto."), "auto"),
             ("strategy", option(str, "Lightning's strategy: auto, ddp, ..."), "auto"),
+            ("num_nodes", option(int, "How many machines, each with as many devices."), 1),
             ("recipe", inline(type(recipe)), recipe),
         ],
         rest,
     )  # fmt: skip
+    from lightning.fabric.utilities import rank_zero_only
+
     from ulna.data import Store
     from ulna.train import pretrain
+    from ulna.train.checkpoint import Stopped
     from ulna.train.module import NonFiniteLoss
 
     devices = int(wanted.devices) if wanted.devices.isdigit() else wanted.devices
@@ -40,8 +46,14 @@ def main(arguments: Sequence[str]) -> None:
         run = pretrain(
             wanted.recipe, Store(wanted.data), wanted.out, resume=wanted.resume,
             accelerator=wanted.accelerator, devices=devices, strategy=wanted.strategy,
+            num_nodes=wanted.num_nodes,
         )  # fmt: skip
     except NonFiniteLoss as error:
         raise ValueError(str(error)) from None
+    except Stopped as notice:
+        print(f"{name}: {notice}", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return
     minutes = run.facts["training_seconds"] / 60
     print(f"{run.path}: {minutes:.1f} minutes; next: ulna evaluate {run.path} --data {wanted.data}")

@@ -11,17 +11,18 @@ _PUBLIC = {
     "BatchPlan": "ulna.data.plan:BatchPlan",
     "Packing": "ulna.data.packing:Packing",
     "Store": "ulna.data.store:Store",
+    "ClipLoader": "ulna.data.loading:ClipLoader",
     "load_batch": "ulna.data.loading:load_batch",
     "prepare": "ulna.data.preparing:prepare",
     "write_store": "ulna.data.writing:write_store",
 }
 __all__ = [
-    "Augmentation", "BadStore", "Batch", "BatchPlan", "Packing", "Store", "load_batch", "prepare", "write_store",
+    "Augmentation", "BadStore", "Batch", "BatchPlan", "ClipLoader", "Packing", "Store", "load_batch", "prepare", "write_store",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from ulna.data.batch import Batch
-    from ulna.data.loading import load_batch
+    from ulna.data.loading import ClipLoader, load_batch
     from ulna.data.packing import Packing
     from ulna.data.plan import BatchPlan
     from ulna.data.preparing import prepare

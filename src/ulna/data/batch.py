@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ulna.core import Clip, Skeleton, Slots, get_skeleton
 from ulna.data.packing import Packing
+
+_TENSORS = ("position", "present", "absent", "label")
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,14 @@ class Batch:
         cls,
         position: Tensor,
         present: Tensor,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | np.ndarray | Packing,
         skeleton: Skeleton,
         *,
         label: Tensor | None = None,
     ) -> Batch:
         """Batch of raw joint positions (F, P, K, 3) in metres; persons are absent by each clip's first frame."""
-        packing = Packing(lengths, position.device)
-        absent = ~present.any(dim=2)[torch.from_numpy(packing.starts).to(position.device)]
+        packing = lengths if isinstance(lengths, Packing) else Packing(lengths, position.device)
+        absent = ~present.any(dim=2)[packing.first]
         absent[:, 0] = False
         if label is None:
             label = torch.full((packing.num_clips,), -1, device=position.device)
@@ -104,12 +107,13 @@ class Batch:
     def num_frames(self) -> int:
         return self.packing.num_frames
 
+    def pin_memory(self) -> Batch:
+        """The batch in memory from which an accelerator copies without the host's help."""
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
+
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device; copies do not wait for it."""
         if torch.device(device) == self.position.device:
             return self
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("position", "present", "absent", "label")
-        }
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _TENSORS}
         return replace(self, packing=self.packing.to(device), **moved)

@@ -10,20 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ALIKE = 1.3  # clips are padded together up to this ratio of their lengths
+
 
 @dataclass(frozen=True)
 class Group:
     """Clips of like length, padded together for attention over time alone."""
 
-    rows: Tensor  # (b, T) packed row of each place; padding repeats the clip's first row
+    places: slice  # of the padded rows
+    shape: tuple[int, int]  # clips, frames of the longest
     valid: Tensor | None  # (b, T) bool, None where all lengths are equal
-    flat: Tensor  # (n,) places of the valid rows in the flattened (b * T)
 
 
 class Packing:
     """The frames of B clips lie one after another; this knows where each begins.
 
-    `lengths` is a host array, so that shapes never wait for a device; index tensors are made on first use.
+    `lengths` is a host array, so that shapes never wait for a device; index tensors are made on the device, on first
+    use, from a few numbers a clip.
     """
 
     def __init__(self, lengths: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> None:
@@ -44,25 +47,36 @@ class Packing:
     def to(self, device: torch.device | str) -> Packing:
         return self if torch.device(device) == self.device else Packing(self.lengths, device)
 
+    def of_clips(self, values: np.ndarray) -> Tensor:
+        """Numbers (B, ...) that the host has for each clip, on the device; copied without waiting."""
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    @cached_property
+    def first(self) -> Tensor:
+        """(B,) packed row of each clip's first frame."""
+        return self.of_clips(self.starts)
+
     @cached_property
     def clip(self) -> Tensor:
         """(F,) clip of each frame."""
-        return self._tensor(np.repeat(np.arange(self.num_clips), self.lengths))
-
-    @cached_property
-    def time(self) -> Tensor:
-        """(F,) place of each frame in its clip, from 0."""
-        return self._tensor(np.arange(self.num_frames) - np.repeat(self.starts, self.lengths))
+        clips = torch.arange(self.num_clips, device=self.device)
+        return clips.repeat_interleave(self.of_clips(self.lengths), output_size=self.num_frames)
 
     @cached_property
     def start(self) -> Tensor:
         """(F,) packed row of the first frame of each frame's clip."""
-        return self._tensor(np.repeat(self.starts, self.lengths))
+        return self.first[self.clip]
+
+    @cached_property
+    def time(self) -> Tensor:
+        """(F,) place of each frame in its clip, from 0."""
+        return torch.arange(self.num_frames, device=self.device) - self.start
 
     def mean(self, values: Tensor) -> Tensor:
         """(F, W) -> (B, W): mean over each clip's frames."""
         total = values.new_zeros(self.num_clips, *values.shape[1:]).index_add(0, self.clip, values)
-        return total / self._tensor(self.lengths).view(-1, *(1,) * (values.ndim - 1))
+        return total / self.of_clips(self.lengths).view(-1, *(1,) * (values.ndim - 1))
 
     def split(self, values: Tensor) -> tuple[Tensor, ...]:
         """(F, ...) -> one (T, ...) a clip."""
@@ -70,34 +84,37 @@ class Packing:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """Clips gathered by like length (within 30 %), so that padding them costs little."""
-        order = np.argsort(self.lengths, kind="stable")
+        """Clips gathered by like length, so that padding them costs little; together they are the padded rows."""
+        return self._layout[0]
+
+    @cached_property
+    def num_padded(self) -> int:
+        """Rows of all groups."""
+        return self.groups[-1].places.stop
+
+    @cached_property
+    def place(self) -> Tensor:
+        """(F,) the padded row of each frame."""
+        return self.of_clips(self._layout[1])[self.clip] + self.time
+
+    @cached_property
+    def _layout(self) -> tuple[tuple[Group, ...], np.ndarray]:
+        """The groups, and (B,) the padded row where each clip begins."""
         groups: list[list[int]] = []
-        for clip in order:
-            if groups and self.lengths[clip] <= 1.3 * self.lengths[groups[-1][0]] + 2:
+        for clip in np.argsort(self.lengths, kind="stable"):
+            if groups and self.lengths[clip] <= ALIKE * self.lengths[groups[-1][0]] + 2:
                 groups[-1].append(int(clip))
             else:
                 groups.append([int(clip)])
-        return tuple(self._group(np.array(clips)) for clips in groups)
-
-    @cached_property
-    def ungroup(self) -> Tensor:
-        """(F,) where each packed row lies once the groups' valid rows are put one after another."""
-        rows = torch.cat([group.rows.flatten()[group.flat] for group in self.groups])
-        places = torch.empty_like(rows)
-        places[rows] = torch.arange(len(rows), device=rows.device)
-        return places
-
-    def _group(self, clips: np.ndarray) -> Group:
-        lengths = self.lengths[clips]
-        time = np.arange(lengths.max())
-        valid = time < lengths[:, None]
-        rows = self.starts[clips][:, None] + np.where(valid, time, 0)
-        return Group(
-            rows=self._tensor(rows),
-            valid=None if valid.all() else self._tensor(valid),
-            flat=self._tensor(np.flatnonzero(valid)),
-        )
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
+        begins, made, stop = np.empty_like(self.starts), [], 0
+        for clips in groups:
+            lengths = self.lengths[clips]
+            longest = int(lengths.max())
+            begins[clips] = stop + longest * np.arange(len(clips))
+            places = slice(stop, stop + longest * len(clips))
+            valid = None
+            if (lengths < longest).any():
+                valid = torch.arange(longest, device=self.device) < self.of_clips(lengths)[:, None]
+            made.append(Group(places, (len(clips), longest), valid))
+            stop = places.stop
+        return tuple(made), begins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,9 +25,22 @@ class BatchPlan:
     def clips(self, step: int) -> np.ndarray:
         """Places (into the clips planned for) of global batch number `step`, counted over all epochs."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = counted(self.seed, "order", epoch).permutation(self.num_clips)
+        order = _order(self.num_clips, self.seed, epoch)
         return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+    @staticmethod
+    def share(num_clips: int, rank: int, world: int) -> slice:
+        """Which of a global batch's clips process `rank` of `world` takes.
+
+        A process that a small last batch leaves without a clip takes the first, which then must not count twice.
+        """
+        return slice(rank, None, world) if rank < num_clips else slice(1)
 
     def generator(self, step: int, purpose: str = "augmentation") -> np.random.Generator:
         """Numbers of global batch number `step`, the same in every process."""
         return counted(self.seed, purpose, step)
+
+
+@lru_cache(maxsize=2)
+def _order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
+    return counted(seed, "order", epoch).permutation(num_clips)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -117,11 +117,26 @@ class Store:
         part = np.array(self.table[f"split:{name}"].to_pylist(), dtype=object)
         return np.flatnonzero(part == TRAIN), np.flatnonzero(part == TEST)
 
-    def rows(self, clips: np.ndarray, max_frames: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Row of each frame of some clips' first `max_frames` frames, and how many each has."""
-        lengths = self.lengths[clips] if max_frames is None else np.minimum(self.lengths[clips], max_frames)
-        offsets = np.cumsum(lengths) - lengths
-        return np.arange(lengths.sum()) + np.repeat(self.starts[clips] - offsets, lengths), lengths
+    def first_frames(self, clips: np.ndarray, max_frames: int | None = None) -> np.ndarray:
+        """How many frames each of some clips has when it is cut after `max_frames`."""
+        lengths = self.lengths[clips]
+        return lengths if max_frames is None else np.minimum(lengths, max_frames)
+
+    def read(self, clips: np.ndarray, max_frames: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions (F, P, K, 3), presence (F, P, K) and lengths (B,) of some clips' first `max_frames` frames.
+
+        Read into fresh memory, not through the map, so that reading a large store does not fill memory with its pages.
+        """
+        lengths = self.first_frames(clips, max_frames)
+        ends = np.cumsum(lengths)
+        position, present = (np.empty((ends[-1], *whole.shape[1:]), whole.dtype) for whole in (self.frames, self.present))
+        for array, whole, name in ((position, self.frames, FRAMES), (present, self.present, PRESENT)):
+            row = array[0].nbytes
+            with (self.path / name).open("rb", buffering=0) as file:
+                for start, length, end in zip(self.starts[clips], lengths, ends, strict=True):
+                    file.seek(whole.offset + int(start) * row)
+                    _fill(file, array[end - length : end])
+        return position, present, lengths
 
     def clip(self, index: int) -> Clip:
         """One clip with all that the store knows of it."""
@@ -159,6 +174,16 @@ class Store:
             write_text(cache, seen)
         except OSError:
             return  # a read-only store is checked anew each time
+
+
+def _fill(file: BinaryIO, array: np.ndarray) -> None:
+    """Read bytes into an array until it is full."""
+    left = memoryview(array).cast("B")
+    while left:
+        num = file.readinto(left)  # type: ignore[attr-defined]
+        if not num:
+            raise BadStore(f"{file.name}: expected more bytes, got the end of the file; prepare the store again")
+        left = left[num:]
 
 
 def hash_file(path: Path) -> str:

@@ -22,15 +22,12 @@ def resample(batch: Batch, lengths: np.ndarray, *, max_frames: int | None = None
     old = batch.packing
     kept = lengths if max_frames is None else np.minimum(lengths, max_frames)
     new = Packing(kept, old.device)
-    time = np.arange(kept.sum()) - np.repeat(new.starts, kept)
-    scale = np.repeat(old.lengths / lengths, kept)
-    last = np.repeat(old.lengths - 1, kept)
-    place = np.clip((time + 0.5) * scale - 0.5, 0, last)
-    before = np.floor(place).astype(np.int64)
-    first = np.repeat(old.starts, kept)
-    fraction = torch.from_numpy(place - before).to(old.device, batch.position.dtype, non_blocking=True)
-    one = torch.from_numpy(first + before).to(old.device, non_blocking=True)
-    two = torch.from_numpy(first + np.minimum(before + 1, last)).to(old.device, non_blocking=True)
+    scale, last = (new.of_clips(values)[new.clip] for values in (old.lengths / lengths, old.lengths - 1))
+    place = torch.minimum(((new.time + 0.5) * scale - 0.5).clamp(min=0), last)  # (F,) float64
+    before = place.long()
+    fraction = (place - before).to(batch.position.dtype)
+    one = old.first[new.clip] + before
+    two = one + (before < last)
 
     nearer = torch.where(fraction < 0.5, one, two)
     both = batch.present[one] & batch.present[two]
@@ -85,6 +82,5 @@ class Augmentation:
             lengths = np.maximum(1, (batch.packing.lengths * (1 + draw.stretch * self.time)).astype(np.int64))
             batch = resample(batch, lengths, max_frames=max_frames)
         if self.shear:
-            matrices = torch.from_numpy(np.eye(3) + self.shear * draw.off_diagonal)
-            batch = shear(batch, matrices.to(batch.position.device, non_blocking=True))
+            batch = shear(batch, batch.packing.of_clips(np.eye(3) + self.shear * draw.off_diagonal))
         return batch

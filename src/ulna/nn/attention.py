@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from ulna.data import Packing
+from ulna.nn.rows import gather_rows, scatter_rows
 
 
 class _Attention(nn.Module):
@@ -62,14 +63,15 @@ class FrameAttention(_Attention):
     """Attention among the frames of each clip of a packed batch; clips of like length are padded together."""
 
     def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
-        qkv = self._project(x)
+        qkv = scatter_rows(self._project(x), packing.place, packing.num_padded)
         parts = []
         for group in packing.groups:
-            q, k, v = qkv[group.rows].unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+            rows = qkv[group.places].view(*group.shape, 3, self.num_heads, -1)
+            q, k, v = rows.permute(2, 0, 3, 1, 4)  # (b, h, T, d)
             mask = None if group.valid is None else group.valid[:, None, None]
             y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self._dropout_now)
-            parts.append(y.transpose(1, 2).flatten(2).flatten(0, 1)[group.flat])
-        return self.dropout(self.proj(torch.cat(parts)[packing.ungroup]))
+            parts.append(y.transpose(1, 2).flatten(2).flatten(0, 1))
+        return self.dropout(self.proj(gather_rows(torch.cat(parts), packing.place)))
 
     def weights(self, x: Float[Tensor, "F W"], packing: Packing) -> tuple[Float[Tensor, "H T T"], ...]:
         """One map a clip: attention of each query frame (second last axis) over key frames (last axis)."""

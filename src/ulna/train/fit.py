@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
 import sys
-import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from ulna.core import build, refuse_existing
+from ulna.core import build, new_folder, refuse_existing
 from ulna.data import Batch, BatchPlan, Store
 from ulna.inputs import INPUTS, InputForm
+from ulna.train.checkpoint import CHECKPOINTS, LAST, StopOnRequest, WholeCheckpoints, last_checkpoint
+from ulna.train.journal import Journal
 from ulna.train.module import PlannedBatches, Pretraining
 from ulna.train.provenance import provenance
 from ulna.train.recipe import Recipe
-from ulna.train.run import CHECKPOINTS, METRICS, RECIPE, Run, build_pretext, load, save_facts, save_weights
+from ulna.train.run import METRICS, RECIPE, Run, build_pretext, load, save_facts, save_weights
 
 HARMLESS = (
     ".*does not have many workers",  # a batch is gathered in milliseconds
@@ -48,6 +48,7 @@ def pretrain(
     accelerator: str = "auto",
     devices: int | str = "auto",
     strategy: str = "auto",
+    num_nodes: int = 1,
     progress: bool = True,
 ) -> Run:
     """Pretrain on a store's clips and give the finished run.
@@ -68,7 +69,7 @@ def pretrain(
     journal = Journal(work / METRICS)
     facts = _facts(recipe, store, clips)
     with _quiet():
-        trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, progress=progress)
+        trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, num_nodes, progress=progress)
         checkpoint = _start_or_resume(work, facts, resume=resume)
         _fit(trainer, module, PlannedBatches(store, clips, module).loader(), checkpoint, work)
     if trainer.is_global_zero:
@@ -136,12 +137,12 @@ def _facts(recipe: Recipe, store: Store, clips: np.ndarray) -> dict[str, Any]:
 def _start_or_resume(work: Path, facts: dict[str, Any], *, resume: bool) -> Path | None:
     """Make the work folder, or find the checkpoint to go on from."""
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        return work / CHECKPOINTS / "last.ckpt" if resume else None
+        return last_checkpoint(work) if resume else None
     if not work.exists():
         if resume:
             raise FileNotFoundError(f"{work}: expected an unfinished run to resume, got none; leave out --resume")
-        work.mkdir(parents=True)
-        save_facts(work, facts)
+        with new_folder(work) as folder:
+            save_facts(folder, facts)
         return None
     if not resume:
         raise FileExistsError(f"{work} holds an unfinished run; pass --resume to go on with it, or remove it first")
@@ -157,14 +158,7 @@ def _start_or_resume(work: Path, facts: dict[str, Any], *, resume: bool) -> Path
             f"{work}: expected the {' and '.join(changed)} that the run was started with, got another; "
             f"start a new run instead, or resume with what {work / RECIPE} says"
         )
-    checkpoint = work / CHECKPOINTS / "last.ckpt"
-    if not checkpoint.is_file():
-        return None
-    try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception:  # damaged files raise many kinds; torch's own text would advise to trust them
-        raise ValueError(f"{checkpoint}: expected a checkpoint, got a damaged file; start the run anew") from None
-    return checkpoint
+    return last_checkpoint(work)
 
 
 def _trainer(
@@ -174,6 +168,7 @@ def _trainer(
     accelerator: str,
     devices: int | str,
     strategy: str,
+    num_nodes: int,
     *,
     progress: bool,
 ) -> L.Trainer:
@@ -181,9 +176,7 @@ def _trainer(
     callbacks: list[L.Callback] = [
         ModelCheckpoint(
             work / CHECKPOINTS,
-            filename="epoch{epoch:04d}",
-            auto_insert_metric_name=False,
-            save_last=True,
+            filename=Path(LAST).stem,
             every_n_epochs=training.checkpoint_every,
             save_top_k=1,
             monitor=None,
@@ -191,6 +184,7 @@ def _trainer(
             save_on_train_epoch_end=True,
         ),
         journal,
+        StopOnRequest(work / CHECKPOINTS / LAST),
     ]
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else 20))
@@ -198,7 +192,9 @@ def _trainer(
         return L.Trainer(
             accelerator=accelerator,
             devices=devices,
+            num_nodes=num_nodes,
             strategy=strategy,
+            plugins=[WholeCheckpoints()],
             precision=training.precision,
             max_epochs=training.epochs,
             logger=TensorBoardLogger(str(work), name="tensorboard", version=""),
@@ -211,47 +207,3 @@ def _trainer(
         )
     except MisconfigurationException as error:
         raise ValueError(f"accelerator {accelerator!r}, devices {devices!r}, strategy {strategy!r}: {error}") from None
-
-
-class Journal(L.Callback):
-    """Writes metrics.csv, one row an epoch; a resumed run goes on after the epochs that its checkpoint knows."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.seconds, self._began, self._rate = path, 0.0, 0.0, 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seconds = state["seconds"]
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        if trainer.is_global_zero and self.path.is_file():
-            with self.path.open(newline="") as file:
-                rows = list(csv.reader(file))
-            kept = rows[:1] + [row for row in rows[1:] if int(row[0]) <= trainer.current_epoch]
-            self._write(kept, "w")
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        self._began = time.perf_counter()
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        self.seconds += time.perf_counter() - self._began
-        if not trainer.is_global_zero:
-            return
-        losses = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "step": trainer.global_step,
-            **{name: f"{value:.6f}" for name, value in losses.items()},
-            "learning_rate": f"{self._rate:.4e}",
-            "seconds": f"{self.seconds:.2f}",
-        }
-        if not self.path.is_file():
-            self._write([list(row)], "w")
-        self._write([list(row.values())], "a")
-
-    def _write(self, rows: Sequence[Sequence[Any]], mode: str) -> None:
-        with self.path.open(mode, newline="") as file:
-            csv.writer(file).writerows(rows)

@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from ulna.core import torch_seed
-from ulna.data import Augmentation, Batch, BatchPlan, Store, load_batch
+from ulna.data import Augmentation, Batch, BatchPlan, ClipLoader, Store
 from ulna.inputs import InputForm
 from ulna.pretext import Pretext
 from ulna.train.recipe import Recipe
+
+STEPS_TO_LOOK = 50  # an accelerator is asked only now and then whether the loss is finite: asking waits for it
 
 
 class NonFiniteLoss(RuntimeError):
@@ -28,6 +30,7 @@ class Pretraining(L.LightningModule):
     def __init__(self, recipe: Recipe, form: InputForm, pretext: Pretext, plan: BatchPlan) -> None:
         super().__init__()
         self.recipe, self.form, self.pretext, self.plan = recipe, form, pretext, plan
+        self._first_bad: Tensor | None = None
 
     def configure_optimizers(self) -> Any:
         training = self.recipe.training
@@ -40,41 +43,54 @@ class Pretraining(L.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
         return batch.to(device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
         step, seed = self.global_step, self.recipe.training.seed
         torch.manual_seed(torch_seed(seed, "dropout", step, self.global_rank))
         with torch.autocast(self.device.type, enabled=False):  # targets are centimetres: they need every bit
             formed = self._augmented(self.form(batch), step)
         losses = self.pretext.losses(formed)
-        means = {name: self._global_mean(values) for name, values in losses.items()}
-        loss = torch.stack(list(means.values())).sum()
-        self._check(loss, step)
-        logged = {"loss": loss, **means} if len(means) > 1 else {"loss": loss}
-        self.log_dict(
-            {name: value.detach() for name, value in logged.items()},
-            batch_size=batch.num_clips, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True,
-        )  # fmt: skip
-        return loss
+        shares = {name: self._share(values, step) for name, values in losses.items()}
+        loss = torch.stack(list(shares.values())).sum()
+        means = self._over_processes({"loss": loss} | (shares if len(shares) > 1 else {}))
+        self._check(means["loss"], step)
+        self.log("loss", means["loss"], prog_bar=True, logger=False)
+        return {"loss": loss, "means": means, "num_clips": len(self.plan.clips(step))}
 
     def _augmented(self, batch: Batch, step: int) -> Batch:
-        draw = Augmentation.draw(self.plan.generator(step), len(self.plan.clips(step)))
-        share = slice(self.global_rank, None, self.trainer.world_size)
+        num_clips = len(self.plan.clips(step))
+        draw = Augmentation.draw(self.plan.generator(step), num_clips)
+        share = self.plan.share(num_clips, self.global_rank, self.trainer.world_size)
         return self.recipe.augmentation(batch, draw[share], max_frames=self.form.max_frames)
 
-    def _global_mean(self, values: Tensor) -> Tensor:
-        """Mean over the items of all processes, once gradients are averaged over them."""
+    def _share(self, values: Tensor, step: int) -> Tensor:
+        """What this process adds to the mean over all processes' items, times their number: gradients are averaged."""
         world = self.trainer.world_size
         if world == 1:
             return values.mean()
-        count = torch.tensor(float(len(values)), device=values.device)
+        counts = self.global_rank < len(self.plan.clips(step))
+        count = torch.tensor(float(len(values) * counts), device=values.device)
         torch.distributed.all_reduce(count)
-        return values.sum() / count * world
+        return values.sum() * counts / count * world
+
+    def _over_processes(self, shares: dict[str, Tensor]) -> dict[str, Tensor]:
+        means = torch.stack([value.detach() for value in shares.values()])
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(means)
+            means = means / self.trainer.world_size
+        return dict(zip(shares, means.unbind(), strict=True))
 
     def _check(self, loss: Tensor, step: int) -> None:
-        if not torch.isfinite(loss):
+        """NonFiniteLoss if the loss is, or on an accelerator lately became, NaN or infinite."""
+        before = loss.new_full((), torch.inf) if self._first_bad is None else self._first_bad
+        self._first_bad = torch.where(torch.isfinite(loss), before, before.clamp(max=step))
+        is_time = not (step + 1) % STEPS_TO_LOOK or not (step + 1) % self.plan.steps_per_epoch
+        if loss.device.type != "cpu" and not is_time:
+            return
+        first = self._first_bad.item()
+        if first != torch.inf:
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
             raise NonFiniteLoss(
-                f"the loss became {loss.item()} at step {step} with learning rate {rate:.3g}; "
+                f"the loss became NaN or infinite at step {int(first)} with learning rate {rate:.3g}; "
                 "lower --training.learning-rate or use --training.precision 32-true"
             )
 
@@ -84,14 +100,18 @@ class PlannedBatches(IterableDataset[Batch]):
 
     def __init__(self, store: Store, clips: np.ndarray, module: Pretraining) -> None:
         self.store, self.clips, self.module = store, clips, module
+        self._load: ClipLoader | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         module, plan = self.module, self.module.plan
+        if self._load is None:  # only now is the module on its device
+            self._load = ClipLoader(self.store, max_frames=module.form.crop, device=module.device)
         first = module.global_step
         end = (first // plan.steps_per_epoch + 1) * plan.steps_per_epoch
         for step in range(first, end):
-            share = plan.clips(step)[module.global_rank :: module.trainer.world_size]
-            yield load_batch(self.store, self.clips[share], max_frames=module.form.crop)
+            clips = plan.clips(step)
+            share = plan.share(len(clips), module.global_rank, module.trainer.world_size)
+            yield self._load(self.clips[clips[share]])
 
     def __len__(self) -> int:
         return self.module.plan.steps_per_epoch

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ulna.core import Skeleton, build, torch_seed, within, write_text
@@ -20,9 +20,7 @@ from ulna.inputs import INPUTS, InputForm
 from ulna.pretext import PRETEXTS, Pretext
 from ulna.train.recipe import Recipe
 
-RECIPE, WEIGHTS, METRICS, CHECKPOINTS, RESULTS = (
-    "recipe.json", "weights.safetensors", "metrics.csv", "checkpoints", "results",
-)  # fmt: skip
+RECIPE, WEIGHTS, METRICS, RESULTS = "recipe.json", "weights.safetensors", "metrics.csv", "results"
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def read_run(path: Path) -> Run:
 
 def save_weights(path: Path, pretext: Pretext) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in pretext.state_dict().items()}
-    (path / WEIGHTS).write_bytes(save(_unshared(state)))
+    save_file(_unshared(state), path / WEIGHTS)
 
 
 def save_facts(path: Path, facts: dict[str, Any]) -> None:

@@ -1,0 +1,54 @@
+"""Synthetic stores in the shape of real data sets: as long, as many persons, moving like people do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ulna.core import Clip, get_skeleton
+from ulna.data import Store, write_store
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Clip lengths are log-normal about `median` frames with mean `mean`, cut to what real clips have."""
+
+    name: str
+    skeleton: str
+    num_persons: int
+    max_frames: int
+    median: float
+    mean: float
+    shortest: int
+    longest: int
+    second_person: float = 0.0
+    """Share of clips with a second person."""
+
+    def lengths(self, num_clips: int, seed: int = 0) -> np.ndarray:
+        spread = np.sqrt(2 * np.log(self.mean / self.median))
+        drawn = self.median * np.exp(spread * np.random.default_rng(seed).standard_normal(num_clips))
+        return np.clip(drawn.astype(int), self.shortest, self.longest)
+
+    def clips(self, num_clips: int, seed: int = 0) -> Iterator[Clip]:
+        """Smooth random walks of a whole skeleton about one place."""
+        generator = np.random.default_rng(seed + 1)
+        skeleton = get_skeleton(self.skeleton)
+        for number, length in enumerate(self.lengths(num_clips, seed)):
+            shape = (length, self.num_persons, skeleton.num_joints, 3)
+            pose = generator.normal(0, 0.4, (1, *shape[1:])) + np.array([0, 1, 3])
+            position = (pose + 0.01 * generator.standard_normal(shape).cumsum(axis=0)).astype(np.float32)
+            present = np.ones(shape[:3], dtype=bool)
+            if self.num_persons == 2 and generator.random() >= self.second_person:
+                present[:, 1] = False
+            position[~present] = 0
+            yield Clip(id=f"{number:06d}", position=position, skeleton=skeleton, present=present, label=0)
+
+    def store(self, path: Path, num_clips: int) -> Store:
+        return write_store(path, self.clips(num_clips), get_skeleton(self.skeleton), classes=("moving",))
+
+
+NTU = Workload("NTU RGB+D", "kinect_v2", 2, 300, 72, 82, 20, 300, second_person=0.2)
+NW_UCLA = Workload("NW-UCLA", "kinect_v1", 1, 50, 31, 39.4, 1, 201)

@@ -1,0 +1,176 @@
+"""Killed, stopped, out of disk, on several processes: training ends as if nothing had happened."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ulna.data import Store
+
+EPOCHS = 6
+SMALL = [
+    "--encoder.width", "4", "--encoder.num-heads", "2", "--encoder.num-blocks", "1", "--training.batch-size", "3",
+    "--training.checkpoint-every", "1", "--split", "half", "--training.epochs", str(EPOCHS),
+    "--training.precision", "32-true", "--accelerator", "cpu",
+]  # fmt: skip
+PLAIN = ["--encoder.dropout", "0", "--encoder.attention-dropout", "0", "--encoder.drop-path", "0"]
+
+# Breaks a run from inside: at a checkpoint's second half, or with files that cannot grow.
+KILLED_WHILE_SAVING = """
+import os, signal, torch
+save = torch.save
+def half(content, file):
+    save(content, file)
+    if content["global_step"] == {step}:
+        file.flush()
+        os.truncate(file.fileno(), file.tell() // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+torch.save = half
+"""
+FULL_DISK = """
+import resource, torch
+save = torch.save
+def late(content, file):
+    if content["global_step"] == {step}:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+    save(content, file)
+torch.save = late
+"""
+ASKED_TO_STOP = """
+import os, signal
+from ulna.train.module import Pretraining
+step = Pretraining.training_step
+def asked(self, batch, batch_idx):
+    if self.global_step == {step}:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(self, batch, batch_idx)
+Pretraining.training_step = asked
+"""
+START = "import sys; sys.argv[0] = 'ulna'; from ulna.cli import main; main()"
+
+
+def ulna(*arguments, before="", launcher=(), wait=True):
+    """The command in a process of its own."""
+    words = ["-c", before + START] if before else [*launcher, "-m", "ulna"]
+    process = subprocess.Popen(
+        [sys.executable, *words, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    if not wait:
+        return process
+    try:
+        _, process.errors = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return process
+
+
+def pretrain(store, out, *options, **how):
+    return ulna("pretrain", "gl_transformer/sample", "--data", store.path, "--out", out, *SMALL, *options, **how)
+
+
+def finished(process, out):
+    assert process.returncode == 0, process.errors
+    return load_file(out / "weights.safetensors")
+
+
+def same(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def curve(out):
+    with (out / "metrics.csv").open() as file:
+        return [[row[name] for name in ("epoch", "step", "loss", "direction", "magnitude")] for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return finished(pretrain(store, out), out), curve(out)
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("until", ["the folder", "a checkpoint", "an epoch later"])
+def test_killed_at_any_moment(store, tmp_path, whole, until):
+    out, work = tmp_path / "run", tmp_path / "run.unfinished"
+    process = pretrain(store, out, wait=False)
+    checkpoint, metrics = work / "checkpoints" / "last.ckpt", work / "metrics.csv"
+    wait_for(
+        {
+            "the folder": work.exists,
+            "a checkpoint": checkpoint.exists,
+            "an epoch later": lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 3,
+        }[until],
+        process,
+    )
+    process.kill()
+    process.communicate()
+    assert not out.exists()
+    weights = finished(pretrain(store, out, "--resume"), out)
+    assert same(weights, whole[0])
+    assert curve(out) == whole[1]
+
+
+def test_killed_while_saving(store, tmp_path, whole):
+    out = tmp_path / "run"
+    process = pretrain(store, out, before=KILLED_WHILE_SAVING.format(step=21))
+    assert process.returncode == -signal.SIGKILL
+    assert torch.load(tmp_path / "run.unfinished/checkpoints/last.ckpt", weights_only=True)["global_step"] == 14
+    assert same(finished(pretrain(store, out, "--resume"), out), whole[0])
+    assert not list(out.rglob(".*partial*"))
+
+
+@pytest.mark.parametrize(("step", "saved"), [(9, 10), (13, 14)])
+def test_asked_to_stop(store, tmp_path, whole, step, saved):
+    """In the middle of an epoch of seven steps, and at an epoch's last step."""
+    out = tmp_path / "run"
+    rarely = ["--training.checkpoint-every", "100"]
+    process = pretrain(store, out, *rarely, before=ASKED_TO_STOP.format(step=step))
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"stopped by SIGTERM after step {saved}" in process.errors
+    assert "Traceback" not in process.errors
+    content = torch.load(tmp_path / "run.unfinished/checkpoints/last.ckpt", weights_only=True)
+    assert content["global_step"] == saved
+    assert same(finished(pretrain(store, out, *rarely, "--resume"), out), whole[0])
+    assert curve(out) == whole[1]
+
+
+def test_the_disk_is_full(store, tmp_path, whole):
+    out = tmp_path / "run"
+    process = pretrain(store, out, before=FULL_DISK.format(step=14))
+    assert process.returncode == 2, process.errors
+    assert "checkpoint of step 14 could not be written" in process.errors
+    assert "the last good checkpoint is kept" in process.errors
+    assert "Traceback" not in process.errors
+    assert same(finished(pretrain(store, out, "--resume"), out), whole[0])
+
+
+def test_two_processes_learn_the_same(store, tmp_path):
+    """The global batch is the same; a last batch of one clip leaves a process without work."""
+    assert len(Store(store.path).split("half")[0]) % 3 == 2
+    runs = {}
+    for name, options, launcher in (
+        ("one", ("--devices", "1"), ()),
+        ("lightning", ("--devices", "2", "--strategy", "ddp"), ()),
+        ("torchrun", ("--devices", "2", "--strategy", "ddp"), ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")),
+    ):
+        runs[name] = tmp_path / name
+        finished(pretrain(store, runs[name], *PLAIN, *options, launcher=launcher), runs[name])
+    one, *others = ([float(row[2]) for row in curve(run)] for run in runs.values())
+    for other in others:
+        assert other == pytest.approx(one, abs=1e-4)
