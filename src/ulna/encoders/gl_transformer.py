@@ -17,6 +17,7 @@ from ulna.encoders.base import FrameEncoder
 from ulna.encoders.released import encoder_weights, read_state
 from ulna.nn.attention import FrameAttention, SlotAttention
 from ulna.nn.drop_path import DropPath
+from ulna.nn.dropout import Dropout
 from ulna.nn.positions import sine_cosine
 
 Positional = Literal["tight", "once", "fixed"]
@@ -69,7 +70,7 @@ class GLTransformer(FrameEncoder):
         self.frame_width = num_slots * width
         self.embed_local = nn.Linear(3, width)
         self.embed_global = nn.Linear(3, width) if slots.global_slot is not None else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
         shape = (max_frames, num_slots, width)
         is_once = positional == "once"
@@ -215,8 +216,8 @@ class _Block(nn.Module):
         self.ffn_norm = nn.LayerNorm(frame_width)
         hidden = int(ff * frame_width)
         self.ffn = nn.Sequential(
-            nn.Linear(frame_width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, frame_width),
-            nn.Dropout(dropout),
+            nn.Linear(frame_width, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, frame_width),
+            Dropout(dropout),
         )  # fmt: skip
         self.drop_path = DropPath(drop_path)
 

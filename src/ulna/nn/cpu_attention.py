@@ -1,0 +1,86 @@
+"""Attention on CPUs: in pieces that stay in the cache, whose maps the backward pass makes anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ulna.nn.dropout import draw_kept
+
+PIECE = 1 << 20  # values of attention maps in one piece
+
+
+def attend(
+    qkv: Float[Tensor, "N L 3 H d"], mask: Bool[Tensor, "*any"] | None = None, dropout: float = 0.0
+) -> Float[Tensor, "N L X"]:
+    """Softmax attention of L queries over L keys in N sequences; `mask` (N or 1, 1, L or 1, L) says which keys count.
+
+    Products of queries and keys, and the softmax, are float32 also where `qkv` is bfloat16. What fused kernels do for
+    wide heads on GPUs: maps are never held whole, neither forward nor for the backward pass.
+    """
+    kept = draw_kept((qkv.shape[0], qkv.shape[3], qkv.shape[1], qkv.shape[1]), dropout) if dropout else None
+    return _Attend.apply(qkv, mask, kept, 1 / (1 - dropout))
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, mask: Tensor | None, kept: Tensor | None, scale: float) -> Tensor:
+        ctx.save_for_backward(qkv, mask, kept)
+        ctx.scale = scale
+        y = qkv.new_empty(*qkv.shape[:2], qkv.shape[3], qkv.shape[4])  # (N, L, H, d)
+        with torch.autocast("cpu", enabled=False):
+            for part in _pieces(qkv):
+                q, k, v = _heads(qkv[part])
+                weights = _softmax(q, k, mask, part)
+                y[part].transpose(1, 2).copy_(_dropped(weights, kept, part, scale).to(v.dtype) @ v)
+        return y.flatten(2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        qkv, mask, kept = ctx.saved_tensors
+        result = torch.empty_like(qkv)
+        grad = grad.unflatten(-1, qkv.shape[-2:])
+        for part in _pieces(qkv):
+            q, k, v = _heads(qkv[part])
+            g = grad[part].transpose(1, 2).contiguous()
+            weights = _softmax(q, k, mask, part)
+            dv = _dropped(weights, kept, part, ctx.scale).to(g.dtype).transpose(-1, -2) @ g
+            of_weights = _dropped(_exact(g) @ _exact(v).transpose(-1, -2), kept, part, ctx.scale)
+            mean = (of_weights * weights).sum(dim=-1, keepdim=True)
+            of_scores = (of_weights - mean).mul_(weights).to(qkv.dtype)
+            factor = q.shape[-1] ** -0.5
+            dq, dk = (of_scores @ k).mul_(factor), (of_scores.transpose(-1, -2) @ q).mul_(factor)
+            for place, value in enumerate((dq, dk, dv)):
+                result[part, :, place].transpose(1, 2).copy_(value)
+        return result, None, None, None
+
+
+def _pieces(qkv: Tensor) -> Iterator[slice]:
+    num, length, _, heads, _ = qkv.shape
+    size = max(1, PIECE // (heads * length * length))
+    return (slice(first, first + size) for first in range(0, num, size))
+
+
+def _heads(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(n, L, 3, H, d) -> queries, keys, values (n, H, L, d), each contiguous."""
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous()
+    return q, k, v
+
+
+def _exact(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _softmax(q: Tensor, k: Tensor, mask: Tensor | None, part: slice) -> Tensor:
+    scores = (_exact(q) * q.shape[-1] ** -0.5) @ _exact(k).transpose(-1, -2)
+    if mask is not None:
+        scores.masked_fill_(~(mask[part] if len(mask) > 1 else mask), float("-inf"))
+    return scores.softmax(dim=-1)
+
+
+def _dropped(weights: Tensor, kept: Tensor | None, part: slice, scale: float) -> Tensor:
+    return weights if kept is None else kept[part].to(weights.dtype).mul_(weights).mul_(scale)
