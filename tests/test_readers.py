@@ -302,3 +302,22 @@ def test_golden_files_are_those_of_the_reference():
     if (GOLDEN / "ntu").is_dir():
         for path in (GOLDEN / "ntu").iterdir():
             assert (HERE / "golden" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("odd", [("  ", 1), ("\t", 1), (" ", 0)])
+def test_ntu_spaces_do_not_hide_fields(tmp_path, odd):
+    """A joint line of 11 fields with a doubled space is still a line of 11 fields; tabs part fields too."""
+    separator, missing = odd
+    path = tmp_path / "S001C001P001R001A001.skeleton"
+    write_ntu(path, num_frames=2)
+    plain = ntu.read_skeleton(path)
+    lines = path.read_text().splitlines()
+    number = next(i for i, line in enumerate(lines) if len(line.split()) == 12)
+    words = lines[number].split()
+    path.write_text("\n".join([*lines[:number], separator.join(words), *lines[number + 1 :]]))
+    assert (ntu.read_skeleton(path).position == plain.position).all()
+    if missing:
+        short = words[0] + separator + " ".join(words[1:11])
+        path.write_text("\n".join([*lines[:number], short, *lines[number + 1 :]]))
+        with pytest.raises(BadFile, match=rf"line {number + 1}.*12 fields.*11 fields"):
+            ntu.read_skeleton(path)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ulna.core import Skeleton, Slots, get_skeleton, one_of, within
 from ulna.data import Batch, Packing
@@ -39,7 +40,8 @@ class GLTransformer(FrameEncoder):
     trained embedding before both attentions of every block, "once" before the first block, "fixed" adds sines and
     cosines instead; `shared_positions` gives all blocks one embedding (paper) instead of their own (released);
     `person_to_person` lets persons attend to one another. `mask_absent` hides the slots of absent persons from
-    attention among slots.
+    attention among slots. `checkpoint_activations` keeps only each block's input while training and runs the block
+    again for the backward pass: less memory, a third more work, the same gradients.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class GLTransformer(FrameEncoder):
         shared_positions: bool = False,
         person_to_person: bool = True,
         mask_absent: bool = False,
+        checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
         one_of("positional", positional, Positional)
@@ -66,6 +69,7 @@ class GLTransformer(FrameEncoder):
         _check_rates(dropout=dropout, attention_dropout=attention_dropout, drop_path=drop_path)
         self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
         self.person_to_person, self.mask_absent = person_to_person, mask_absent
+        self.checkpoint_activations = checkpoint_activations
         num_slots = len(slots) * num_persons
         self.frame_width = num_slots * width
         self.embed_local = nn.Linear(3, width)
@@ -110,7 +114,10 @@ class GLTransformer(FrameEncoder):
         z = self._embed(batch)  # (F, P*K, D)
         mask = self._slot_mask(batch)
         for block in self.blocks:
-            z = block(z, batch.packing, mask, maps)
+            if self.checkpoint_activations and self.training:
+                z = checkpoint(block, z, batch.packing, mask, maps, use_reentrant=False)
+            else:
+                z = block(z, batch.packing, mask, maps)
         return self.mlp(self.norm(z.flatten(1)))
 
     def _embed(self, batch: Batch) -> Float[Tensor, "F S D"]:

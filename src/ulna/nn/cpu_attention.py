@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ulna.nn.dropout import draw_kept
 
-PIECE = 1 << 20  # values of attention maps in one piece
+PIECE = 1 << 19  # values of attention maps in one piece
 
 
 def attend(
@@ -22,25 +22,28 @@ def attend(
     Products of queries and keys, and the softmax, are float32 also where `qkv` is bfloat16. What fused kernels do for
     wide heads on GPUs: maps are never held whole, neither forward nor for the backward pass.
     """
-    kept = draw_kept((qkv.shape[0], qkv.shape[3], qkv.shape[1], qkv.shape[1]), dropout) if dropout else None
-    return _Attend.apply(qkv, mask, kept, 1 / (1 - dropout))
+    return _Attend.apply(qkv, mask, dropout)
 
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, mask: Tensor | None, kept: Tensor | None, scale: float) -> Tensor:
-        ctx.save_for_backward(qkv, mask, kept)
-        ctx.scale = scale
-        y = qkv.new_empty(*qkv.shape[:2], qkv.shape[3], qkv.shape[4])  # (N, L, H, d)
+    def forward(ctx: Any, qkv: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+        num, length, _, heads, width = qkv.shape
+        kept = torch.empty(num, heads, length, length, dtype=torch.int8) if dropout else None
+        y = qkv.new_empty(num, length, heads, width)
+        ctx.scale = 1 / (1 - dropout)
         with torch.autocast("cpu", enabled=False):
             for part in _pieces(qkv):
                 q, k, v = _heads(qkv[part])
                 weights = _softmax(q, k, mask, part)
-                y[part].transpose(1, 2).copy_(_dropped(weights, kept, part, scale).to(v.dtype) @ v)
+                if kept is not None:
+                    kept[part] = draw_kept(weights.shape, dropout)
+                y[part].transpose(1, 2).copy_(_dropped(weights, kept, part, ctx.scale).to(v.dtype) @ v)
+        ctx.save_for_backward(qkv, mask, kept)
         return y.flatten(2)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         qkv, mask, kept = ctx.saved_tensors
         result = torch.empty_like(qkv)
         grad = grad.unflatten(-1, qkv.shape[-2:])
@@ -56,7 +59,7 @@ class _Attend(torch.autograd.Function):
             dq, dk = (of_scores @ k).mul_(factor), (of_scores.transpose(-1, -2) @ q).mul_(factor)
             for place, value in enumerate((dq, dk, dv)):
                 result[part, :, place].transpose(1, 2).copy_(value)
-        return result, None, None, None
+        return result, None, None
 
 
 def _pieces(qkv: Tensor) -> Iterator[slice]:

@@ -134,8 +134,7 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
             num_joints = lines.number(f"{place}: the number of joints")
             if num_joints != NUM_JOINTS:
                 raise lines.bad(f"{NUM_JOINTS} joints", str(num_joints))
-            for row in lines.rows(f"{place}: the joints", NUM_JOINTS, JOINT_FIELDS):
-                words += row[:3]
+            words += lines.coordinates(f"{place}: the joints")
     lines.end(num_frames)
     try:
         joints = np.fromiter(map(float, words), np.float32, len(words))
@@ -149,7 +148,9 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self.path, self.next = path, 0
-        self.lines = read_text(path).splitlines()
+        text = read_text(path)
+        self.lines = text.splitlines()
+        self.is_plain = not any(odd in text for odd in ("  ", "\t", " \n", "\n ", " \r"))
 
     def bad(self, expected: str, got: str) -> BadFile:
         """What is wrong with the line that was taken last."""
@@ -166,6 +167,14 @@ class _Lines:
             self.next += 1
             raise self.bad(what, "the end of the file (it is truncated)")
         return taken
+
+    def coordinates(self, what: str) -> list[str]:
+        """The first three fields of each of the next 25 lines; only where single spaces part them are the rest left whole."""
+        taken = self.lines[self.next : self.next + NUM_JOINTS]
+        if self.is_plain and len(taken) == NUM_JOINTS and all(line.count(" ") == JOINT_FIELDS - 1 for line in taken):
+            self.next += NUM_JOINTS
+            return [word for line in taken for word in line.split(" ", 3)[:3]]
+        return [word for words in self.rows(what, NUM_JOINTS, JOINT_FIELDS) for word in words[:3]]
 
     def number(self, what: str) -> int:
         """The whole number that the next line holds."""

@@ -26,6 +26,7 @@ from ulna.data import Batch, BatchPlan, Store
 from ulna.inputs import INPUTS, InputForm
 from ulna.train.checkpoint import CHECKPOINTS, LAST, StopOnRequest, WholeCheckpoints, last_checkpoint
 from ulna.train.journal import Journal
+from ulna.train.memory import kept_memory
 from ulna.train.module import PlannedBatches, Pretraining
 from ulna.train.provenance import provenance
 from ulna.train.recipe import Recipe
@@ -68,7 +69,7 @@ def pretrain(
 
     journal = Journal(work / METRICS)
     facts = _facts(recipe, store, clips)
-    with _quiet():
+    with _quiet(), kept_memory():
         trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, num_nodes, progress=progress)
         checkpoint = _start_or_resume(work, facts, resume=resume)
         _fit(trainer, module, PlannedBatches(store, clips, module).loader(), checkpoint, work)

@@ -1,0 +1,192 @@
+"""One training step (input form, augmentation, forward, loss, backward, AdamW): ulna against the padded reference."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.padded import PaddedGLTransformer, PaddedMPDP, assemble
+from benchmarks.workload import Workload
+from ulna.core import Slots, get_skeleton
+from ulna.data import Augmentation, Batch
+from ulna.encoders import GLTransformer
+from ulna.inputs import Disentangled
+from ulna.pretext import MPDP
+from ulna.train.memory import kept_memory
+
+RATES = {"dropout": 0.1, "attention_dropout": 0.1, "drop_path": 0.1}  # the default recipe's
+NO_RATES = dict.fromkeys(RATES, 0.0)
+
+
+@dataclass
+class Step:
+    """A way to train, with all it needs; calling it makes one step and notes how long each part took."""
+
+    workload: Workload
+    num_clips: int
+    rates: dict[str, float] = field(default_factory=lambda: RATES)
+    seed: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)
+        self.skeleton = get_skeleton(self.workload.skeleton)
+        self.form = Disentangled(max_frames=self.workload.max_frames)
+        clips = list(self.workload.clips(self.num_clips, seed=self.seed))
+        self.raw = Batch.from_clips(clips, max_frames=self.workload.max_frames)
+        self.draw = Augmentation.draw(np.random.default_rng(self.seed), self.num_clips)
+        self.pretext: nn.Module = self.build()
+        self.optimizer = self.optimize()
+
+    @property
+    def num_slots(self) -> int:
+        return self.skeleton.num_joints * self.workload.num_persons
+
+    def build(self) -> nn.Module:
+        raise NotImplementedError
+
+    def optimize(self) -> torch.optim.Optimizer:
+        raise NotImplementedError
+
+    def assemble(self) -> tuple[object, ...]:
+        raise NotImplementedError
+
+    def forward(self, inputs: tuple[object, ...]) -> torch.Tensor:
+        raise NotImplementedError
+
+    def __call__(self) -> None:
+        def backward() -> None:
+            self.optimizer.zero_grad()
+            loss.backward()
+
+        inputs = self._timed("input", self.assemble)
+        loss = self._timed("forward", lambda: self.forward(inputs))
+        self._timed("backward", backward)
+        self._timed("optimizer", self.optimizer.step)
+        self.loss = loss.item()
+
+    def _timed(self, name: str, work: Callable[[], object]) -> object:
+        began = time.perf_counter()
+        result = work()
+        self.seconds[name] = time.perf_counter() - began
+        return result
+
+    @property
+    def seconds_a_clip(self) -> float:
+        return sum(self.seconds.values()) / self.num_clips
+
+
+class Padded(Step):
+    """As such code is usually written; see padded.py."""
+
+    def build(self) -> nn.Module:
+        centre = Slots.of(self.skeleton).global_slot
+        assert centre is not None
+        encoder = PaddedGLTransformer(
+            self.skeleton.num_joints, self.workload.num_persons, self.workload.max_frames, centre=centre, **self.rates
+        )
+        return PaddedMPDP(encoder, self.num_slots, 48 * self.num_slots)
+
+    def optimize(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1)
+
+    def assemble(self) -> tuple[object, ...]:
+        return assemble(self.form(self.raw), self.draw, self.workload.max_frames)
+
+    def forward(self, inputs: tuple[object, ...]) -> torch.Tensor:
+        return self.pretext(*inputs)
+
+
+@dataclass
+class Packed(Step):
+    """ulna's step, as `Pretraining.training_step` makes it on one process."""
+
+    precision: str = "bf16-mixed"
+    checkpoint_activations: bool = False
+
+    def build(self) -> nn.Module:
+        workload = self.workload
+        encoder = GLTransformer(
+            Slots.of(self.skeleton), workload.num_persons, workload.max_frames,
+            checkpoint_activations=self.checkpoint_activations, **self.rates,
+        )  # fmt: skip
+        return MPDP(encoder)
+
+    def optimize(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1, fused=True)
+
+    def assemble(self) -> tuple[object, ...]:
+        return (Augmentation()(self.form(self.raw), self.draw, max_frames=self.workload.max_frames),)
+
+    def forward(self, inputs: tuple[object, ...]) -> torch.Tensor:
+        is_mixed = self.precision == "bf16-mixed"
+        with torch.autocast("cpu", torch.bfloat16) if is_mixed else nullcontext():
+            losses = self.pretext.losses(*inputs)
+        return torch.stack([values.mean() for values in losses.values()]).sum()
+
+    def model_flops(self) -> float:
+        """Of one step: forward and twice as much backward, in linear layers alone."""
+        batch = self.assemble()[0]
+        layers = [layer for layer in self.pretext.modules() if isinstance(layer, nn.Linear)]
+        narrow = sum(layer.weight.numel() for layer in layers if layer.in_features <= 48)
+        wide = sum(layer.weight.numel() for layer in layers if layer.in_features > 48)
+        return 6.0 * batch.num_frames * (wide + narrow * self.num_slots)
+
+
+def same_weights(padded: Padded, packed: Packed) -> None:
+    packed.pretext.load_state_dict(padded.pretext.state_dict())
+
+
+def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds a clip of each, one after the other, the first round not counted; only ours keeps its memory."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 1):
+        for step, taken in zip((padded, packed), times, strict=True):
+            with kept_memory() if step is packed else nullcontext():
+                if step is packed and number == 0:
+                    step()  # its memory is given back between rounds: a step to fill it again
+                step()
+            if number:
+                taken.append(step.seconds_a_clip)
+    return times
+
+
+def peak_memory(step: type[Step], *arguments: object, **options: object) -> float:
+    """GB of a fresh process that builds the step and makes it twice."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (step, arguments, options))
+
+
+def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, object]) -> float:
+    made = step(*arguments, **options)  # type: ignore[arg-type]
+    with kept_memory():
+        made()
+        made()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def matrix_peak(dtype: torch.dtype) -> float:
+    """FLOP/s of the best of a few large products."""
+    best = 0.0
+    for rows, inner, columns in ((2048, 2400, 7200), (4096, 4096, 4096)):
+        a, b = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype)
+        nn.functional.linear(a, b)
+        for _ in range(5):
+            began = time.perf_counter()
+            nn.functional.linear(a, b)
+            best = max(best, 2 * rows * inner * columns / (time.perf_counter() - began))
+    return best
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
