@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check format clean
+.PHONY: quickstart test check format benchmark clean
 
 quickstart: .venv/installed ## the whole path on the sample: pretrain, linear evaluation, report
 	$(BIN)/ulna quickstart --out quickstart/$$(date +%Y%m%d-%H%M%S)
@@ -14,6 +14,9 @@ check: .venv/installed ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+benchmark: .venv/installed ## speed and memory on this machine, against padded training
+	$(BIN)/python -m benchmarks
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

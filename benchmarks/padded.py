@@ -63,7 +63,11 @@ class Block(nn.Module):
         dropout, attention_dropout, drop_path = rates
         wide = num_slots * width
         self.positions = Positions(num_frames, num_slots, width)
-        self.spatial_norm, self.temporal_norm, self.ffn_norm = nn.LayerNorm(width), nn.LayerNorm(wide), nn.LayerNorm(wide)
+        self.spatial_norm, self.temporal_norm, self.ffn_norm = (
+            nn.LayerNorm(width),
+            nn.LayerNorm(wide),
+            nn.LayerNorm(wide),
+        )
         self.spatial = Attention(width, num_heads, dropout, attention_dropout)
         self.temporal = Attention(wide, num_heads, dropout, attention_dropout)
         self.ffn = nn.Sequential(
@@ -101,7 +105,11 @@ class PaddedGLTransformer(nn.Module):
         num_slots = num_joints * num_persons
         wide = num_slots * width
         self.centre = centre
-        self.embed_local, self.embed_global, self.dropout = nn.Linear(3, width), nn.Linear(3, width), nn.Dropout(dropout)
+        self.embed_local, self.embed_global, self.dropout = (
+            nn.Linear(3, width),
+            nn.Linear(3, width),
+            nn.Dropout(dropout),
+        )
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
         self.blocks = nn.ModuleList(
             Block(num_frames, num_slots, width, num_heads, (dropout, attention_dropout, rate)) for rate in rates
@@ -122,7 +130,9 @@ class PaddedGLTransformer(nn.Module):
 class PaddedMPDP(nn.Module):
     """Displacement prediction from padded clips; absent persons and both loss terms as the paper's code has them."""
 
-    def __init__(self, encoder: PaddedGLTransformer, num_slots: int, wide: int, intervals: tuple[int, ...] = (1, 5, 10)):
+    def __init__(
+        self, encoder: PaddedGLTransformer, num_slots: int, wide: int, intervals: tuple[int, ...] = (1, 5, 10)
+    ):
         super().__init__()
         self.encoder, self.intervals, self.num_slots = encoder, intervals, num_slots
         self.direction_head = nn.Linear(wide, len(intervals) * num_slots * 27)
@@ -136,9 +146,11 @@ class PaddedMPDP(nn.Module):
         loss = position.new_zeros(())
         for head, target in ((self.direction_head, targets[0]), (self.magnitude_head, targets[1])):
             logits = head(features).unflatten(-1, (len(self.intervals), self.num_slots, -1))
-            target = target.flatten(3)  # noqa: PLW2901
+            target = target.flatten(3)
             for places, weight in ((~is_global, 1.0), (is_global, 0.05)):
-                loss = loss + weight * cross_entropy(logits[:, :, places].flatten(0, -2), target[:, :, places].flatten())
+                loss = loss + weight * cross_entropy(
+                    logits[:, :, places].flatten(0, -2), target[:, :, places].flatten()
+                )
         return loss
 
 

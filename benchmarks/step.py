@@ -34,6 +34,7 @@ class Step:
     workload: Workload
     num_clips: int
     rates: dict[str, float] = field(default_factory=lambda: RATES)
+    width: int = 48
     seed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     loss: float = 0.0
@@ -93,9 +94,10 @@ class Padded(Step):
         centre = Slots.of(self.skeleton).global_slot
         assert centre is not None
         encoder = PaddedGLTransformer(
-            self.skeleton.num_joints, self.workload.num_persons, self.workload.max_frames, centre=centre, **self.rates
-        )
-        return PaddedMPDP(encoder, self.num_slots, 48 * self.num_slots)
+            self.skeleton.num_joints, self.workload.num_persons, self.workload.max_frames,
+            centre=centre, width=self.width, **self.rates,
+        )  # fmt: skip
+        return PaddedMPDP(encoder, self.num_slots, self.width * self.num_slots)
 
     def optimize(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1)
@@ -118,7 +120,7 @@ class Packed(Step):
         workload = self.workload
         encoder = GLTransformer(
             Slots.of(self.skeleton), workload.num_persons, workload.max_frames,
-            checkpoint_activations=self.checkpoint_activations, **self.rates,
+            width=self.width, checkpoint_activations=self.checkpoint_activations, **self.rates,
         )  # fmt: skip
         return MPDP(encoder)
 
@@ -138,8 +140,8 @@ class Packed(Step):
         """Of one step: forward and twice as much backward, in linear layers alone."""
         batch = self.assemble()[0]
         layers = [layer for layer in self.pretext.modules() if isinstance(layer, nn.Linear)]
-        narrow = sum(layer.weight.numel() for layer in layers if layer.in_features <= 48)
-        wide = sum(layer.weight.numel() for layer in layers if layer.in_features > 48)
+        narrow = sum(layer.weight.numel() for layer in layers if layer.in_features <= self.width)
+        wide = sum(layer.weight.numel() for layer in layers if layer.in_features > self.width)
         return 6.0 * batch.num_frames * (wide + narrow * self.num_slots)
 
 
@@ -151,18 +153,18 @@ def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[
     """Seconds a clip of each, one after the other, the first round not counted; only ours keeps its memory."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
-        for step, taken in zip((padded, packed), times, strict=True):
-            with kept_memory() if step is packed else nullcontext():
-                if step is packed and number == 0:
-                    step()  # its memory is given back between rounds: a step to fill it again
-                step()
-            if number:
-                taken.append(step.seconds_a_clip)
+        padded()
+        with kept_memory():
+            packed()  # its memory was given back for the other's turn: a step to fill it again
+            packed()
+        if number:
+            times[0].append(padded.seconds_a_clip)
+            times[1].append(packed.seconds_a_clip)
     return times
 
 
 def peak_memory(step: type[Step], *arguments: object, **options: object) -> float:
-    """GB of a fresh process that builds the step and makes it twice."""
+    """GB of a fresh process that builds the step and makes it once."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (step, arguments, options))
 
@@ -170,7 +172,6 @@ def peak_memory(step: type[Step], *arguments: object, **options: object) -> floa
 def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, object]) -> float:
     made = step(*arguments, **options)  # type: ignore[arg-type]
     with kept_memory():
-        made()
         made()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -186,6 +187,25 @@ def matrix_peak(dtype: torch.dtype) -> float:
             nn.functional.linear(a, b)
             best = max(best, 2 * rows * inner * columns / (time.perf_counter() - began))
     return best
+
+
+def where_time_goes(step: Step) -> dict[str, float]:
+    """Share of one step's time in each kind of work, by the profiler."""
+    kinds = {
+        "matrix products": ("aten::mm", "aten::addmm"),
+        "attention maps": ("aten::bmm", "aten::_softmax", "_Attend", "_AttendBackward"),
+        "dropout's random bits": ("aten::random_", "aten::ge"),
+        "copies and casts": ("aten::copy_", "aten::index_copy_", "aten::index_select", "aten::cat"),
+        "optimizer": ("aten::_fused_adamw_",),
+    }
+    with kept_memory():
+        step()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            step()
+    times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    whole = sum(times.values())
+    shares = {kind: sum(times.get(name, 0) for name in names) / whole for kind, names in kinds.items()}
+    return shares | {"the rest": 1 - sum(shares.values())}
 
 
 def spread(values: list[float]) -> str:

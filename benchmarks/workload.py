@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 
@@ -28,8 +29,10 @@ class Workload:
     """Share of clips with a second person."""
 
     def lengths(self, num_clips: int, seed: int = 0) -> np.ndarray:
+        """Evenly spread over the distribution, so that a batch of any size is like the whole."""
         spread = np.sqrt(2 * np.log(self.mean / self.median))
-        drawn = self.median * np.exp(spread * np.random.default_rng(seed).standard_normal(num_clips))
+        shares = (np.random.default_rng(seed).permutation(num_clips) + 0.5) / num_clips
+        drawn = self.median * np.exp(spread * np.array([NormalDist().inv_cdf(share) for share in shares]))
         return np.clip(drawn.astype(int), self.shortest, self.longest)
 
     def clips(self, num_clips: int, seed: int = 0) -> Iterator[Clip]:

@@ -122,7 +122,7 @@ def test_every_clip_of_a_batch_has_one_process():
     for num in range(1, 9):
         shares = [np.arange(num)[plan.share(num, rank, 3)].tolist() for rank in range(3)]
         assert all(shares)
-        assert sorted(sum(shares[:num], [])) == list(range(num))
+        assert sorted(clip for share in shares[:num] for clip in share) == list(range(num))
 
 
 def test_batch_of_a_store_is_a_gather(store):

@@ -88,7 +88,9 @@ def same(one, two):
 
 def curve(out):
     with (out / "metrics.csv").open() as file:
-        return [[row[name] for name in ("epoch", "step", "loss", "direction", "magnitude")] for row in csv.DictReader(file)]
+        return [
+            [row[name] for name in ("epoch", "step", "loss", "direction", "magnitude")] for row in csv.DictReader(file)
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +169,11 @@ def test_two_processes_learn_the_same(store, tmp_path):
     for name, options, launcher in (
         ("one", ("--devices", "1"), ()),
         ("lightning", ("--devices", "2", "--strategy", "ddp"), ()),
-        ("torchrun", ("--devices", "2", "--strategy", "ddp"), ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")),
+        (
+            "torchrun",
+            ("--devices", "2", "--strategy", "ddp"),
+            ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        ),
     ):
         runs[name] = tmp_path / name
         finished(pretrain(store, runs[name], *PLAIN, *options, launcher=launcher), runs[name])

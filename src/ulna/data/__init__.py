@@ -17,7 +17,8 @@ _PUBLIC = {
     "write_store": "ulna.data.writing:write_store",
 }
 __all__ = [
-    "Augmentation", "BadStore", "Batch", "BatchPlan", "ClipLoader", "Packing", "Store", "load_batch", "prepare", "write_store",
+    "Augmentation", "BadStore", "Batch", "BatchPlan", "ClipLoader", "Packing", "Store", "load_batch", "prepare",
+    "write_store",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

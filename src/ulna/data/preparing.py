@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_all(reader: Reader, found: Source, workers: int | None) -> Iterator[list[Clip] | BadFile]:
-    read = functools.partial(_read_one, reader, found)
+    shared = replace(found, files=found.files[:1])  # a process gets it with every few files: not the whole list
+    read = functools.partial(_read_one, reader, shared)
     if workers == 1 or len(found.files) < FEW_FILES:
         yield from map(read, found.files)
     else:

@@ -54,11 +54,11 @@ class Store:
         return pq.read_table(self.path / INDEX)
 
     @cached_property
-    def frames(self) -> np.ndarray:
+    def frames(self) -> np.memmap:
         return np.load(self.path / FRAMES, mmap_mode="r")
 
     @cached_property
-    def present(self) -> np.ndarray:
+    def present(self) -> np.memmap:
         return np.load(self.path / PRESENT, mmap_mode="r")
 
     @cached_property
@@ -129,7 +129,9 @@ class Store:
         """
         lengths = self.first_frames(clips, max_frames)
         ends = np.cumsum(lengths)
-        position, present = (np.empty((ends[-1], *whole.shape[1:]), whole.dtype) for whole in (self.frames, self.present))
+        position, present = (
+            np.empty((ends[-1], *whole.shape[1:]), whole.dtype) for whole in (self.frames, self.present)
+        )
         for array, whole, name in ((position, self.frames, FRAMES), (present, self.present, PRESENT)):
             row = array[0].nbytes
             with (self.path / name).open("rb", buffering=0) as file:
@@ -178,7 +180,7 @@ class Store:
 
 def _fill(file: BinaryIO, array: np.ndarray) -> None:
     """Read bytes into an array until it is full."""
-    left = memoryview(array).cast("B")
+    left = array.data.cast("B")
     while left:
         num = file.readinto(left)  # type: ignore[attr-defined]
         if not num:

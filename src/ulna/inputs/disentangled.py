@@ -69,8 +69,10 @@ class Disentangled(InputForm):
         moved = _face(moved, batch, self.facing)
         moved = torch.where(keep[..., None], moved, 0)
         if self.parts == "local":
-            others = [k for k in range(skeleton.num_joints) if k != centre_slot]
-            moved, keep = moved[:, :, others], keep[:, :, others]
+            moved, keep = (
+                torch.cat([values[:, :, :centre_slot], values[:, :, centre_slot + 1 :]], dim=2)
+                for values in (moved, keep)
+            )
         return replace(batch, position=moved, present=keep, slots=self.slots(skeleton))
 
 
@@ -116,8 +118,8 @@ def _face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
         angle = -torch.atan2(z, x)
         cos, sin = angle.cos(), angle.sin()
     else:
-        joints = [batch.skeleton.index(joint) for joint in batch.skeleton.shoulders]
-        now = torch.where(batch.present[:, :, joints].all(dim=2), z, 0)
+        one, two = (batch.present[:, :, batch.skeleton.index(joint)] for joint in batch.skeleton.shoulders)
+        now = torch.where(one & two, z, 0)
         total = z.new_zeros(batch.num_clips, z.shape[1]).index_add(0, batch.packing.clip, now)
         cos = x / (torch.hypot(x, z) + 1e-4)
         sin = (1 - cos**2).clamp(min=0).sqrt() * torch.where(total >= 0, -1.0, 1.0).to(z.dtype)[batch.packing.clip]

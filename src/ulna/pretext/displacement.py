@@ -55,6 +55,8 @@ class MPDP(Pretext):
             raise ValueError(f"expected intervals of at least 1 frame, got {intervals}")
         self.encoder, self.intervals, self.early_frames = encoder, intervals, early_frames
         self.lambda_global, self.lambda_magnitude, self.mask_absent = lambda_global, lambda_magnitude, mask_absent
+        self.interval: Tensor
+        self.register_buffer("interval", torch.tensor(intervals), persistent=False)
         num = len(intervals) * len(encoder.slots) * encoder.num_persons
         self.direction_head = nn.Linear(encoder.frame_width, num * NUM_DIRECTIONS)
         self.magnitude_head = nn.Linear(encoder.frame_width, num * NUM_MAGNITUDES) if magnitude else None
@@ -74,8 +76,7 @@ class MPDP(Pretext):
     def targets(self, batch: Batch) -> tuple[Int[Tensor, "F N S"], Int[Tensor, "F N S"]]:
         """Direction and magnitude classes of every frame, interval and slot; slots joint-major, person fastest."""
         packing = batch.packing
-        interval = torch.tensor(self.intervals, device=batch.position.device)
-        time = packing.time[:, None] - interval  # (F, N)
+        time = packing.time[:, None] - self.interval  # (F, N)
         reference = packing.start[:, None] + time.clamp(min=0)
         x = batch.position.transpose(1, 2).flatten(1, 2)  # (F, S, 3)
         seen = batch.present.transpose(1, 2).flatten(1)
@@ -151,8 +152,8 @@ class MPDP(Pretext):
 
 def _directions(displacement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:
     """0, 1, 2 for negative, exactly zero, positive on each axis; x counts 1, y 3, z 9."""
-    place = torch.tensor([1, 3, 9], device=displacement.device)
-    return ((displacement.sign().long() + 1) * place).sum(dim=-1)
+    x, y, z = (displacement.sign().long() + 1).unbind(dim=-1)
+    return x + 3 * y + 9 * z
 
 
 def _magnitudes(displacement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:

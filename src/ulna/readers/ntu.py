@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from ulna.core import Clip, get_skeleton, one_of
 from ulna.readers.base import BadFile, Reader, Source, check_finite, list_files, read_text, train_or_test
@@ -137,10 +138,22 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
             words += lines.coordinates(f"{place}: the joints")
     lines.end(num_frames)
     try:
-        joints = np.fromiter(map(float, words), np.float32, len(words))
+        joints = _numbers(words)
     except ValueError:
         raise lines.first_that_is_no_number() from None
     return np.array(counts, dtype=int), joints.reshape(-1, NUM_JOINTS, 3)
+
+
+def _numbers(words: list[str]) -> np.ndarray:
+    """float32 of decimal numbers, rounded once from float64; ValueError if a word is none."""
+    return pa.array(words, pa.string()).cast(pa.float64()).to_numpy().astype(np.float32)
+
+
+def _parts_fields_by_single_spaces(text: str) -> bool:
+    """Whether no white space stands beside other white space (but CR beside LF), nor anywhere a tab."""
+    letters = np.frombuffer(text.encode(), np.uint8)
+    white = letters <= ord(" ")
+    return int((white[1:] & white[:-1]).sum()) == text.count("\r\n") and not white[0] and "\t" not in text
 
 
 class _Lines:
@@ -150,7 +163,7 @@ class _Lines:
         self.path, self.next = path, 0
         text = read_text(path)
         self.lines = text.splitlines()
-        self.is_plain = not any(odd in text for odd in ("  ", "\t", " \n", "\n ", " \r"))
+        self.is_plain = _parts_fields_by_single_spaces(text)
 
     def bad(self, expected: str, got: str) -> BadFile:
         """What is wrong with the line that was taken last."""
@@ -169,7 +182,7 @@ class _Lines:
         return taken
 
     def coordinates(self, what: str) -> list[str]:
-        """The first three fields of each of the next 25 lines; only where single spaces part them are the rest left whole."""
+        """The first three fields of each of the next 25 lines; the others are split off only where that needs care."""
         taken = self.lines[self.next : self.next + NUM_JOINTS]
         if self.is_plain and len(taken) == NUM_JOINTS and all(line.count(" ") == JOINT_FIELDS - 1 for line in taken):
             self.next += NUM_JOINTS
@@ -201,7 +214,7 @@ class _Lines:
             words = line.split()
             for word in words[:3] if len(words) == JOINT_FIELDS else ():
                 try:
-                    float(word)
+                    _numbers([word])
                 except ValueError:
                     return BadFile(self.path, f"line {number}", expected="coordinates in numbers", got=repr(word[:60]))
         raise AssertionError("every coordinate is a number")

@@ -14,7 +14,6 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.fabric.utilities import rank_zero_only
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar

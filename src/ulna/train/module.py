@@ -68,7 +68,7 @@ class Pretraining(L.LightningModule):
         if world == 1:
             return values.mean()
         counts = self.global_rank < len(self.plan.clips(step))
-        count = torch.tensor(float(len(values) * counts), device=values.device)
+        count = values.new_full((), len(values) * counts)
         torch.distributed.all_reduce(count)
         return values.sum() * counts / count * world
 

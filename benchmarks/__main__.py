@@ -1,0 +1,103 @@
+"""python -m benchmarks [step] [memory] [preparing] [growth]: measure on this machine and print the tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks import growth, preparing
+from benchmarks.step import (
+    NO_RATES,
+    Packed,
+    Padded,
+    in_turn,
+    matrix_peak,
+    peak_memory,
+    same_weights,
+    spread,
+    where_time_goes,
+)
+from benchmarks.workload import NTU, NW_UCLA
+
+USUAL = ("step", "memory", "preparing")  # `growth` takes longer
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or USUAL
+    began = time.perf_counter()
+    print(
+        f"machine: {_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
+    for name in wanted:
+        print(f"\n## {name}", flush=True)
+        {"step": step, "memory": memory, "preparing": prepare, "growth": growth.report}[name]()
+    print(f"\n{(time.perf_counter() - began) / 60:.1f} minutes")
+
+
+def step() -> None:
+    peaks = {name: matrix_peak(dtype) for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))}
+    print("matrix peak: " + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items()))
+    _check_equal()
+    print("| workload | clips | padded, s a clip | ulna, s a clip | ulna, clips/s | ratio | of bf16 peak | input |")
+    print("|---|---|---|---|---|---|---|---|")
+    for workload, few, many, rounds in ((NTU, 8, 32, 3), (NW_UCLA, 32, 128, 3)):
+        padded, packed = Padded(workload, few), Packed(workload, many)
+        times = in_turn(padded, packed, rounds)
+        ours = min(times[1])
+        share = packed.seconds["input"] / sum(packed.seconds.values())
+        flops = packed.model_flops() / many / ours
+        print(
+            f"| {workload.name} | {few}, {many} | {spread(times[0])} | {spread(times[1])} | {1 / ours:.2f} "
+            f"| {min(times[0]) / ours:.1f} | {flops / peaks['bfloat16']:.0%} | {share:.1%} |",
+            flush=True,
+        )
+        if workload is NTU:
+            shares = where_time_goes(packed)
+    print("where ulna's time goes (NTU): " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
+
+
+def _check_equal() -> None:
+    padded, packed = Padded(NTU, 2, NO_RATES), Packed(NTU, 2, NO_RATES, precision="32-true")
+    same_weights(padded, packed)
+    padded()
+    packed()
+    print(f"loss in float32 without dropouts: padded {padded.loss:.6f}, ulna {packed.loss:.6f}")
+    assert abs(padded.loss - packed.loss) < 1e-3
+
+
+def memory() -> None:
+    print("| NTU step | clips | peak memory of the process, GB |\n|---|---|---|")
+    for name, kind, num, options in (
+        ("padded", Padded, 8, {}),
+        ("ulna", Packed, 8, {}),
+        ("ulna", Packed, 128, {}),
+        ("ulna, checkpoint_activations", Packed, 128, {"checkpoint_activations": True}),
+    ):
+        print(f"| {name} | {num} | {peak_memory(kind, NTU, num, **options):.1f} |", flush=True)
+
+
+def prepare() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        plain, ours = preparing.parser_ratio(Path(folder))
+        times = f"plain parser {plain:.1f} ms, ulna {ours:.1f} ms, ratio {plain / ours:.1f}"
+        print(f"a file of 100 frames and two bodies: {times}")
+        rates = {workers: preparing.clips_a_second(Path(folder), 6000, workers) for workers in (1, os.cpu_count() or 1)}
+        print(", ".join(f"{workers} workers: {rate:.0f} clips/s" for workers, rate in rates.items()))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Memory of preparing and training against the number of clips."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.preparing import write_skeleton
+
+SIZES = (10_000, 100_000)
+NUM_FRAMES = 10
+STEPS = 40  # batches
+TRAIN = """
+import numpy as np, sys
+from ulna.data import BatchPlan, ClipLoader, Store
+from benchmarks.growth import peak
+store = Store(sys.argv[1])
+store.verify()
+load, plan = ClipLoader(store, max_frames=300), BatchPlan(store.num_clips, 128, 0)
+for step in range({steps}):
+    load(plan.clips(step))
+print(peak())
+"""
+PREPARE = """
+import sys
+from pathlib import Path
+from ulna.data import prepare
+from ulna.readers import READERS
+from benchmarks.growth import peak
+prepare(READERS["ntu"](), Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
+print(peak())
+"""
+
+
+def report() -> None:
+    """Peak memory of the process that writes the store, and of one that loads a training's batches from it."""
+    print("| clips | preparing, MB | loading batches of 128, MB |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for size in SIZES:
+            source, store = Path(folder) / f"files{size}", Path(folder) / f"store{size}"
+            _link(source, size)
+            prepared = run(PREPARE, source, store)
+            trained = run(TRAIN.format(steps=STEPS), store)
+            print(f"| {size:,} | {prepared:.0f} | {trained:.0f} |", flush=True)
+
+
+def _link(source: Path, num: int) -> None:
+    """`num` names of valid NTU files, hard links to a few (file systems allow some tens of thousands a file)."""
+    source.mkdir()
+    for number in range(num):
+        rest, action = divmod(number, 60)
+        rest, camera = divmod(rest, 3)
+        rest, subject = divmod(rest, 40)
+        setup, repeat = divmod(rest, 2)
+        first = source.parent / f"{source.name}-{number // 10_000}"
+        if not first.exists():
+            write_skeleton(first, NUM_FRAMES, 1, seed=number)
+        name = f"S{setup + 1:03d}C{camera + 1:03d}P{subject + 1:03d}R{repeat + 1:03d}A{action + 1:03d}.skeleton"
+        (source / name).hardlink_to(first)
+
+
+def run(script: str, *arguments: Path) -> float:
+    """What a Python script with these arguments prints last, as a number."""
+    words = [sys.executable, "-c", script, *map(str, arguments)]
+    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def peak() -> float:
+    """MB of this process at its highest, its own memory and the pages of files it has mapped."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) / 1024

@@ -1,0 +1,176 @@
+"""What makes training fast changes nothing: equal to the plain and padded way, with and without memory savings."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from conftest import HERE
+from ulna.core import Slots, get_skeleton
+from ulna.data import Augmentation, ClipLoader
+from ulna.encoders import GLTransformer
+from ulna.inputs import Disentangled
+from ulna.nn.cpu_attention import attend
+from ulna.nn.dropout import Dropout, draw_kept
+from ulna.pretext import MPDP
+
+sys.path.insert(0, str(HERE.parent))
+from benchmarks import growth
+from benchmarks.preparing import plain_positions, write_skeleton
+from benchmarks.step import NO_RATES, Packed, Padded, same_weights
+from benchmarks.workload import NTU, NW_UCLA, Workload
+
+SHORT = Workload("short", "kinect_v2", 2, 12, 6, 7, 1, 20, second_person=0.3)
+
+
+def plainly(qkv, mask, kept, scale):
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return (scores.softmax(dim=-1) * kept * scale @ v).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("masked", [None, "all", "each"])
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_attention_in_pieces_is_attention(monkeypatch, masked, rate):
+    monkeypatch.setattr("ulna.nn.cpu_attention.PIECE", 100)  # 7 sequences in pieces of two
+    torch.manual_seed(0)
+    qkv = torch.randn(7, 5, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    mask = None
+    if masked:
+        mask = (torch.rand(7 if masked == "each" else 1, 1, 5, 5) < 0.6) | torch.eye(5, dtype=torch.bool)
+    torch.manual_seed(1)
+    kept = torch.cat([draw_kept((num, 2, 5, 5), rate) for num in (2, 2, 2, 1)]) if rate else torch.ones(7, 2, 5, 5)
+    torch.manual_seed(1)
+    out = attend(qkv, mask, rate)
+    expected = plainly(qkv, mask, kept, 1 / (1 - rate))
+    assert torch.allclose(out, expected, atol=1e-12)
+    grad = torch.randn_like(out)
+    (one,) = torch.autograd.grad(out, qkv, grad)
+    (two,) = torch.autograd.grad(expected, qkv, grad)
+    assert torch.allclose(one, two, atol=1e-12)
+
+
+def test_dropout_keeps_the_mean_and_its_rate():
+    x = torch.ones(400, 501, requires_grad=True)  # an odd number of values
+    layer = Dropout(0.1)
+    torch.manual_seed(0)
+    y = layer(x)
+    kept = y != 0
+    assert 1 - kept.double().mean().item() == pytest.approx(0.1, abs=0.003)
+    assert torch.allclose(y[kept], torch.tensor(1 / 0.9))
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    for part in (kept[:, ::2], kept[::2], kept[:200]):  # nowhere more than elsewhere
+        assert 1 - part.double().mean().item() == pytest.approx(0.1, abs=0.004)
+    columns = kept[:, :500].double()
+    assert abs(np.corrcoef(columns[:, 0::2].flatten(), columns[:, 1::2].flatten())[0, 1]) < 0.01
+    assert layer.eval()(x) is x
+    assert not torch.equal(layer.train()(x), y)
+
+
+def test_padded_and_packed_learn_the_same():
+    padded, packed = Padded(SHORT, 6, NO_RATES, width=8), Packed(SHORT, 6, NO_RATES, width=8, precision="32-true")
+    same_weights(padded, packed)
+    for _ in range(3):
+        padded()
+        packed()
+        assert packed.loss == pytest.approx(padded.loss, abs=1e-3)
+    assert packed.loss < 6
+
+
+def test_activations_made_anew_give_the_same_gradients():
+    skeleton = get_skeleton("kinect_v1")
+    batch = Packed(NW_UCLA, 3, width=8).assemble()[0]
+    gradients = []
+    for anew in (False, True):
+        torch.manual_seed(0)
+        encoder = GLTransformer(
+            Slots.of(skeleton), 1, 50, width=8, num_heads=2, num_blocks=3, checkpoint_activations=anew
+        )
+        pretext = MPDP(encoder)
+        torch.manual_seed(1)
+        pretext.loss(batch).backward()
+        gradients.append([parameter.grad for parameter in pretext.parameters()])
+    assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
+
+
+WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique2")
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses what would make a host wait for an accelerator: values read back, shapes that depend on values."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        assert name not in WAITING, func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("facing", ["exact", "released"])
+@pytest.mark.parametrize("parts", ["local+global", "local", "mixed"])
+def test_no_step_waits_for_its_device(facing, parts):
+    step = Packed(SHORT, 6, width=8)
+    step.form = Disentangled(facing=facing, parts=parts, max_frames=12)
+    encoder = GLTransformer(step.form.slots(step.skeleton), 2, 12, width=8, num_heads=2)
+    pretext = MPDP(encoder)
+    with NothingWaits():
+        batch = step.assemble()[0]
+        sum(values.mean() for values in pretext.losses(batch).values()).backward()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_no_step_waits_for_a_gpu(store):
+    load = ClipLoader(store, max_frames=12, device="cuda")
+    assert load.is_resident
+    form, slots = Disentangled(max_frames=12), Slots.of(store.skeleton)
+    pretext = MPDP(GLTransformer(slots, 1, 12, width=8, num_heads=2)).cuda()
+    draw = Augmentation.draw(np.random.default_rng(0), 4)
+    for mode in ("default", "error"):
+        torch.cuda.set_sync_debug_mode(mode)
+        batch = Augmentation()(form(load(np.arange(4))), draw, max_frames=12)
+        sum(values.mean() for values in pretext.losses(batch).values()).backward()
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_plain_parser_reads_the_same(tmp_path):
+    path = tmp_path / "S001C001P001R001A001.skeleton"
+    write_skeleton(path, 5, 2)
+    from ulna.readers.ntu import read_skeleton
+
+    assert np.array_equal(plain_positions(path), read_skeleton(path).position)
+
+
+def test_workloads_are_as_long_as_real_clips():
+    lengths = NTU.lengths(1000)
+    assert np.median(lengths) == pytest.approx(72, abs=1)
+    assert lengths.mean() == pytest.approx(82, abs=1)
+    assert lengths.max() == 300
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from benchmarks.growth import peak
+from benchmarks.workload import Workload
+from ulna.core import get_skeleton
+from ulna.data import write_store
+long = Workload("long", "kinect_v2", 2, 300, 100, 100, 100, 100, second_person=1)
+write_store(Path(sys.argv[1]), long.clips({num}), get_skeleton("kinect_v2"), classes=("moving",), num_persons=2)
+print(peak())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_does_not_grow_with_the_clips(tmp_path):
+    """1,500 clips are 97 MB, 150 are 10: neither writing nor loading batches of 128 holds them."""
+    peaks = []
+    for num in (150, 1500):
+        store = tmp_path / f"store{num}"
+        peaks.append((growth.run(WRITE.format(num=num), store), growth.run(growth.TRAIN.format(steps=12), store)))
+        assert sum(file.stat().st_size for file in store.iterdir()) > num * 64_000
+    for few, many in zip(*peaks, strict=True):
+        assert many - few < 45
