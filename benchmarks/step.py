@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.growth import peak
 from benchmarks.padded import PaddedGLTransformer, PaddedMPDP, assemble
 from benchmarks.workload import Workload
 from ulna.core import Slots, get_skeleton
@@ -155,8 +155,8 @@ def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[
     for number in range(rounds + 1):
         padded()
         with kept_memory():
-            packed()  # its memory was given back for the other's turn: a step to fill it again
-            packed()
+            for _ in range(3):  # its memory was given back for the other's turn: two steps to fill it again
+                packed()
         if number:
             times[0].append(padded.seconds_a_clip)
             times[1].append(packed.seconds_a_clip)
@@ -173,7 +173,7 @@ def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, ob
     made = step(*arguments, **options)  # type: ignore[arg-type]
     with kept_memory():
         made()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak() / 1024
 
 
 def matrix_peak(dtype: torch.dtype) -> float:

@@ -17,9 +17,12 @@ ALIKE = 1.3  # clips are padded together up to this ratio of their lengths
 class Group:
     """Clips of like length, padded together for attention over time alone."""
 
-    places: slice  # of the padded rows
     shape: tuple[int, int]  # clips, frames of the longest
     valid: Tensor | None  # (b, T) bool, None where all lengths are equal
+
+    @property
+    def num_rows(self) -> int:
+        return self.shape[0] * self.shape[1]
 
 
 class Packing:
@@ -84,13 +87,13 @@ class Packing:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """Clips gathered by like length, so that padding them costs little; together they are the padded rows."""
+        """Clips gathered by like length, so that padding costs little; one after another they are the padded rows."""
         return self._layout[0]
 
     @cached_property
     def num_padded(self) -> int:
         """Rows of all groups."""
-        return self.groups[-1].places.stop
+        return sum(group.num_rows for group in self.groups)
 
     @cached_property
     def place(self) -> Tensor:
@@ -111,10 +114,9 @@ class Packing:
             lengths = self.lengths[clips]
             longest = int(lengths.max())
             begins[clips] = stop + longest * np.arange(len(clips))
-            places = slice(stop, stop + longest * len(clips))
             valid = None
             if (lengths < longest).any():
                 valid = torch.arange(longest, device=self.device) < self.of_clips(lengths)[:, None]
-            made.append(Group(places, (len(clips), longest), valid))
-            stop = places.stop
+            made.append(Group((len(clips), longest), valid))
+            stop += made[-1].num_rows
         return tuple(made), begins

@@ -69,9 +69,9 @@ class FrameAttention(_Attention):
     def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
         qkv = scatter_rows(self._project(x), packing.place, packing.num_padded)
         parts = []
-        for group in packing.groups:
+        for group, rows in zip(packing.groups, qkv.split([group.num_rows for group in packing.groups]), strict=True):
             mask = None if group.valid is None else group.valid[:, None, None]
-            parts.append(self._attend(qkv[group.places].unflatten(0, group.shape), mask).flatten(0, 1))
+            parts.append(self._attend(rows.unflatten(0, group.shape), mask).flatten(0, 1))
         return self.dropout(self.proj(gather_rows(torch.cat(parts), packing.place)))
 
     def weights(self, x: Float[Tensor, "F W"], packing: Packing) -> tuple[Float[Tensor, "H T T"], ...]:

@@ -38,7 +38,9 @@ class _Attend(torch.autograd.Function):
                 weights = _softmax(q, k, mask, part)
                 if kept is not None:
                     kept[part] = draw_kept(weights.shape, dropout)
-                y[part].transpose(1, 2).copy_(_dropped(weights, kept, part, ctx.scale).to(v.dtype) @ v)
+                y[part].transpose(1, 2).copy_(_dropped(weights, kept, part).to(v.dtype) @ v)
+        if kept is not None:
+            y.mul_(ctx.scale)
         ctx.save_for_backward(qkv, mask, kept)
         return y.flatten(2)
 
@@ -46,15 +48,15 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         qkv, mask, kept = ctx.saved_tensors
         result = torch.empty_like(qkv)
-        grad = grad.unflatten(-1, qkv.shape[-2:])
+        grad = grad.unflatten(-1, qkv.shape[-2:]) * ctx.scale
         for part in _pieces(qkv):
             q, k, v = _heads(qkv[part])
             g = grad[part].transpose(1, 2).contiguous()
             weights = _softmax(q, k, mask, part)
-            dv = _dropped(weights, kept, part, ctx.scale).to(g.dtype).transpose(-1, -2) @ g
-            of_weights = _dropped(_exact(g) @ _exact(v).transpose(-1, -2), kept, part, ctx.scale)
+            dv = _dropped(weights, kept, part).to(g.dtype).transpose(-1, -2) @ g
+            of_weights = _dropped(_exact(g) @ _exact(v).transpose(-1, -2), kept, part)
             mean = (of_weights * weights).sum(dim=-1, keepdim=True)
-            of_scores = (of_weights - mean).mul_(weights).to(qkv.dtype)
+            of_scores = of_weights.sub_(mean).mul_(weights).to(qkv.dtype)
             factor = q.shape[-1] ** -0.5
             dq, dk = (of_scores @ k).mul_(factor), (of_scores.transpose(-1, -2) @ q).mul_(factor)
             for place, value in enumerate((dq, dk, dv)):
@@ -85,5 +87,5 @@ def _softmax(q: Tensor, k: Tensor, mask: Tensor | None, part: slice) -> Tensor:
     return scores.softmax(dim=-1)
 
 
-def _dropped(weights: Tensor, kept: Tensor | None, part: slice, scale: float) -> Tensor:
-    return weights if kept is None else kept[part].to(weights.dtype).mul_(weights).mul_(scale)
+def _dropped(weights: Tensor, kept: Tensor | None, part: slice) -> Tensor:
+    return weights if kept is None else kept[part].to(weights.dtype).mul_(weights)
