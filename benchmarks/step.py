@@ -150,16 +150,16 @@ def same_weights(padded: Padded, packed: Packed) -> None:
 
 
 def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds a clip of each, one after the other, the first round not counted; only ours keeps its memory."""
+    """Seconds a clip of each, one after the other, once both are warm; only ours keeps its memory."""
     times: tuple[list[float], list[float]] = ([], [])
-    for number in range(rounds + 1):
+    padded()
+    for _ in range(rounds):
         padded()
         with kept_memory():
             for _ in range(3):  # its memory was given back for the other's turn: two steps to fill it again
                 packed()
-        if number:
-            times[0].append(padded.seconds_a_clip)
-            times[1].append(packed.seconds_a_clip)
+        times[0].append(padded.seconds_a_clip)
+        times[1].append(packed.seconds_a_clip)
     return times
 
 

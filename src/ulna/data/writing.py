@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ulna.core import TEST, TRAIN, Clip, Skeleton, new_folder, write_text
@@ -28,6 +29,12 @@ from ulna.data.store import (
     fingerprint_of,
     hash_file,
 )
+
+SOME_CLIPS = 1000  # whose index rows are held as they came
+COLUMNS = {
+    "id": pa.string(), "start": pa.int64(), "length": pa.int32(), "hash": pa.string(), "fps": pa.float32(),
+    "persons": pa.int16(), **CLIP_COLUMNS,
+}  # fmt: skip
 
 
 def write_store(
@@ -60,11 +67,10 @@ def write_store(
             _ArrayFile(folder / FRAMES, ARRAYS[FRAMES], (*shape, 3)) as frames,
             _ArrayFile(folder / PRESENT, ARRAYS[PRESENT], shape) as present,
         ):
-            rows = [_append(clip, frames, present, skeleton, len(classes)) for clip in clips]
-        _check_rows(rows)
-        rows = with_holdout(rows)
-        _write_index(folder / INDEX, rows)
-        description = _describe(folder, rows, skeleton, num_persons, classes, class_groups or {}, source or {})
+            index = _tabulate(_append(clip, frames, present, skeleton, len(classes)) for clip in clips)
+        index = with_holdout(index)
+        pq.write_table(index, folder / INDEX)
+        description = _describe(folder, index, skeleton, num_persons, classes, class_groups or {}, source or {})
         write_text(folder / DESCRIPTION, json.dumps(description, indent=1))
         if finish:
             finish(folder)
@@ -73,7 +79,7 @@ def write_store(
 
 def _describe(
     folder: Path,
-    rows: Sequence[Mapping[str, Any]],
+    index: pa.Table,
     skeleton: Skeleton,
     num_persons: int,
     classes: Sequence[str],
@@ -84,8 +90,8 @@ def _describe(
     files = (FRAMES, PRESENT, INDEX)
     description = {
         "version": VERSION,
-        "num_clips": len(rows),
-        "num_frames": sum(row["length"] for row in rows),
+        "num_clips": len(index),
+        "num_frames": pc.sum(index["length"]).as_py(),
         "num_persons": num_persons,
         "units": "metres, y up, right-handed",
         "skeleton": skeleton.to_json(),
@@ -170,17 +176,18 @@ def _append(
     }
 
 
-def _check_rows(rows: list[dict[str, Any]]) -> None:
-    if not rows:
+def _tabulate(rows: Iterator[dict[str, Any]]) -> pa.Table:
+    """The index; rows become columns as they come, which take a tenth of the memory."""
+    parts = []
+    while some := list(itertools.islice(rows, SOME_CLIPS)):
+        splits = {name: pa.string() for row in some for name in row if name.startswith("split:")}
+        types = COLUMNS | splits
+        parts.append(pa.table({name: pa.array([row.get(name) for row in some], kind) for name, kind in types.items()}))
+    if not parts:
         raise ValueError("expected at least one clip to write, got none")
-    twice = [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]
+    index = pa.concat_tables(parts, promote_options="default").combine_chunks()
+    counts = pc.value_counts(index["id"])
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if twice:
         raise ValueError(f"expected every clip to have its own id, got several named {', '.join(twice[:5])}")
-
-
-def _write_index(path: Path, rows: list[dict[str, Any]]) -> None:
-    fixed = {"id": pa.string(), "start": pa.int64(), "length": pa.int32(), "hash": pa.string(), "fps": pa.float32()}
-    types = fixed | {"persons": pa.int16()} | CLIP_COLUMNS
-    types |= {name: pa.string() for row in rows for name in row if name.startswith("split:")}
-    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in types.items()}
-    pq.write_table(pa.table(columns), path)
+    return index
