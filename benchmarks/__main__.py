@@ -28,14 +28,13 @@ from benchmarks.step import (
 from benchmarks.workload import NTU, NW_UCLA
 
 USUAL = ("step", "memory", "preparing")  # `growth` takes longer
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main() -> None:
     wanted = sys.argv[1:] or USUAL
     began = time.perf_counter()
-    print(
-        f"machine: {_processor()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads"
-    )
+    print(f"machine: {_processor()}, {os.cpu_count()} cores, torch {torch.__version__}; steps on: {_device_name()}")
     for name in wanted:
         print(f"\n## {name}", flush=True)
         {"step": step, "memory": memory, "preparing": prepare, "growth": growth.report}[name]()
@@ -43,20 +42,22 @@ def main() -> None:
 
 
 def step() -> None:
-    peaks = {name: matrix_peak(dtype) for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))}
+    peaks = {
+        name: matrix_peak(dtype, DEVICE) for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+    }
     print("matrix peak: " + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items()))
     _check_equal()
     print("| workload | clips | padded, s a clip | ulna, s a clip | ulna, clips/s | ratio | of bf16 peak | input |")
     print("|---|---|---|---|---|---|---|---|")
-    for workload, few, many, rounds in ((NTU, 8, 32, 2), (NW_UCLA, 32, 128, 2)):
-        padded, packed = Padded(workload, few), Packed(workload, many)
+    rounds, many_ntu = (2, 32) if DEVICE == "cpu" else (10, 128)
+    for workload, few, many in ((NTU, 8, many_ntu), (NW_UCLA, 32, 128)):
+        padded, packed = Padded(workload, few, device=DEVICE), Packed(workload, many, device=DEVICE)
         times = in_turn(padded, packed, rounds)
         ours = min(times[1])
-        share = packed.seconds["input"] / sum(packed.seconds.values())
         flops = packed.model_flops() / many / ours
         print(
             f"| {workload.name} | {few}, {many} | {spread(times[0])} | {spread(times[1])} | {1 / ours:.2f} "
-            f"| {min(times[0]) / ours:.1f} | {flops / peaks['bfloat16']:.0%} | {share:.1%} |",
+            f"| {min(times[0]) / ours:.1f} | {flops / peaks['bfloat16']:.0%} | {packed.input_share():.1%} |",
             flush=True,
         )
         if workload is NTU:
@@ -65,7 +66,7 @@ def step() -> None:
 
 
 def _check_equal() -> None:
-    padded, packed = Padded(NTU, 2, NO_RATES), Packed(NTU, 2, NO_RATES, precision="32-true")
+    padded, packed = Padded(NTU, 2, NO_RATES, DEVICE), Packed(NTU, 2, NO_RATES, DEVICE, precision="32-true")
     same_weights(padded, packed)
     padded()
     packed()
@@ -74,14 +75,15 @@ def _check_equal() -> None:
 
 
 def memory() -> None:
-    print("| NTU step | clips | peak memory of the process, GB |\n|---|---|---|")
+    whose = "the process" if DEVICE == "cpu" else "the GPU"
+    print(f"| NTU step | clips | peak memory of {whose}, GB |\n|---|---|---|")
     for name, kind, num, options in (
         ("padded", Padded, 8, {}),
         ("ulna", Packed, 8, {}),
         ("ulna", Packed, 128, {}),
         ("ulna, checkpoint_activations", Packed, 128, {"checkpoint_activations": True}),
     ):
-        print(f"| {name} | {num} | {peak_memory(kind, NTU, num, **options):.1f} |", flush=True)
+        print(f"| {name} | {num} | {peak_memory(kind, NTU, num, device=DEVICE, **options):.1f} |", flush=True)
 
 
 def prepare() -> None:
@@ -92,6 +94,10 @@ def prepare() -> None:
         print(f"a file of 100 frames and two bodies: {times}")
         rates = {workers: preparing.clips_a_second(Path(folder), 4000, workers) for workers in (1, os.cpu_count() or 1)}
         print(", ".join(f"{workers} workers: {rate:.0f} clips/s" for workers, rate in rates.items()))
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if DEVICE == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
 def _processor() -> str:

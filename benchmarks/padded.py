@@ -45,7 +45,7 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor, dims: int) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        kept = torch.rand(*x.shape[:dims], *(1,) * (x.ndim - dims)) < 1 - self.rate
+        kept = torch.rand(*x.shape[:dims], *(1,) * (x.ndim - dims), device=x.device) < 1 - self.rate
         return x * kept / (1 - self.rate)
 
 
@@ -119,7 +119,7 @@ class PaddedGLTransformer(nn.Module):
         self.mlp = nn.Sequential(*layers)
 
     def forward(self, position: Tensor, is_real: Tensor) -> Tensor:
-        is_global = torch.arange(position.shape[2]) == self.centre
+        is_global = torch.arange(position.shape[2], device=position.device) == self.centre
         z = torch.where(is_global[:, None, None], self.embed_global(position), self.embed_local(position))
         z = self.dropout(z.flatten(2, 3))
         for block in self.blocks:
@@ -142,7 +142,8 @@ class PaddedMPDP(nn.Module):
         """position (B, T, K, P, 3), targets (2, B, T, N, K, P) with IGNORED where padded -> loss."""
         features = self.encoder(position, is_real)
         persons = position.shape[3]
-        is_global = (torch.arange(self.num_slots) // persons == self.encoder.centre).expand(len(self.intervals), -1)
+        slot = torch.arange(self.num_slots, device=position.device)
+        is_global = (slot // persons == self.encoder.centre).expand(len(self.intervals), -1)
         loss = position.new_zeros(())
         for head, target in ((self.direction_head, targets[0]), (self.magnitude_head, targets[1])):
             logits = head(features).unflatten(-1, (len(self.intervals), self.num_slots, -1))

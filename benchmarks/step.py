@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+import weakref
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +21,7 @@ from benchmarks.growth import peak
 from benchmarks.padded import PaddedGLTransformer, PaddedMPDP, assemble
 from benchmarks.workload import Workload
 from ulna.core import Slots, get_skeleton
-from ulna.data import Augmentation, Batch
+from ulna.data import Augmentation, Batch, ClipLoader
 from ulna.encoders import GLTransformer
 from ulna.inputs import Disentangled
 from ulna.pretext import MPDP
@@ -29,24 +33,27 @@ NO_RATES = dict.fromkeys(RATES, 0.0)
 
 @dataclass
 class Step:
-    """A way to train, with all it needs; calling it makes one step and notes how long each part took."""
+    """A way to train, with all it needs; calling it makes one step, from the store, and notes how long that took."""
 
     workload: Workload
     num_clips: int
     rates: dict[str, float] = field(default_factory=lambda: RATES)
+    device: str = "cpu"
     width: int = 48
     seed: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
     loss: float = 0.0
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         self.skeleton = get_skeleton(self.workload.skeleton)
         self.form = Disentangled(max_frames=self.workload.max_frames)
-        clips = list(self.workload.clips(self.num_clips, seed=self.seed))
-        self.raw = Batch.from_clips(clips, max_frames=self.workload.max_frames)
         self.draw = Augmentation.draw(np.random.default_rng(self.seed), self.num_clips)
-        self.pretext: nn.Module = self.build()
+        folder = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, folder)
+        store = self.workload.store(folder / "store", self.num_clips, seed=self.seed)
+        self.load = ClipLoader(store, max_frames=self.form.crop, device=torch.device(self.device))
+        self.pretext: nn.Module = self.build().to(self.device)
         self.optimizer = self.optimize()
 
     @property
@@ -59,32 +66,38 @@ class Step:
     def optimize(self) -> torch.optim.Optimizer:
         raise NotImplementedError
 
-    def assemble(self) -> tuple[object, ...]:
+    def assemble(self) -> tuple[torch.Tensor, ...] | tuple[Batch]:
+        """What the model is given, from the store."""
         raise NotImplementedError
 
-    def forward(self, inputs: tuple[object, ...]) -> torch.Tensor:
+    def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
         raise NotImplementedError
 
     def __call__(self) -> None:
-        def backward() -> None:
-            self.optimizer.zero_grad()
-            loss.backward()
-
-        inputs = self._timed("input", self.assemble)
-        loss = self._timed("forward", lambda: self.forward(inputs))
-        self._timed("backward", backward)
-        self._timed("optimizer", self.optimizer.step)
-        self.loss = loss.item()
-
-    def _timed(self, name: str, work: Callable[[], object]) -> object:
+        _wait(self.device)
         began = time.perf_counter()
-        result = work()
-        self.seconds[name] = time.perf_counter() - began
-        return result
+        loss = self.forward(self.assemble())
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        _wait(self.device)
+        self.seconds = time.perf_counter() - began
+        self.loss = loss.item()
 
     @property
     def seconds_a_clip(self) -> float:
-        return sum(self.seconds.values()) / self.num_clips
+        return self.seconds / self.num_clips
+
+    def input_share(self) -> float:
+        """Of the last step's time, what making its input takes by itself; best of a few."""
+        times = []
+        for _ in range(5):
+            _wait(self.device)
+            began = time.perf_counter()
+            self.assemble()
+            _wait(self.device)
+            times.append(time.perf_counter() - began)
+        return min(times) / self.seconds
 
 
 class Padded(Step):
@@ -103,9 +116,10 @@ class Padded(Step):
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1)
 
     def assemble(self) -> tuple[object, ...]:
-        return assemble(self.form(self.raw), self.draw, self.workload.max_frames)
+        formed = self.form(self.load(np.arange(self.num_clips)).to("cpu"))
+        return tuple(part.to(self.device) for part in assemble(formed, self.draw, self.workload.max_frames))
 
-    def forward(self, inputs: tuple[object, ...]) -> torch.Tensor:
+    def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
         return self.pretext(*inputs)
 
 
@@ -128,11 +142,12 @@ class Packed(Step):
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1, fused=True)
 
     def assemble(self) -> tuple[object, ...]:
-        return (Augmentation()(self.form(self.raw), self.draw, max_frames=self.workload.max_frames),)
+        batch = self.load(np.arange(self.num_clips)).to(self.device)
+        return (Augmentation()(self.form(batch), self.draw, max_frames=self.workload.max_frames),)
 
-    def forward(self, inputs: tuple[object, ...]) -> torch.Tensor:
+    def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
         is_mixed = self.precision == "bf16-mixed"
-        with torch.autocast("cpu", torch.bfloat16) if is_mixed else nullcontext():
+        with torch.autocast(self.device, torch.bfloat16) if is_mixed else nullcontext():
             losses = self.pretext.losses(*inputs)
         return torch.stack([values.mean() for values in losses.values()]).sum()
 
@@ -164,7 +179,7 @@ def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[
 
 
 def peak_memory(step: type[Step], *arguments: object, **options: object) -> float:
-    """GB of a fresh process that builds the step and makes it once."""
+    """GB of a fresh process, or of its GPU, that builds the step and makes it once."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (step, arguments, options))
 
@@ -173,18 +188,27 @@ def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, ob
     made = step(*arguments, **options)  # type: ignore[arg-type]
     with kept_memory():
         made()
-    return peak() / 1024
+    return peak() / 1024 if made.device == "cpu" else torch.cuda.max_memory_reserved() / 2**30
 
 
-def matrix_peak(dtype: torch.dtype) -> float:
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def matrix_peak(dtype: torch.dtype, device: str) -> float:
     """FLOP/s of the best of a few large products."""
     best = 0.0
-    for rows, inner, columns in ((2048, 2400, 7200), (4096, 4096, 4096)):
-        a, b = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype)
+    larger = 1 if device == "cpu" else 4
+    for rows, inner, columns in ((2048 * larger, 2400, 7200), (4096 * larger, 4096, 4096)):
+        a = torch.randn(rows, inner, device=device, dtype=dtype)
+        b = torch.randn(columns, inner, device=device, dtype=dtype)
         nn.functional.linear(a, b)
         for _ in range(5):
+            _wait(device)
             began = time.perf_counter()
             nn.functional.linear(a, b)
+            _wait(device)
             best = max(best, 2 * rows * inner * columns / (time.perf_counter() - began))
     return best
 
@@ -193,16 +217,21 @@ def where_time_goes(step: Step) -> dict[str, float]:
     """Share of one step's time in each kind of work, by the profiler."""
     kinds = {
         "matrix products": ("aten::mm", "aten::addmm"),
-        "attention maps": ("aten::bmm", "aten::_softmax", "_Attend", "_AttendBackward"),
-        "dropout's random bits": ("aten::random_", "aten::ge"),
+        "attention maps": (
+            "aten::bmm", "aten::_softmax", "_Attend", "_AttendBackward",
+            "aten::_flash_attention_forward", "aten::_flash_attention_backward",
+            "aten::_efficient_attention_forward", "aten::_efficient_attention_backward",
+        ),
         "copies and casts": ("aten::copy_", "aten::index_copy_", "aten::index_select", "aten::cat"),
         "optimizer": ("aten::_fused_adamw_",),
-    }
+    }  # fmt: skip
     with kept_memory():
         step()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        with torch.profiler.profile() as profiler:
             step()
-    times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    column = "self_cpu_time_total" if step.device == "cpu" else "self_device_time_total"
+    events = [event for event in profiler.key_averages() if event.device_type == torch.profiler.DeviceType.CPU]
+    times = {event.key: getattr(event, column) for event in events}
     whole = sum(times.values())
     shares = {kind: sum(times.get(name, 0) for name in names) / whole for kind, names in kinds.items()}
     return shares | {"the rest": 1 - sum(shares.values())}

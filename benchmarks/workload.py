@@ -49,8 +49,11 @@ class Workload:
             position[~present] = 0
             yield Clip(id=f"{number:06d}", position=position, skeleton=skeleton, present=present, label=0)
 
-    def store(self, path: Path, num_clips: int) -> Store:
-        return write_store(path, self.clips(num_clips), get_skeleton(self.skeleton), classes=("moving",))
+    def store(self, path: Path, num_clips: int, seed: int = 0) -> Store:
+        skeleton = get_skeleton(self.skeleton)
+        return write_store(
+            path, self.clips(num_clips, seed), skeleton, classes=("moving",), num_persons=self.num_persons
+        )
 
 
 NTU = Workload("NTU RGB+D", "kinect_v2", 2, 300, 72, 82, 20, 300, second_person=0.2)

@@ -50,7 +50,7 @@ class NTU(Reader):
         files = tuple(f for f in list_files(source, "*.skeleton", "NTU skeletons") if f.stem not in skipped)
         if not files:
             raise ValueError(f"{source}: expected files that {self.skip_list} does not list, got none")
-        names = [match for f in files if (match := NAME.fullmatch(f.stem))]
+        names = (match for f in files if (match := NAME.fullmatch(f.stem)))
         is_120 = any(int(name[1]) > 17 or int(name[5]) > 60 for name in names)
         classes = NTU_CLASSES if is_120 else NTU_CLASSES[:60]
         two = tuple(classes[a - 1] for a in TWO_PERSON_ACTIONS if a <= len(classes))
