@@ -111,6 +111,7 @@ def read_run(path: Path) -> Run:
 def save_weights(path: Path, pretext: Pretext) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in pretext.state_dict().items()}
     save_file(_unshared(state), path / WEIGHTS)
+    (path / WEIGHTS).chmod(0o666 & path.stat().st_mode)  # safetensors hides its files from others
 
 
 def save_facts(path: Path, facts: dict[str, Any]) -> None:
