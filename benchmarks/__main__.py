@@ -66,7 +66,8 @@ def step() -> None:
 
 
 def _check_equal() -> None:
-    padded, packed = Padded(NTU, 2, NO_RATES, DEVICE), Packed(NTU, 2, NO_RATES, DEVICE, precision="32-true")
+    padded = Padded(NTU, 2, NO_RATES, DEVICE, width=16)
+    packed = Packed(NTU, 2, NO_RATES, DEVICE, width=16, precision="32-true")
     same_weights(padded, packed)
     padded()
     packed()
@@ -92,7 +93,7 @@ def prepare() -> None:
             plain, ours = fresh.submit(preparing.parser_ratio, Path(folder)).result()
         times = f"plain parser {plain:.1f} ms, ulna {ours:.1f} ms, ratio {plain / ours:.1f}"
         print(f"a file of 100 frames and two bodies: {times}")
-        rates = {workers: preparing.clips_a_second(Path(folder), 4000, workers) for workers in (1, os.cpu_count() or 1)}
+        rates = {workers: preparing.clips_a_second(Path(folder), 3000, workers) for workers in (1, os.cpu_count() or 1)}
         print(", ".join(f"{workers} workers: {rate:.0f} clips/s" for workers, rate in rates.items()))
 
 

@@ -165,13 +165,16 @@ def same_weights(padded: Padded, packed: Packed) -> None:
 
 
 def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds a clip of each, one after the other, once both are warm; only ours keeps its memory."""
+    """Seconds a clip of each, one after the other; only ours keeps its memory.
+
+    Memory is given back at each turn's end, so the next turn begins with steps that fill it again and do not count.
+    """
     times: tuple[list[float], list[float]] = ([], [])
-    padded()
     for _ in range(rounds):
-        padded()
+        for _ in range(2):
+            padded()
         with kept_memory():
-            for _ in range(3):  # its memory was given back for the other's turn: two steps to fill it again
+            for _ in range(3):
                 packed()
         times[0].append(padded.seconds_a_clip)
         times[1].append(packed.seconds_a_clip)
