@@ -42,7 +42,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 def last_checkpoint(work: Path) -> Path | None:
     """The checkpoint to go on from, None if the run has not come to one; ValueError if it is damaged."""
     for partial in work.rglob(".*.partial-*"):  # left by a process that was killed
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     path = work / CHECKPOINTS / LAST
     if not path.is_file():
         return None
