@@ -165,7 +165,7 @@ def same_weights(padded: Padded, packed: Packed) -> None:
 
 
 def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds a clip of each, one after the other; only ours keeps its memory.
+    """Seconds a clip of each, one after the other; the first as it is, the second keeping its memory.
 
     Memory is given back at each turn's end, so the next turn begins with steps that fill it again and do not count.
     """
@@ -181,6 +181,14 @@ def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[
     return times
 
 
+def with_kept_memory(padded: Step) -> float:
+    """Seconds a clip of the padded reference if it is given this part of ours."""
+    with kept_memory():
+        for _ in range(2):
+            padded()
+    return padded.seconds_a_clip
+
+
 def peak_memory(step: type[Step], *arguments: object, **options: object) -> float:
     """GB of a fresh process, or of its GPU, that builds the step and makes it once."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -189,6 +197,10 @@ def peak_memory(step: type[Step], *arguments: object, **options: object) -> floa
 
 def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, object]) -> float:
     made = step(*arguments, **options)  # type: ignore[arg-type]
+    for parameter in made.pretext.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    made.optimizer.step()  # what AdamW keeps is there from the second step on
+    made.optimizer.zero_grad()
     with kept_memory():
         made()
     return peak() / 1024 if made.device == "cpu" else torch.cuda.max_memory_reserved() / 2**30

@@ -89,7 +89,8 @@ def same(one, two):
 def curve(out):
     with (out / "metrics.csv").open() as file:
         return [
-            [row[name] for name in ("epoch", "step", "loss", "direction", "magnitude")] for row in csv.DictReader(file)
+            [row[name] for name in ("epoch", "step", "loss", "direction", "magnitude", "learning_rate")]
+            for row in csv.DictReader(file)
         ]
 
 

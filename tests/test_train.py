@@ -129,6 +129,18 @@ def test_a_loss_that_is_not_finite_stops(store, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_weights_that_are_not_finite_are_not_saved(store, tmp_path):
+    """Their loss would be the first to tell, but after the last step nobody asks for it."""
+    recipe = tiny(epochs=1)
+    recipe = dataclasses.replace(
+        recipe, training=dataclasses.replace(recipe.training, batch_size=20, learning_rate=1e39)
+    )
+    with pytest.raises(RuntimeError, match="weights became NaN or infinite by step 1"):
+        run_of(recipe, store, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_bfloat16_and_every_clip(store, tmp_path):
     recipe = dataclasses.replace(tiny(epochs=1, precision="bf16-mixed"), split=None)
     run = run_of(recipe, store, tmp_path / "run")

@@ -26,8 +26,8 @@ def main(arguments: Sequence[str]) -> None:
             ("data", option(Path, "Store to learn from.")),
             ("out", option(Path, "Run to write; must not exist.")),
             ("resume", flag("Go on where an unfinished run stopped."), False),
-            ("accelerator", option(str, "auto, cpu, gpu, ..."), "auto"),
-            ("devices", option(str, "How many devices, or auto."), "auto"),
+            ("accelerator", option(str, "cpu, cuda, or auto: a GPU where there is one."), "auto"),
+            ("devices", option(str, "How many devices, or auto: all."), "1"),
             ("strategy", option(str, "Lightning's strategy: auto, ddp, ..."), "auto"),
             ("num_nodes", option(int, "How many machines, each with as many devices."), 1),
             ("recipe", inline(type(recipe)), recipe),
@@ -38,8 +38,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from ulna.data import Store
     from ulna.train import pretrain
-    from ulna.train.checkpoint import Stopped
-    from ulna.train.module import NonFiniteLoss
+    from ulna.train.checkpoint import NonFinite, Stopped
 
     devices = int(wanted.devices) if wanted.devices.isdigit() else wanted.devices
     try:
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
             accelerator=wanted.accelerator, devices=devices, strategy=wanted.strategy,
             num_nodes=wanted.num_nodes,
         )  # fmt: skip
-    except NonFiniteLoss as error:
+    except NonFinite as error:
         raise ValueError(str(error)) from None
     except Stopped as notice:
         print(f"{name}: {notice}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     refuse_existing(path)
     made = [parent for parent in path.absolute().parents if not parent.exists()]
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    partial = _beside(path)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -40,12 +40,17 @@ def new_folder(path: Path) -> Iterator[Path]:
 def new_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that replaces it by rename when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    partial = _beside(path)
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name that nobody else takes, not even a process of the same number in another container."""
+    return path.parent / f".{path.name}.partial-{secrets.token_hex(6)}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -112,8 +112,9 @@ class Batch:
         return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on another device; copies do not wait for it."""
+        """The batch on another device; copies to an accelerator do not wait for it."""
         if torch.device(device) == self.position.device:
             return self
-        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _TENSORS}
+        waits = torch.device(device).type == "cpu"
+        moved = {name: getattr(self, name).to(device, non_blocking=not waits) for name in _TENSORS}
         return replace(self, packing=self.packing.to(device), **moved)

@@ -53,7 +53,9 @@ class Packing:
     def of_clips(self, values: np.ndarray) -> Tensor:
         """Numbers (B, ...) that the host has for each clip, on the device; copied without waiting."""
         tensor = torch.from_numpy(np.ascontiguousarray(values))
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
     @cached_property
     def first(self) -> Tensor:

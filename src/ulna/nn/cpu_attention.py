@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ulna.nn.dropout import draw_kept
 
@@ -45,6 +46,7 @@ class _Attend(torch.autograd.Function):
         return y.flatten(2)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         qkv, mask, kept = ctx.saved_tensors
         result = torch.empty_like(qkv)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from ulna.core import new_file
 
 CHECKPOINTS, LAST = "checkpoints", "last.ckpt"
 STEPS_TO_AGREE = 10  # processes tell one another only now and then that they were asked to stop
+
+
+class NonFinite(RuntimeError):
+    """The loss or the weights became NaN or infinite."""
 
 
 class Stopped(RuntimeError):
@@ -26,6 +32,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
         path = Path(path)
+        refuse_non_finite(checkpoint["state_dict"], checkpoint["global_step"])
         try:
             with new_file(path) as partial, partial.open("wb") as file:
                 torch.save(checkpoint, file)
@@ -37,6 +44,16 @@ class WholeCheckpoints(TorchCheckpointIO):
                 f"{path}: the checkpoint of step {checkpoint['global_step']} could not be written ({error!s:.200}); "
                 f"{kept}; free space on the disk, then go on with --resume"
             ) from error
+
+
+def refuse_non_finite(weights: Mapping[str, Tensor], step: int) -> None:
+    """NonFinite rather than write weights that are NaN or infinite over good ones."""
+    bad = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise NonFinite(
+            f"weights became NaN or infinite by step {step} ({', '.join(bad[:3])}); they are not saved; "
+            "lower --training.learning-rate or use --training.precision 32-true"
+        )
 
 
 def last_checkpoint(work: Path) -> Path | None:

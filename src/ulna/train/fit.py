@@ -10,20 +10,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.fabric.utilities import rank_zero_only
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from ulna.core import build, new_folder, refuse_existing
+from ulna.core import build, new_folder, one_of, refuse_existing
 from ulna.data import Batch, BatchPlan, Store
 from ulna.inputs import INPUTS, InputForm
-from ulna.train.checkpoint import CHECKPOINTS, LAST, StopOnRequest, WholeCheckpoints, last_checkpoint
+from ulna.train.checkpoint import CHECKPOINTS, LAST, StopOnRequest, WholeCheckpoints, last_checkpoint, refuse_non_finite
 from ulna.train.journal import Journal
 from ulna.train.memory import kept_memory
 from ulna.train.module import PlannedBatches, Pretraining
@@ -31,6 +32,7 @@ from ulna.train.provenance import provenance
 from ulna.train.recipe import Recipe
 from ulna.train.run import METRICS, RECIPE, Run, build_pretext, load, save_facts, save_weights
 
+Accelerator = Literal["auto", "cpu", "cuda"]
 HARMLESS = (
     ".*does not have many workers",  # a batch is gathered in milliseconds
     "Your `IterableDataset` has `__len__` defined",
@@ -46,7 +48,7 @@ def pretrain(
     *,
     resume: bool = False,
     accelerator: str = "auto",
-    devices: int | str = "auto",
+    devices: int | str = 1,
     strategy: str = "auto",
     num_nodes: int = 1,
     progress: bool = True,
@@ -54,8 +56,10 @@ def pretrain(
     """Pretrain on a store's clips and give the finished run.
 
     Works in `OUT.unfinished`, which becomes `OUT` when training is complete; `resume` goes on from its last
-    checkpoint. Raises FileExistsError if the run exists, ValueError if recipe and store do not fit one another.
+    checkpoint. `accelerator` "auto" is a GPU where there is one. Raises FileExistsError if the run exists, ValueError
+    if recipe and store do not fit one another, NonFinite if the loss or the weights become NaN or infinite.
     """
+    one_of("accelerator", accelerator, Accelerator)
     out = Path(out)
     refuse_existing(out)
     work = out.with_name(out.name + ".unfinished")
@@ -72,6 +76,7 @@ def pretrain(
         trainer = _trainer(recipe, work, journal, accelerator, devices, strategy, num_nodes, progress=progress)
         checkpoint = _start_or_resume(work, facts, resume=resume)
         _fit(trainer, module, PlannedBatches(store, clips, module).loader(), checkpoint, work)
+    refuse_non_finite(pretext.state_dict(), trainer.global_step)
     if trainer.is_global_zero:
         save_weights(work, pretext)
         save_facts(work, facts | {"training_seconds": round(journal.seconds, 1), "steps": trainer.global_step})
@@ -173,6 +178,8 @@ def _trainer(
     progress: bool,
 ) -> L.Trainer:
     training = recipe.training
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     callbacks: list[L.Callback] = [
         ModelCheckpoint(
             work / CHECKPOINTS,
@@ -187,7 +194,8 @@ def _trainer(
         StopOnRequest(work / CHECKPOINTS / LAST),
     ]
     if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else 20))
+        is_cuda = accelerator == "cuda"  # showing the loss waits for the device
+        callbacks.append(TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() and not is_cuda else 20))
     try:
         return L.Trainer(
             accelerator=accelerator,

@@ -35,15 +35,18 @@ class Journal(L.Callback):
         self.seconds, self.rows, self._clips = state["seconds"], state["rows"], state["clips"]
         self._sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state["sums"].items()}
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self._since = time.perf_counter()
-        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # before the epoch's last step moves it on
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int  # noqa: ARG002
     ) -> None:  # fmt: skip
         for name, mean in outputs["means"].items():
-            self._sums[name] = self._sums.get(name, mean.new_zeros(())).to(mean.device) + mean * outputs["num_clips"]
+            share = mean.double() * outputs["num_clips"]
+            self._sums[name] = self._sums.get(name, torch.zeros_like(share)).to(share.device) + share
         self._clips += outputs["num_clips"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002

@@ -15,13 +15,10 @@ from ulna.core import torch_seed
 from ulna.data import Augmentation, Batch, BatchPlan, ClipLoader, Store
 from ulna.inputs import InputForm
 from ulna.pretext import Pretext
+from ulna.train.checkpoint import NonFinite
 from ulna.train.recipe import Recipe
 
 STEPS_TO_LOOK = 50  # an accelerator is asked only now and then whether the loss is finite: asking waits for it
-
-
-class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite."""
 
 
 class Pretraining(L.LightningModule):
@@ -80,7 +77,7 @@ class Pretraining(L.LightningModule):
         return dict(zip(shares, means.unbind(), strict=True))
 
     def _check(self, loss: Tensor, step: int) -> None:
-        """NonFiniteLoss if the loss is, or on an accelerator lately became, NaN or infinite."""
+        """NonFinite if the loss is, or on an accelerator lately became, NaN or infinite."""
         before = loss.new_full((), torch.inf) if self._first_bad is None else self._first_bad
         self._first_bad = torch.where(torch.isfinite(loss), before, before.clamp(max=step))
         is_time = not (step + 1) % STEPS_TO_LOOK or not (step + 1) % self.plan.steps_per_epoch
@@ -89,7 +86,7 @@ class Pretraining(L.LightningModule):
         first = self._first_bad.item()
         if first != torch.inf:
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-            raise NonFiniteLoss(
+            raise NonFinite(
                 f"the loss became NaN or infinite at step {int(first)} with learning rate {rate:.3g}; "
                 "lower --training.learning-rate or use --training.precision 32-true"
             )
