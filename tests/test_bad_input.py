@@ -87,7 +87,8 @@ def test_recipes_with_values_of_another_kind(part, option, value):
 
 
 def test_damaged_classifier_and_results(run):
-    classifier = run / "classifier.safetensors"
+    classifier = run / "classifiers" / "linear.safetensors"
+    classifier.parent.mkdir(exist_ok=True)
     save_file(
         {"weight": torch.zeros(2, 80), "bias": torch.zeros(2)}, classifier, {"classes": '["only one"]', "split": "x"}
     )

@@ -105,7 +105,7 @@ def test_quickstart(ulna, tmp_path):
         "untrained",
         "1-NN",
         "chance",
-        "[2 runs]",
+        ", 2 runs]",
         "a class is mostly also a performer",
         "report.html",
     ):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ulna.core import Clip, Skeleton, counted, write_text
 from ulna.data import Store
-from ulna.protocols.classifier import FILE, Classifier, standardisation
+from ulna.protocols.classifier import FOLDER, Classifier, standardisation
 from ulna.protocols.evaluation import over_runs
 from ulna.protocols.features import extract
 from ulna.protocols.outcome import Outcome
@@ -145,8 +145,9 @@ def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, 
 
 
 def _predict(run: Run, store: Store, split: str, features: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Label and confidence of each clip; -1 and 0 where no classifier of this split was saved."""
-    classifier = Classifier.open(run.path) if (run.path / FILE).is_file() else None
+    """Label and confidence of each clip; -1 and 0 where linear evaluation saved no classifier of this split."""
+    is_there = (run.path / FOLDER / "linear.safetensors").is_file()
+    classifier = Classifier.open(run.path) if is_there else None
     if classifier is None or (classifier.split, classifier.classes) != (split, store.classes):
         return np.full(len(features), -1), np.zeros(len(features))
     confidence, label = classifier(features).max(dim=1)

@@ -54,13 +54,30 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def show(outcomes: Mapping[str, Outcome]) -> None:
-    """Print a table of accuracies, and the per-class accuracy of the first."""
+    """Print a table of accuracies, and what the first is made of."""
     first = next(iter(outcomes.values()))
     chosen = ", ".join(f"{name} {value}" for name, value in first.options.items() if name != "name")
     print(f"\nsplit {first.split}, {len(first.labels)} test clips; {first.protocol}: {chosen}")
+    _rows(outcomes)
+    if first.clean:
+        print(
+            f"clean: {len(first.copied)} test clips are exact copies of training clips; "
+            f"on the other {len(first.clean.labels)}"
+        )
+        _rows({name: outcome.clean for name, outcome in outcomes.items() if outcome.clean})
+    seen = first.facts.get("pretrained_on_test")
+    if seen:
+        print(f"  warning: {seen} of the test clips were pretrained on (without labels)")
+    if first.metrics:
+        print("  " + ", ".join(f"{name} {100 * value:.1f}" for name, value in first.metrics.items()))
+    for kind, values in (("group", first.per_group), ("class", first.per_class)):
+        known = [f"{name} {100 * a:.0f}" for name, a in values.items() if a is not None]
+        if known:
+            print(f"  per {kind}: " + ", ".join(known))
+
+
+def _rows(outcomes: Mapping[str, Outcome]) -> None:
     for outcome in outcomes.values():
-        seeds = f"  [{outcome.spread_over}]" if outcome.spread_over else ""
-        print(f"  {outcome.protocol:32} {outcome.summary()}{seeds}")
-    if first.facts.get("pretrained_on_test"):
-        print(f"  warning: {first.facts['pretrained_on_test']} of the test clips were pretrained on (without labels)")
-    print("  per class: " + ", ".join(f"{name} {100 * a:.0f}" for name, a in first.per_class.items() if a is not None))
+        low, high = (100 * end for end in outcome.interval)
+        seeds = f", {outcome.spread_over}" if outcome.spread_over else ""
+        print(f"  {outcome.protocol:34} {outcome.summary():40} [{low:.1f}, {high:.1f}{seeds}]")

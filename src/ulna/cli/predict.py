@@ -20,6 +20,7 @@ def main(arguments: Sequence[str]) -> None:
         [
             ("run", positional(Path, "Run that was evaluated.")),
             ("files", positional(tuple[Path, ...], "Files or folders to label.", metavar="FILE")),
+            ("protocol", option(str, "Whose classifier to use: linear, finetune, few-labels, ..."), "linear"),
             ("reader", option(str | None, "Reader of the files; by default the one of the run's data."), None),
             ("out", option(Path | None, "Write a CSV file instead of printing."), None),
         ],
@@ -32,12 +33,12 @@ def main(arguments: Sequence[str]) -> None:
     if wanted.out:
         refuse_existing(wanted.out)
     run = load(wanted.run)
-    Classifier.open(run.path)  # before reading files in vain
+    Classifier.open(run.path, wanted.protocol)  # before reading files in vain
     clips = _read(_reader(wanted.reader, run.facts["data"]["source"]), wanted.files)
+    labelled = predict(run, clips, protocol=wanted.protocol)
     rows = [
-        (clip.id, label, f"{confidence:.3f}")
-        for clip, (label, confidence) in zip(clips, predict(run, clips), strict=True)
-    ]
+        (clip.id, label, f"{confidence:.3f}") for clip, (label, confidence) in zip(clips, labelled, strict=True)
+    ]  # fmt: skip
     if wanted.out:
         with new_file(wanted.out) as partial, partial.open("w", newline="") as file:
             csv.writer(file).writerows([("clip", "label", "confidence"), *rows])

@@ -1,4 +1,7 @@
-"""Options: a component's keyword-only parameters as a typed dataclass: the constructor's signature configures it."""
+"""Options: a component's keyword-only parameters as a typed dataclass: the constructor's signature configures it.
+
+A component may also be a `functools.partial` of a class: the same component under another name with other defaults.
+"""
 
 from __future__ import annotations
 
@@ -56,12 +59,11 @@ def _values(chosen: Options) -> dict[str, Any]:
 
 @functools.cache
 def _options_class(kind: str, component: str, target: Callable[..., Any]) -> type[Options]:
-    constructor = target.__init__ if inspect.isclass(target) else target
+    made_by = target.func if isinstance(target, functools.partial) else target
+    constructor = made_by.__init__ if inspect.isclass(made_by) else made_by
     hints = typing.get_type_hints(constructor, include_extras=True)
-    parameters = [
-        p for p in inspect.signature(constructor).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
+    parameters = [p for p in inspect.signature(target).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
     fields = [(p.name, hints[p.name], dataclasses.field(default=p.default)) for p in parameters]
-    made = dataclasses.make_dataclass(f"{target.__name__}Options", fields, bases=(Options,), frozen=True)
-    made.kind, made.component, made.__doc__ = kind, component, inspect.getdoc(target)  # type: ignore[attr-defined]
+    made = dataclasses.make_dataclass(f"{made_by.__name__}Options", fields, bases=(Options,), frozen=True)
+    made.kind, made.component, made.__doc__ = kind, component, inspect.getdoc(made_by)  # type: ignore[attr-defined]
     return made

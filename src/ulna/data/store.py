@@ -83,6 +83,11 @@ class Store:
         return list(self.table["id"].to_pylist())
 
     @property
+    def hashes(self) -> pa.ChunkedArray:
+        """(B,) hash of each clip's positions, as strings: copies have the same."""
+        return self.table["hash"]
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.description["classes"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,6 +26,10 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
         """One vector a clip."""
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """Its parts from input to output, as fine-tuning gives them learning rates; together they are all of it."""
+        return [[self]]
 
     def check(self, batch: Batch) -> None:
         """ValueError if a batch is not of the form that this encoder was built for."""

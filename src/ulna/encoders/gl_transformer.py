@@ -105,6 +105,10 @@ class GLTransformer(FrameEncoder):
     def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
         return self._run(batch, None)
 
+    def stages(self) -> list[list[nn.Module]]:
+        embed: list[nn.Module] = [part for part in (self.embed_local, self.embed_global) if part is not None]
+        return [embed, *([block] for block in self.blocks), [self.norm, self.mlp]]
+
     def attend(self, batch: Batch) -> tuple[Float[Tensor, "F W"], list[AttentionMaps]]:
         """Features, and the attention maps of every block."""
         maps: list[AttentionMaps] = []

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ulna.data import Store
+from ulna.data.copies import exact_copies
 from ulna.encoders import Encoder
 from ulna.inputs import InputForm
 from ulna.protocols.outcome import SeedOutcome
+from ulna.train.run import Run
 
 if TYPE_CHECKING:
     from ulna.protocols.classifier import Classifier
@@ -41,7 +45,7 @@ class Labelled:
     def train_labels(self) -> np.ndarray:
         return self.store.labels[self.train]
 
-    @property
+    @cached_property
     def test_ids(self) -> list[str]:
         ids = self.store.ids
         return [ids[clip] for clip in self.test]
@@ -50,15 +54,30 @@ class Labelled:
     def test_labels(self) -> np.ndarray:
         return self.store.labels[self.test]
 
+    @cached_property
+    def copied(self) -> list[int]:
+        """Places in `test` of clips that are byte by byte copies of a clip of the split's training part."""
+        return np.flatnonzero(exact_copies(self.store, self.store.split(self.split)[0], self.test)).tolist()
+
 
 class Protocol(ABC):
     """Judges an encoder; knows neither its pretext task nor its data set. Options are keyword-only parameters."""
 
-    is_random: ClassVar[bool] = True
+    is_random: bool = True
     """Whether seeds make a difference."""
+    pretrained: bool = True
+    """Whether it judges the run's trained encoder, or fresh weights of the same make."""
+
+    def form_for(self, run: Run, store: Store) -> InputForm:
+        """The input form that makes a store's clips fit a run's encoder; ValueError if they do not."""
+        run.check(store)
+        return run.form
 
     @abstractmethod
     def run(
-        self, encoder: Encoder, form: InputForm, data: Labelled, *, seed: int
-    ) -> tuple[SeedOutcome, Classifier | None]:
-        """One seed's outcome, and the classifier it made if it makes one that can be kept."""
+        self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]
+    ) -> Iterator[tuple[SeedOutcome, Classifier | None]]:
+        """Each seed's outcome, and the classifier it made if it makes one that can be kept.
+
+        The encoder is left as it was.
+        """

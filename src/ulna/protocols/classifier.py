@@ -1,9 +1,10 @@
-"""A trained linear classifier, kept beside the run for `ulna predict`."""
+"""A trained classifier, kept beside the run for `ulna predict`."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,56 +13,76 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ulna.core import new_file
+from ulna.encoders import Encoder
+from ulna.train.run import Run
 
-FILE = "classifier.safetensors"
+FOLDER = "classifiers"
+_ENCODER = "encoder."
 
 
 @dataclass(frozen=True)
 class Classifier:
     """Logits = features @ weight.T + bias; standardisation is folded in. `weight` (L, E), `bias` (L,).
 
-    `split` says whose training part it was trained on."""
+    `split` says whose training part it was trained on, `encoder` holds the encoder's weights where they were trained
+    along; it is empty where the features are those of the run's own encoder.
+    """
 
     weight: Tensor
     bias: Tensor
     classes: tuple[str, ...]
     split: str
+    encoder: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, features: Tensor) -> Tensor:
         """(B, E) -> class probabilities (B, L)."""
         return (features @ self.weight.T + self.bias).softmax(dim=1)
 
-    def save(self, run: Path) -> None:
-        with new_file(run / FILE) as partial:
-            tensors = {"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}
-            partial.write_bytes(save(tensors, metadata={"classes": json.dumps(self.classes), "split": self.split}))
+    def encoder_for(self, run: Run) -> Encoder:
+        """The encoder whose embeddings it takes."""
+        if not self.encoder:
+            return run.encoder
+        encoder = run.untrained(0)
+        try:
+            encoder.load_state_dict(dict(self.encoder))
+        except RuntimeError as error:
+            raise ValueError(f"{run.path}: expected a classifier of this run's encoder, got {error}") from None
+        return encoder.to(next(run.encoder.parameters()).device).eval()
+
+    def save(self, run: Path, protocol: str) -> None:
+        """Keep it as RUN/classifiers/PROTOCOL.safetensors."""
+        tensors = {"weight": self.weight, "bias": self.bias}
+        tensors |= {_ENCODER + name: value for name, value in self.encoder.items()}
+        content = save(
+            {name: value.clone().contiguous() for name, value in tensors.items()},
+            metadata={"classes": json.dumps(self.classes), "split": self.split},
+        )
+        with new_file(run / FOLDER / f"{protocol}.safetensors") as partial:
+            partial.write_bytes(content)
 
     @classmethod
-    def open(cls, run: Path) -> Classifier:
-        """The classifier of a run; FileNotFoundError if there is none, ValueError if it is damaged."""
-        path = run / FILE
+    def open(cls, run: Path, protocol: str = "linear") -> Classifier:
+        """The classifier that a protocol left in a run; FileNotFoundError if none, ValueError if it is damaged."""
+        path = run / FOLDER / f"{protocol}.safetensors"
         if not path.is_file():
+            there = sorted(file.stem for file in (run / FOLDER).glob("*.safetensors"))
+            has = f"; the run has those of {', '.join(there)}" if there else "; evaluate the run first"
             raise FileNotFoundError(
-                f"{path}: expected the classifier that `ulna evaluate {run} --protocol linear` saves, got none; "
-                "evaluate the run first"
+                f"{path}: expected the classifier that `ulna evaluate {run} --protocol {protocol}` saves, got none{has}"
             )
         try:
             with safe_open(path, "pt") as file:
                 known = file.metadata()
-                classes = tuple(json.loads(known["classes"]))
-                made = cls(file.get_tensor("weight"), file.get_tensor("bias"), classes, known["split"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            encoder = {name.removeprefix(_ENCODER): t for name, t in tensors.items() if name.startswith(_ENCODER)}
+            classes = tuple(json.loads(known["classes"]))
+            made = cls(tensors["weight"], tensors["bias"], classes, known["split"], encoder)
             fits = made.weight.ndim == 2 and len(made.weight) == len(made.bias) == len(classes)
-            if not fits or not (made.weight.isfinite().all() and made.bias.isfinite().all()):
+            if not fits or not all(tensor.isfinite().all() for tensor in tensors.values()):
                 raise ValueError("its parts do not fit one another")
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ValueError(f"{path}: expected a classifier, got a damaged file ({error}); evaluate again") from None
         return made
-
-
-def fold(weight: Tensor, bias: Tensor, mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias that do to plain features what (weight, bias) do to (features - mean) / sd."""
-    scaled = weight / sd
-    return scaled, bias - scaled @ mean
 
 
 def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ulna.core import Options, build, within
 from ulna.data import Store
+from ulna.inputs import InputForm
 from ulna.protocols import PROTOCOLS
 from ulna.protocols.base import Labelled, Protocol
 from ulna.protocols.baselines import chance, nearest_raw_joints
-from ulna.protocols.outcome import Outcome, merge
+from ulna.protocols.classifier import Classifier
+from ulna.protocols.outcome import Outcome, SeedOutcome, merge
 from ulna.train.provenance import provenance
 from ulna.train.run import RESULTS, Run
 
@@ -27,38 +27,38 @@ def evaluate(
 ) -> dict[str, Outcome]:
     """Outcomes by name: the protocol's own first, then chance, 1-NN on raw joints and the untrained encoder.
 
-    Each is saved as RUN/results/NAME-SPLIT.json, the first seed's classifier as RUN/classifier.safetensors. Raises
-    ValueError if the store's skeleton, persons or split do not fit.
+    Each is saved as RUN/results/NAME-SPLIT.json, the first seed's classifier as RUN/classifiers/NAME.safetensors.
+    Raises ValueError if the store's skeleton, persons or split do not fit.
     """
     within("seeds", seeds, 1)
-    run.check(store)
+    judge: Protocol = build(PROTOCOLS, protocol)
+    form = judge.form_for(run, store)
     data = Labelled.of(store, split)
     store.verify()
-    judge: Protocol = build(PROTOCOLS, protocol)
-    outcomes = {protocol.component: _judge(run, data, judge, protocol, seeds, trained=True)}
+    outcomes = {protocol.component: _judge(run, form, data, judge, protocol, seeds, trained=judge.pretrained)}
+    if baselines and judge.pretrained:
+        outcomes[f"{UNTRAINED}_{protocol.component}"] = _judge(run, form, data, judge, protocol, seeds, trained=False)
     if baselines:
-        outcomes |= {
-            f"{UNTRAINED}_{protocol.component}": _judge(run, data, judge, protocol, seeds, trained=False),
-            RAW: nearest_raw_joints(data),
-            CHANCE: chance(data),
-        }
+        outcomes |= {RAW: nearest_raw_joints(data), CHANCE: chance(data)}
     for name, outcome in outcomes.items():
         outcome.save(run.path / RESULTS / f"{name}-{split}.json")
     return outcomes
 
 
-def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: int, *, trained: bool) -> Outcome:
+def _judge(
+    run: Run, form: InputForm, data: Labelled, judge: Protocol, protocol: Options, seeds: int, *, trained: bool
+) -> Outcome:
     began = time.perf_counter()
     outcomes = []
     first = run.recipe.training.seed * seeds
-    for seed in range(first, first + (seeds if judge.is_random or not trained else 1)):
-        encoder = run.encoder if trained else run.untrained(seed)
-        outcome, classifier = judge.run(encoder, run.form, data, seed=seed)
+    numbers = range(first, first + (seeds if judge.is_random or not trained else 1))
+    for outcome, classifier in _verdicts(run, form, data, judge, numbers, trained=trained):
         outcomes.append(replace(outcome, run=run.path.name))
-        if trained and classifier and seed == first:
-            classifier.save(run.path)
+        if classifier and outcome.seed == first and trained == judge.pretrained:
+            classifier.save(run.path, protocol.component)
+    is_baseline = judge.pretrained and not trained
     return Outcome(
-        protocol=protocol.component if trained else f"{protocol.component} on an untrained encoder",
+        protocol=f"{protocol.component} on an untrained encoder" if is_baseline else protocol.component,
         options=protocol.to_json(),
         split=data.split,
         classes=list(data.store.classes),
@@ -66,23 +66,27 @@ def _judge(run: Run, data: Labelled, judge: Protocol, protocol: Options, seeds: 
         labels=data.test_labels.tolist(),
         seeds=outcomes,
         facts=facts(run, data, time.perf_counter() - began),
+        groups={name: list(members) for name, members in data.store.class_groups.items()},
+        copied=data.copied,
     )
 
 
-def _pretrained_on(run: Run, data: Labelled) -> int:
-    """How many of the test clips the run was pretrained on (without their labels), as far as the store can tell."""
-    if run.facts["data"]["fingerprint"] != data.store.fingerprint:
-        return 0
-    split = run.recipe.split
-    seen = np.arange(data.store.num_clips) if split is None else data.store.split(split)[0]
-    return len(np.intersect1d(seen, data.test))
+def _verdicts(
+    run: Run, form: InputForm, data: Labelled, judge: Protocol, seeds: range, *, trained: bool
+) -> Iterator[tuple[SeedOutcome, Classifier | None]]:
+    """Over all seeds: the one trained encoder, or fresh weights for each."""
+    if trained:
+        yield from judge.run(run.encoder, form, data, seeds=seeds)
+        return
+    for seed in seeds:
+        yield from judge.run(run.untrained(seed), form, data, seeds=[seed])
 
 
 def facts(run: Run, data: Labelled, seconds: float) -> dict[str, Any]:
     """What stands behind a number: provenance, data, and what pretraining took."""
     return provenance() | {
         "recipe": run.recipe.to_json(),
-        "pretrained_on_test": _pretrained_on(run, data),
+        "pretrained_on_test": run.num_seen(data.store, data.test),
         "runs": [run.path.name],
         "store": str(data.store.path.resolve()),
         "fingerprint": data.store.fingerprint,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -26,7 +28,9 @@ class KNN(Protocol):
         within("temperature", temperature, 0, open_low=True)
         self.k, self.temperature, self.standardise = k, temperature, standardise
 
-    def run(self, encoder: Encoder, form: InputForm, data: Labelled, *, seed: int) -> tuple[SeedOutcome, None]:
+    def run(
+        self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]
+    ) -> Iterator[tuple[SeedOutcome, None]]:
         train = extract(encoder, form, data.store, data.train)
         test = extract(encoder, form, data.store, data.test)
         if self.standardise:
@@ -35,7 +39,8 @@ class KNN(Protocol):
         labels = torch.from_numpy(data.train_labels)
         num_classes = len(data.store.classes)
         predicted = vote(train, labels, test, k=self.k, temperature=self.temperature, num_classes=num_classes)
-        return SeedOutcome(seed, predicted.tolist()), None
+        for seed in seeds:
+            yield SeedOutcome(seed, predicted.tolist()), None
 
 
 def vote(

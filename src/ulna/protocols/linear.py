@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ulna.core import counted, torch_seed, within
 from ulna.data import Augmentation
 from ulna.encoders import Encoder
 from ulna.inputs import InputForm
 from ulna.protocols.base import Labelled, Protocol
-from ulna.protocols.classifier import Classifier, fold, standardisation
+from ulna.protocols.classifier import Classifier
 from ulna.protocols.features import extract
+from ulna.protocols.head import Head, train_epoch
 from ulna.protocols.outcome import SeedOutcome
 
 
@@ -41,38 +44,33 @@ class Linear(Protocol):
         self.weight_decay, self.standardise, self.augment = weight_decay, standardise, augment
 
     def run(
-        self, encoder: Encoder, form: InputForm, data: Labelled, *, seed: int
-    ) -> tuple[SeedOutcome, Classifier | None]:
+        self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]
+    ) -> Iterator[tuple[SeedOutcome, Classifier]]:
         train = extract(encoder, form, data.store, data.train)
         test = extract(encoder, form, data.store, data.test)
         labels, truth = torch.from_numpy(data.train_labels), torch.from_numpy(data.test_labels)
-        mean, sd = standardisation(train) if self.standardise else (torch.zeros(1), torch.ones(1))
+        for seed in seeds:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(torch_seed(seed, "probe"))
+                head = Head(train.shape[1], len(data.store.classes))
+            if self.standardise:
+                head.see(train)
+            scaled_train, scaled_test = head.scaled(train), head.scaled(test)
+            optimizer = torch.optim.Adam(head.layer.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+            curve = []
+            for epoch in range(self.epochs):
+                shown = head.scaled(_stretched(encoder, form, data, seed, epoch)) if self.augment else scaled_train
+                order = counted(seed, "probe order", epoch)
+                train_epoch(head.layer, optimizer, shown, labels, order, batch_size=self.batch_size)
+                with torch.no_grad():
+                    predicted = head.layer(scaled_test).argmax(dim=1)
+                curve.append(float((predicted == truth).float().mean()))
+            best = max(range(self.epochs), key=curve.__getitem__)
+            classifier = Classifier(*head.folded(), data.store.classes, data.split)
+            yield SeedOutcome(seed, predicted.tolist(), curve[best], best + 1, curve), classifier
 
-        def epoch_features(epoch: int) -> Tensor:
-            if not self.augment:
-                return train
-            generator = counted(seed, "probe augmentation", epoch)
-            stretched = Augmentation(shear=0.0)
-            return extract(encoder, form, data.store, data.train, augmentation=stretched, generator=generator)
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(seed, "probe"))
-            layer = nn.Linear(train.shape[1], len(data.store.classes))
-        optimizer = torch.optim.Adam(layer.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        scaled_test = (test - mean) / sd
-        curve = []
-        for epoch in range(self.epochs):
-            features = (epoch_features(epoch) - mean) / sd
-            order = torch.from_numpy(counted(seed, "probe order", epoch).permutation(len(features)))
-            for part in order.split(self.batch_size):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(layer(features[part]), labels[part]).backward()
-                optimizer.step()
-            with torch.no_grad():
-                predicted = layer(scaled_test).argmax(dim=1)
-            curve.append(float((predicted == truth).float().mean()))
-        best = max(range(self.epochs), key=curve.__getitem__)
-        weight, bias = layer.weight.detach(), layer.bias.detach()
-        weight, bias = fold(weight, bias, mean.expand(train.shape[1]), sd.expand(train.shape[1]))
-        classifier = Classifier(weight, bias, data.store.classes, data.split)
-        return SeedOutcome(seed, predicted.tolist(), curve[best], best + 1, curve), classifier
+def _stretched(encoder: Encoder, form: InputForm, data: Labelled, seed: int, epoch: int) -> Tensor:
+    """Features of the training clips, resampled in time as an epoch draws it."""
+    generator = counted(seed, "probe augmentation", epoch)
+    return extract(encoder, form, data.store, data.train, augmentation=Augmentation(shear=0.0), generator=generator)

@@ -30,7 +30,7 @@ from ulna.train.memory import kept_memory
 from ulna.train.module import PlannedBatches, Pretraining
 from ulna.train.provenance import provenance
 from ulna.train.recipe import Recipe
-from ulna.train.run import METRICS, RECIPE, Run, build_pretext, load, save_facts, save_weights
+from ulna.train.run import METRICS, RECIPE, Run, build_pretext, load, save_facts, save_seen, save_weights
 
 Accelerator = Literal["auto", "cpu", "cuda"]
 HARMLESS = (
@@ -79,6 +79,7 @@ def pretrain(
     refuse_non_finite(pretext.state_dict(), trainer.global_step)
     if trainer.is_global_zero:
         save_weights(work, pretext)
+        save_seen(work, store, clips)
         save_facts(work, facts | {"training_seconds": round(journal.seconds, 1), "steps": trainer.global_step})
         work.rename(out)
     trainer.strategy.barrier("run complete")

@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,12 +18,14 @@ from torch import Tensor
 
 from ulna.core import Skeleton, build, torch_seed, within, write_text
 from ulna.data import Store
+from ulna.data.copies import is_among
 from ulna.encoders import ENCODERS, Encoder
 from ulna.inputs import INPUTS, InputForm
 from ulna.pretext import PRETEXTS, Pretext
 from ulna.train.recipe import Recipe
 
 RECIPE, WEIGHTS, METRICS, RESULTS = "recipe.json", "weights.safetensors", "metrics.csv", "results"
+SEEN = "pretrained_on.parquet"
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,28 @@ class Run:
             raise ValueError(
                 f"{store.path}: expected skeleton {self.skeleton.name!r} ({self.skeleton.num_joints} joints), on which "
                 f"{self.path} was pretrained, got {store.skeleton.name!r} ({store.skeleton.num_joints} joints); "
-                "prepare a store with that skeleton or pretrain on this one"
+                "prepare a store with that skeleton, pretrain on this one, or map joints by name (--protocol transfer)"
             )
+        self.check_persons(store)
+
+    def check_persons(self, store: Store) -> None:
+        """ValueError if a store's clips have more persons than this run's encoder takes."""
         if store.num_persons > self.num_persons:
             raise ValueError(
                 f"{store.path}: expected at most {self.num_persons} persons a clip, as {self.path} was pretrained, "
                 f"got {store.num_persons}"
             )
+
+    def num_seen(self, store: Store, clips: np.ndarray) -> int | None:
+        """How many of some clips it was pretrained on, in any store and under any name; None if the run tells not."""
+        file = self.path / SEEN
+        if not file.is_file():
+            return None
+        try:
+            seen = pq.read_table(file)["hash"]
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise ValueError(f"{file}: expected the clips of this run, got a damaged file ({error})") from None
+        return int(is_among(store.hashes.take(clips), seen).sum())
 
 
 def build_pretext(recipe: Recipe, skeleton: Skeleton, num_persons: int, *, seed: int | None = None) -> Pretext:
@@ -112,6 +132,11 @@ def save_weights(path: Path, pretext: Pretext) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in pretext.state_dict().items()}
     save_file(_unshared(state), path / WEIGHTS)
     (path / WEIGHTS).chmod(0o666 & path.stat().st_mode)  # safetensors hides its files from others
+
+
+def save_seen(path: Path, store: Store, clips: np.ndarray) -> None:
+    """Keep ids and content hashes of the clips that a run was pretrained on."""
+    pq.write_table(store.table.select(["id", "hash"]).take(clips), path / SEEN)
 
 
 def save_facts(path: Path, facts: dict[str, Any]) -> None:
