@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -95,6 +96,33 @@ def test_the_whole_path(ulna, source, tmp_path):
     code, out, _ = ulna("report", run)
     assert code == 0
     assert (run / "report.html").stat().st_size > 20_000
+
+
+def test_sweep(ulna, source, tmp_path):
+    store, out = tmp_path / "store", tmp_path / "sweep"
+    ulna("prepare", "nw_ucla", source, store)
+    words = ["sweep", "gl_transformer/nw_ucla_small", "--data", store, "--out", out, "--seeds", "2", "--jobs", "2"]
+    words += ["--protocols", "linear --epochs 3", "few-labels --share 0.5 --epochs 1 --steps 0", "--", *SMALL]
+    code, printed, _ = ulna(*words)
+    assert code == 0
+    assert printed.count("done") == 4
+    table = (out / "table.md").read_text()
+    assert re.search(r"\| \| linear \| few-labels 50pct \|", table)
+    link = re.search(r"\*\*gl_transformer/nw_ucla_small\*\* \| \[[0-9.]+ ± [0-9.]+\]\((.*?)\)", table)
+    outcome = json.loads((out / link[1]).read_text())
+    assert outcome["spread_over"] == "2 runs"
+    assert outcome["facts"]["command"].startswith("ulna evaluate")
+    for baseline in ("chance (most frequent class)", "1-NN on raw joints", "linear on an untrained encoder"):
+        assert baseline in table
+    assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
+    (out / link[1]).unlink()
+    code, printed, _ = ulna(*words)
+    assert printed.count("done") == 1, "only what is missing is done again"
+    shutil.rmtree(out / "gl_transformer-nw_ucla_small" / "xview" / "seed1")
+    code, printed, _ = ulna(*words[:-1], "gpu")
+    assert code == 1
+    assert re.search(r"failed, exit code 2, see .*seed1.log", printed)
+    assert ulna("sweep", "nw_ucl", "--data", store, "--out", out)[0] == 2
 
 
 def test_quickstart(ulna, tmp_path):

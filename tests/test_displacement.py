@@ -146,3 +146,20 @@ def test_without_a_global_slot_all_slots_are_local(parts):
 def test_wrong_options_are_refused():
     with pytest.raises(ValueError, match="at least 1 frame"):
         MPDP(small(), intervals=(0,))
+
+
+def test_what_is_hidden_is_still_asked_for():
+    encoder = small()
+    pretext = MPDP(encoder, hide=0.4).train()
+    batch = formed([12])
+    seen = []
+    encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    torch.manual_seed(0)
+    pretext.loss(batch)
+    shown = (seen[0].position == batch.position).all(dim=-1)
+    assert (~shown).float().mean() == pytest.approx(0.4, abs=0.08)
+    assert not seen[0].position[~shown].any()
+    for asked, all_seen in zip(pretext.targets(batch), MPDP(encoder).targets(batch), strict=True):
+        assert torch.equal(asked, all_seen)
+    pretext.eval().loss(batch)
+    assert torch.equal(seen[1].position, batch.position), "nothing is hidden from a trained encoder"

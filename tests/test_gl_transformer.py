@@ -208,3 +208,26 @@ def test_bfloat16_stays_close():
     with torch.autocast("cpu", torch.bfloat16):
         half = encoder(batch)
     torch.testing.assert_close(half.float(), encoder(batch), atol=0.3, rtol=0.1)
+
+
+def test_readout_from_every_block():
+    encoder = small(readout="blocks").eval()
+    batch = formed([6, 1])
+    embedding = encoder.embed(batch)
+    assert embedding.shape == (2, encoder.embedding_width)
+    width = encoder.frame_width
+    mean, spread = embedding[:, -2 * width : -width], embedding[:, -width:]
+    features = encoder(batch)
+    torch.testing.assert_close(mean[0], features[:6].mean(dim=0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(spread[0], features[:6].std(dim=0, unbiased=False), atol=2e-3, rtol=1e-3)
+    encoder.train().embed(batch).sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters() if p.grad is not None), "also of a single frame"
+    plain = small().eval()
+    plain.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(plain.embed(batch), mean, atol=1e-5, rtol=1e-5)
+
+
+def test_stages_are_the_whole_encoder():
+    encoder = small()
+    own = [p for stage in encoder.stages() for module in stage for p in module.parameters()]
+    assert len(own) == len({id(p) for p in own}) == len(list(encoder.parameters()))

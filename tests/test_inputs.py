@@ -114,3 +114,32 @@ def test_fixed_length_takes_whole_clips():
     np.testing.assert_allclose(batch.position[-1, 0, CENTRE, 0], (7 * 20 / 8) * 0.1, atol=0.01)
     with pytest.raises(ValueError, match="num_frames: expected a number at least 1 and at most 10, got 11"):
         Disentangled(num_frames=11, max_frames=10)
+
+
+def test_facing_by_clip_turns_all_frames_alike():
+    """Turning the camera changes nothing; a body that turns round is still seen to turn."""
+    clip = make_clip("a", 6)
+    cos, sin = np.cos(2.0), np.sin(2.0)
+    camera = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]], dtype=np.float32)
+    again = Clip("b", clip.position @ camera, KINECT)
+    seen = disentangle(clip, facing="clip")
+    np.testing.assert_allclose(seen, disentangle(again, facing="clip"), atol=1e-5)
+    across = seen[:, 0, RIGHT] - seen[:, 0, LEFT]
+    np.testing.assert_allclose(across.mean(axis=0)[2], 0, atol=1e-6)
+    assert across.mean(axis=0)[0] > 0
+    still = disentangle(clip, facing="none")
+    np.testing.assert_allclose(np.linalg.norm(seen, axis=-1), np.linalg.norm(still, axis=-1), atol=1e-5)
+    np.testing.assert_allclose(np.diff(seen, axis=0)[..., 1], np.diff(still, axis=0)[..., 1], atol=1e-6)
+
+
+def test_long_clips_are_cut_or_resampled():
+    batch = Batch.from_clips([moving_clip(20), moving_clip(5)])
+    form = Disentangled(facing="none", max_frames=10, long_clips="resample")
+    assert form.crop is None
+    formed = form(batch)
+    assert formed.lengths == [10, 5]
+    path = formed.position[:10, 0, CENTRE, 0]
+    torch.testing.assert_close(path.diff(), torch.full((9,), 0.2), atol=1e-5, rtol=0)
+    short = Disentangled(facing="none", max_frames=10)(Batch.from_clips([moving_clip(5)]))
+    torch.testing.assert_close(formed.position[10:], short.position)
+    assert Disentangled(max_frames=10).crop == 10

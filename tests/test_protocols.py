@@ -293,7 +293,7 @@ def test_fine_tuning_learns_and_keeps_what_it_learnt(store, tmp_path):
 
 def test_fine_tuning_with_few_labels(store, run):
     protocol = options(PROTOCOLS, "few-labels", share=0.2, epochs=2, steps=3)
-    outcome = evaluate(run, store, protocol=protocol, split="half", seeds=2, baselines=False)["few-labels"]
+    outcome = evaluate(run, store, protocol=protocol, split="half", seeds=2, baselines=False)["few-labels-20pct"]
     for seed in outcome.seeds:
         assert len(seed.labelled) == 4
         kept = store.path / "subsets" / f"half-0.2-seed{seed.seed}.txt"
@@ -355,7 +355,7 @@ def test_transfer_to_another_skeleton(store, run, tmp_path):
     with pytest.raises(ValueError, match="or map joints by name"):
         evaluate(run, other, protocol=options(PROTOCOLS, "linear"), split="s")
     outcome = evaluate(run, other, protocol=options(PROTOCOLS, "transfer", judge="knn"), split="s", baselines=False)
-    assert len(outcome["transfer"].labels) == 8
+    assert len(outcome["transfer-knn"].labels) == 8
     assert not (run.path / "classifiers" / "transfer.safetensors").exists()
 
 

@@ -17,6 +17,7 @@ VERBS = NameTable(
         "info": "ulna.cli.info:main",
         "pretrain": "ulna.cli.pretrain:main",
         "evaluate": "ulna.cli.evaluate:main",
+        "sweep": "ulna.cli.sweep:main",
         "predict": "ulna.cli.predict:main",
         "embed": "ulna.cli.embed:main",
         "report": "ulna.cli.report:main",
@@ -30,6 +31,7 @@ USAGE = """ulna learns what people do from how their skeletons move, without lab
   ulna info STORE|RUN                                what a store or a run holds
   ulna pretrain RECIPE --data STORE --out RUN        learn without labels
   ulna evaluate RUN... --data STORE                  judge what was learnt, save a classifier
+  ulna sweep TABLE|RECIPE... --data STORE --out DIR  pretrain and judge over seeds, write a table
   ulna predict RUN FILE...                           labels for new clips
   ulna embed RUN --data STORE --out FILE.parquet     one vector a clip
   ulna report RUN                                    one self-contained HTML file

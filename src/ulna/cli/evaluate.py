@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
             ("split", option(str | None, "Split to judge on; the recipe's by default."), None),
             ("seeds", option(int, "Seeds of the probe, for each run."), 3),
             ("baselines", option(bool, "Also chance, raw joints and the untrained encoder."), True),
-            ("out", option(Path | None, "Save the outcome over all runs as JSON."), None),
+            ("out", option(Path | None, "Save the outcome over all runs as JSON, baselines beside it."), None),
             ("options", inline(type(protocol)), protocol),
         ],
         arguments,
@@ -50,7 +50,10 @@ def main(arguments: Sequence[str]) -> None:
     outcomes = over_runs(judged)
     show(outcomes)
     if wanted.out:
-        next(iter(outcomes.values())).save(wanted.out)
+        first, *others = outcomes
+        for name in others:
+            outcomes[name].save(wanted.out.with_suffix(f".{name}.json"))
+        outcomes[first].save(wanted.out)
 
 
 def show(outcomes: Mapping[str, Outcome]) -> None:

@@ -14,7 +14,8 @@ from ulna.data import Batch
 from ulna.data.transforms import resample
 from ulna.inputs.base import InputForm
 
-Facing = Literal["released", "exact", "none"]
+Facing = Literal["released", "exact", "clip", "none"]
+LongClips = Literal["cut", "resample"]
 
 
 class Disentangled(InputForm):
@@ -23,8 +24,11 @@ class Disentangled(InputForm):
     Kim et al. 2022 (arXiv 2207.06101), section 3.1. `parts`: "local+global" puts translation in the centre's slot,
     "local" leaves it out, "mixed" keeps whole positions relative to the first frame's centre (Table 1, rows 3, 2
     and 1). `facing` turns every frame about the vertical: "exact" until the shoulders lie along x, "released" as the
-    authors' code does, "none" keeps the camera's view. `num_frames` resamples every whole clip to a fixed length;
-    None keeps natural speed. Absent joints are zeros; a joint that defines centre or shoulders is held while unseen.
+    authors' code does; "clip" turns the whole clip once, until its shoulders lie along x on average, so that turning
+    round is still seen; "none" keeps the camera's view. `num_frames` resamples every whole clip to a fixed length; None
+    keeps natural speed, and `long_clips` says what becomes of clips longer than `max_frames`: they are cut there
+    (paper) or resampled to as many frames. Absent joints are zeros; a joint that defines centre or shoulders is held
+    while unseen.
     """
 
     def __init__(
@@ -34,24 +38,26 @@ class Disentangled(InputForm):
         parts: Parts = "local+global",
         max_frames: int = 300,
         num_frames: int | None = None,
+        long_clips: LongClips = "cut",
     ) -> None:
         one_of("facing", facing, Facing)
+        one_of("long_clips", long_clips, LongClips)
         one_of("parts", parts, Parts)
         within("max_frames", max_frames, 1)
         if num_frames is not None:
             within("num_frames", num_frames, 1, max_frames)
         self.facing, self.parts, self.max_frames, self.num_frames = facing, parts, max_frames, num_frames
+        self.long_clips = long_clips
 
     @property
     def crop(self) -> int | None:
-        return self.max_frames if self.num_frames is None else None
+        return self.max_frames if self.num_frames is None and self.long_clips == "cut" else None
 
     def slots(self, skeleton: Skeleton) -> Slots:
         return Slots.of(skeleton, self.parts)
 
     def __call__(self, batch: Batch) -> Batch:
-        if self.num_frames is not None:
-            batch = resample(batch, np.full(batch.num_clips, self.num_frames))
+        batch = self._fitted(batch)
         skeleton = batch.skeleton
         centre_slot = skeleton.index(skeleton.centre)
         centre, first_row, there = _held(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
@@ -74,6 +80,15 @@ class Disentangled(InputForm):
                 for values in (moved, keep)
             )
         return replace(batch, position=moved, present=keep, slots=self.slots(skeleton))
+
+    def _fitted(self, batch: Batch) -> Batch:
+        """Clips at the length that they are looked at."""
+        lengths = batch.packing.lengths
+        if self.num_frames is not None:
+            return resample(batch, np.full(batch.num_clips, self.num_frames))
+        if self.long_clips == "resample" and lengths.max() > self.max_frames:
+            return resample(batch, np.minimum(lengths, self.max_frames))
+        return batch
 
 
 def disentangle(clip: Clip, *, facing: Facing = "exact") -> np.ndarray:
@@ -114,7 +129,9 @@ def _face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
     across = right - left  # (F, P, 3)
     known = left_seen & right_seen
     x, z = torch.where(known, across[..., 0], 1), torch.where(known, across[..., 2], 0)
-    if facing == "exact":
+    if facing in ("exact", "clip"):
+        if facing == "clip":
+            x, z = (batch.packing.mean(side)[batch.packing.clip] for side in (x, z))
         angle = -torch.atan2(z, x)
         cos, sin = angle.cos(), angle.sin()
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,9 @@ class MPDP(Pretext):
     From every frame's feature, predicts for each slot and interval n the direction (27 classes) and magnitude (16
     classes of 1 cm) of d = x[t-n] - x[t]. `early_frames` says what stands before a clip's first frame: "first", that
     frame (released), or "zero" displacement (paper). `magnitude` off is Table 1 up to row 3. `mask_absent` leaves
-    persons that a clip's first frame lacks out of the loss, where the paper predicts their absence.
+    persons that a clip's first frame lacks out of the loss, where the paper predicts their absence. `hide` is the
+    share of places (a slot in a frame) whose input is zero while training, though their displacement is asked for
+    (ours; the paper hides nothing).
     """
 
     encoder: FrameEncoder
@@ -44,8 +47,10 @@ class MPDP(Pretext):
         lambda_global: float = 0.05,
         lambda_magnitude: float = 1.0,
         mask_absent: bool = False,
+        hide: float = 0.0,
     ) -> None:
         super().__init__()
+        within("hide", hide, 0, 0.99)
         if not isinstance(encoder, FrameEncoder):
             raise ValueError(f"MPDP trains encoders that give one vector a frame, got {type(encoder).__name__}")
         one_of("early_frames", early_frames, EarlyFrames)
@@ -55,6 +60,7 @@ class MPDP(Pretext):
             raise ValueError(f"expected intervals of at least 1 frame, got {intervals}")
         self.encoder, self.intervals, self.early_frames = encoder, intervals, early_frames
         self.lambda_global, self.lambda_magnitude, self.mask_absent = lambda_global, lambda_magnitude, mask_absent
+        self.hide = hide
         self.interval: Tensor
         self.register_buffer("interval", torch.tensor(intervals), persistent=False)
         num = len(intervals) * len(encoder.slots) * encoder.num_persons
@@ -63,7 +69,14 @@ class MPDP(Pretext):
 
     def logits(self, batch: Batch) -> tuple[Float[Tensor, "F N S 27"], Float[Tensor, "F N S 16"] | None]:
         """Class scores of directions and magnitudes; the second is None where magnitudes are switched off."""
-        return self._predict(self.encoder(batch))
+        return self._predict(self.encoder(self._hidden(batch)))
+
+    def _hidden(self, batch: Batch) -> Batch:
+        """The batch as the encoder sees it."""
+        if not self.training or not self.hide:
+            return batch
+        shown = torch.rand(batch.position.shape[:3], device=batch.position.device) >= self.hide
+        return replace(batch, position=torch.where(shown[..., None], batch.position, 0))
 
     def _predict(self, features: Float[Tensor, "F W"]) -> tuple[Tensor, Tensor | None]:
         num = len(self.intervals)

@@ -67,6 +67,8 @@ class Protocol(ABC):
     """Whether seeds make a difference."""
     pretrained: bool = True
     """Whether it judges the run's trained encoder, or fresh weights of the same make."""
+    variant: str = ""
+    """What tells apart outcomes of one protocol that are kept side by side."""
 
     def form_for(self, run: Run, store: Store) -> InputForm:
         """The input form that makes a store's clips fit a run's encoder; ValueError if they do not."""

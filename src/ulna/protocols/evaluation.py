@@ -35,9 +35,10 @@ def evaluate(
     form = judge.form_for(run, store)
     data = Labelled.of(store, split)
     store.verify()
-    outcomes = {protocol.component: _judge(run, form, data, judge, protocol, seeds, trained=judge.pretrained)}
+    name = "-".join(filter(None, (protocol.component, judge.variant)))
+    outcomes = {name: _judge(run, form, data, judge, protocol, seeds, trained=judge.pretrained)}
     if baselines and judge.pretrained:
-        outcomes[f"{UNTRAINED}_{protocol.component}"] = _judge(run, form, data, judge, protocol, seeds, trained=False)
+        outcomes[f"{UNTRAINED}_{name}"] = _judge(run, form, data, judge, protocol, seeds, trained=False)
     if baselines:
         outcomes |= {RAW: nearest_raw_joints(data), CHANCE: chance(data)}
     for name, outcome in outcomes.items():
@@ -56,9 +57,10 @@ def _judge(
         outcomes.append(replace(outcome, run=run.path.name))
         if classifier and outcome.seed == first and trained == judge.pretrained:
             classifier.save(run.path, protocol.component)
+    name = " ".join(filter(None, (protocol.component, judge.variant)))
     is_baseline = judge.pretrained and not trained
     return Outcome(
-        protocol=f"{protocol.component} on an untrained encoder" if is_baseline else protocol.component,
+        protocol=f"{name} on an untrained encoder" if is_baseline else name,
         options=protocol.to_json(),
         split=data.split,
         classes=list(data.store.classes),

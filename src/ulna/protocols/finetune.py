@@ -79,6 +79,7 @@ class FineTune(Protocol):
         self.probe_epochs = probe_epochs
         self.warmup, self.label_smoothing, self.precision = warmup, label_smoothing, precision
         self.augmentation = Augmentation(time=time, shear=shear)
+        self.variant = f"{100 * share:g}pct" if share < 1 else ""
 
     def run(
         self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]

@@ -205,3 +205,33 @@ def merge(outcomes: Iterable[Outcome], facts: Mapping[str, Any]) -> Outcome:
         first.protocol, first.options, first.split, first.classes, first.clips, first.labels, seeds, dict(facts),
         first.groups, first.copied,
     )  # fmt: skip
+
+
+def pool(folds: Iterable[Outcome]) -> Outcome:
+    """One outcome over the folds of a data set: the test clips of all of them, by the seeds in their order."""
+    folds = list(folds)
+    first = folds[0]
+    clips = [clip for fold in folds for clip in fold.clips]
+    alike = {json.dumps([o.protocol, o.classes, o.options, len(o.seeds)]) for o in folds}
+    if len(alike) > 1 or len(set(clips)) < len(clips):
+        raise ValueError("expected outcomes of one protocol on folds that share no test clip, got others")
+    ends = np.cumsum([len(fold.clips) for fold in folds])
+    seeds = [
+        SeedOutcome(
+            same[0].seed, [label for seed in same for label in seed.predictions], run=f"seed {place}",
+            metrics={name: float(np.mean([seed.metrics[name] for seed in same])) for name in same[0].metrics},
+        )
+        for place, same in enumerate(zip(*(fold.seeds for fold in folds), strict=True))
+    ]  # fmt: skip
+    return Outcome(
+        first.protocol,
+        first.options,
+        "+".join(fold.split for fold in folds),
+        first.classes,
+        clips,
+        [label for fold in folds for label in fold.labels],
+        seeds,
+        {**first.facts, "folds": [dict(fold.facts) for fold in folds]},
+        first.groups,
+        [int(end) - len(fold.clips) + place for fold, end in zip(folds, ends, strict=True) for place in fold.copied],
+    )

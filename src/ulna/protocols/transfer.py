@@ -32,7 +32,7 @@ class Transfer(Protocol):
     def __init__(self, *, judge: Judge = "linear") -> None:
         one_of("judge", judge, Judge)
         self.judge: Protocol = _JUDGES[judge]()
-        self.is_random = self.judge.is_random
+        self.is_random, self.variant = self.judge.is_random, judge
 
     def form_for(self, run: Run, store: Store) -> InputForm:
         run.check_persons(store)

@@ -1,0 +1,185 @@
+"""ulna sweep TABLE|RECIPE... --data STORE --out FOLDER"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ulna.cli.arguments import option, parse, positional
+from ulna.core import within
+from ulna.recipes import RECIPES, TABLES
+from ulna.recipes.tables import LINEAR, Row, Table
+
+RESULTS = "results"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command of a sweep, and the file or folder that is there once it was done."""
+
+    words: tuple[str, ...]
+    makes: Path
+
+    def run(self, threads: int) -> bool:
+        """Run it, or go on with what is half done; its output goes to a log beside what it makes."""
+        if self.makes.exists():
+            return True
+        words = list(self.words)
+        if self.makes.with_name(self.makes.name + ".unfinished").exists():
+            words.append("--resume")
+        log = self.makes.with_name(self.makes.name + ".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        with log.open("ab") as file:
+            done = subprocess.run(
+                [sys.executable, "-m", "ulna", *words], stdout=file, stderr=subprocess.STDOUT, env=environment
+            )
+        state = "done" if done.returncode == 0 else f"failed, exit code {done.returncode}, see {log}"
+        print(f"ulna {shlex.join(words)}\n  {state}", flush=True)
+        return done.returncode == 0
+
+
+def main(arguments: Sequence[str]) -> None:
+    arguments = list(arguments)
+    place = arguments.index("--") if "--" in arguments else len(arguments)
+    wanted = parse(
+        "sweep",
+        "Pretrain and judge recipes over seeds, and write a table of them. What follows -- overrides the recipes' "
+        "fields. A sweep that was interrupted goes on where it stopped when it is started again.\n\n"
+        f"Tables: {', '.join(TABLES)}",
+        [
+            ("names", positional(tuple[str, ...], "A table, or recipes.", metavar="NAME")),
+            ("data", option(Path, "Store to learn from and to judge on.")),
+            ("out", option(Path, "Folder for runs, results, table.md and table.png.")),
+            ("seeds", option(int, "How many seeds, from 0."), 3),
+            ("protocols", option(tuple[str, ...] | None, "Protocols, each with its options in quotes."), None),
+            ("splits", option(tuple[str, ...] | None, "Splits to learn and judge on; several are folds."), None),
+            ("jobs", option(int, "Runs at a time, which share the cores."), 1),
+        ],
+        arguments[:place],
+    )  # fmt: skip
+    within("seeds", wanted.seeds, 1)
+    within("jobs", wanted.jobs, 1)
+    table = _table(wanted.names)
+    protocols = tuple(shlex.split(words) for words in wanted.protocols or table.protocols)
+    sweep = Sweep(
+        table, wanted.data, wanted.out, wanted.seeds, protocols, wanted.splits or table.splits, arguments[place + 1 :]
+    )
+    threads = max(1, (os.cpu_count() or 1) // wanted.jobs)
+    is_done = _run_all(sweep.pretraining(), wanted.jobs, threads)
+    is_done &= _run_all(sweep.judging(), wanted.jobs, threads)
+    print(sweep.write())
+    if not is_done:
+        sys.exit(1)
+
+
+def _table(names: Sequence[str]) -> Table:
+    if not names:
+        raise ValueError(f"expected a table or recipes first; tables: {', '.join(TABLES)}")
+    if len(names) == 1 and names[0] in TABLES:
+        return TABLES[names[0]]()
+    for name in names:
+        RECIPES[name]
+    return Table(", ".join(names), tuple(Row(name, name) for name in names), LINEAR)
+
+
+def _run_all(jobs: Iterable[Job], at_once: int, threads: int) -> bool:
+    with ThreadPoolExecutor(at_once) as pool:
+        return all(list(pool.map(lambda job: job.run(threads), jobs)))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What there is to run for a table, where it goes, and how it is put together."""
+
+    table: Table
+    data: Path
+    out: Path
+    seeds: int
+    protocols: tuple[list[str], ...]
+    splits: tuple[str, ...]
+    overrides: Sequence[str]
+
+    def pretraining(self) -> Iterator[Job]:
+        """Every recipe once, on every split, with every seed."""
+        for recipe in self._recipes():
+            for split in self._splits(recipe):
+                for seed, run in enumerate(self._runs(recipe, split)):
+                    words = ["pretrain", recipe, "--data", str(self.data), "--out", str(run), "--split", split]
+                    yield Job((*words, "--training.seed", str(seed), *self.overrides), run)
+
+    def judging(self) -> Iterator[Job]:
+        for recipe in self._recipes():
+            for split in self._splits(recipe):
+                for protocol in self.protocols:
+                    runs = [str(run) for run in self._runs(recipe, split)]
+                    file = self._result(recipe, split, protocol)
+                    words = ["evaluate", *runs, "--data", str(self.data), "--split", split, "--out", str(file)]
+                    baselines = () if protocol[0] in LINEAR else ("--no-baselines",)
+                    yield Job((*words, "--seeds", "1", "--protocol", *protocol, *baselines), file)
+
+    def write(self) -> Path:
+        """The table of what is there."""
+        from ulna.analysis.table import Cell, Line, write_table
+        from ulna.protocols.evaluation import CHANCE, RAW, UNTRAINED
+        from ulna.protocols.outcome import Outcome, pool
+
+        def measured(recipe: str, protocol: Sequence[str], ending: str = ".json") -> tuple[Outcome, Path] | None:
+            """A protocol's outcome on a recipe, over all folds."""
+            files = [self._result(recipe, split, protocol).with_suffix(ending) for split in self._splits(recipe)]
+            if not all(file.is_file() for file in files):
+                return None
+            if len(files) == 1:
+                return Outcome.open(files[0]), files[0]
+            pooled, file = pool([Outcome.open(file) for file in files]), self._result(recipe, "folds", protocol)
+            pooled.save(file.with_suffix(ending))
+            return pooled, file.with_suffix(ending)
+
+        def cells_of(found: tuple[Outcome, Path], column: str) -> dict[str, Cell]:
+            outcome, file = found
+            cells = {column: Cell.of(outcome, file)}
+            if outcome.clean:
+                cells[f"{column}, clean"] = Cell.of(outcome.clean, file)
+            if self.table.per_class:
+                cells |= {name: Cell(100 * a) for name, a in outcome.per_class.items() if a is not None}
+            return cells
+
+        lines: dict[str, Line] = {}
+        for row in self.table.rows:
+            cells = {column: Cell(number) for column, number in row.numbers.items()}
+            for protocol in self.protocols if row.recipe else ():
+                if (found := measured(row.recipe or "", protocol)) is None:
+                    continue
+                column = found[0].protocol
+                cells |= cells_of(found, column)
+                for baseline in (CHANCE, RAW, f"{UNTRAINED}_{protocol[0]}"):
+                    if beside := measured(row.recipe or "", protocol, f".{baseline}.json"):
+                        lines.setdefault(beside[0].protocol, Line(beside[0].protocol, cells_of(beside, column)))
+            lines[row.name] = Line(row.name, cells, is_ours=row.recipe is not None)
+        return write_table(self.table.title, list(lines.values()), self.out)
+
+    def _recipes(self) -> list[str]:
+        return list(dict.fromkeys(row.recipe for row in self.table.rows if row.recipe))
+
+    def _splits(self, recipe: str) -> Sequence[str]:
+        own = RECIPES[recipe]().split
+        if not self.splits and own is None:
+            raise ValueError(f"expected --splits, since {recipe} names none")
+        return self.splits or (own,)
+
+    def _runs(self, recipe: str, split: str) -> list[Path]:
+        return [self.out / _plain(recipe) / split / f"seed{seed}" for seed in range(self.seeds)]
+
+    def _result(self, recipe: str, split: str, protocol: Sequence[str]) -> Path:
+        return self.out / RESULTS / f"{_plain(recipe)}-{split}-{_plain(' '.join(protocol))}.json"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_.]+", "-", name).strip("-")
