@@ -15,6 +15,7 @@ VERBS = NameTable(
         "datasets": "ulna.cli.datasets:main",
         "prepare": "ulna.cli.prepare:main",
         "info": "ulna.cli.info:main",
+        "audit": "ulna.cli.audit:main",
         "pretrain": "ulna.cli.pretrain:main",
         "evaluate": "ulna.cli.evaluate:main",
         "sweep": "ulna.cli.sweep:main",
@@ -29,6 +30,7 @@ USAGE = """ulna learns what people do from how their skeletons move, without lab
   ulna datasets                                      what can be read, where to get it, under which terms
   ulna prepare READER SOURCE STORE                   files -> store
   ulna info STORE|RUN                                what a store or a run holds
+  ulna audit STORE... --split SPLIT                  find test clips that are copies of training clips
   ulna pretrain RECIPE --data STORE --out RUN        learn without labels
   ulna evaluate RUN... --data STORE                  judge what was learnt, save a classifier
   ulna sweep TABLE|RECIPE... --data STORE --out DIR  pretrain and judge over seeds, write a table

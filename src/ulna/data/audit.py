@@ -1,0 +1,304 @@
+"""The leak audit: test clips that are copies, exact or near, of clips that were trained on.
+
+Near copies are found by what turning and moving a body does not change, the distances between its joints: some frames
+of every test clip are looked up among all frames of the known clips, and where several of them meet one clip in order,
+the two clips are laid over one another, in time by a line and in space by one rigid motion, and the distance that is
+left is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from ulna.core import counted, within
+from ulna.core.places import stand_ins
+from ulna.data.copies import is_among
+from ulna.data.store import Store
+
+LOOKS = 12  # frames of a test clip that are looked up
+NEAREST = 8  # frames that each of them meets
+FEWEST_MET = 3  # looks that must meet a clip for it to be compared
+MOST_COMPARED = 4  # clips that a test clip is compared with
+MOST_INDEXED = 4_000_000  # frames in the index; of more, every second, third, ... is taken
+FEWEST_FRAMES = 5  # of two clips that lie over one another
+SHARE = 0.6  # of the shorter clip that must lie over the other
+NUM_JOINTS, DIMENSIONS = 12, 8
+SPEEDS = (0.3, 3.3)
+_CLIPS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some clips of a store: places in it."""
+
+    store: Store
+    clips: np.ndarray
+
+
+@dataclass(frozen=True)
+class Match:
+    """A test clip and the known clip that it repeats.
+
+    `distance` is the root mean square distance of joints in metres once the clips lie over one another; the test clip
+    is the known one turned by `degrees`, moved by `metres`, played at `speed` times its pace (2: in half the frames),
+    and shares `overlap` of its own frames with it.
+    """
+
+    test: str
+    known: str
+    store: str
+    is_exact: bool
+    distance: float = 0.0
+    degrees: float = 0.0
+    metres: float = 0.0
+    speed: float = 1.0
+    overlap: float = 1.0
+
+    @property
+    def kind(self) -> str:
+        """What was done to the clip, in words."""
+        if self.is_exact:
+            return "exact"
+        changes = {
+            f"turned {self.degrees:.0f}°": self.degrees >= 1,
+            f"moved {self.metres:.2f} m": self.metres >= 0.01,
+            f"speed {self.speed:.2f}": abs(self.speed - 1) >= 0.01,
+            f"{100 * self.overlap:.0f} % of it": self.overlap < 0.99,
+        }
+        return ", ".join(text for text, is_so in changes.items() if is_so) or "near"
+
+
+def audit(test: Part, known: Sequence[Part], *, threshold: float = 0.015, near: bool = True) -> list[Match]:
+    """The test clips that repeat a known clip, each with the nearest; exact copies first, then by distance.
+
+    `threshold` is the largest distance in metres of what counts as a near copy; `near` off looks for exact ones only.
+    Clips of another skeleton are compared by the joints that both have. One person of a clip is compared, the first
+    that is there.
+    """
+    within("threshold", threshold, 0, open_low=True)
+    exact = _exact(test, known)
+    if not near:
+        return exact
+    found = {match.test for match in exact}
+    ids = test.store.ids
+    rest = np.array([clip for clip in test.clips if ids[clip] not in found], dtype=int)
+    matches = list(_near(Part(test.store, rest), known, threshold)) if len(rest) else []
+    return exact + sorted(matches, key=lambda match: match.distance)
+
+
+def _exact(test: Part, known: Sequence[Part]) -> list[Match]:
+    """By the content hashes that stores keep."""
+    matches: dict[str, Match] = {}
+    ids, hashes = test.store.ids, test.store.hashes
+    for part in known:
+        their_hashes = part.store.hashes.take(part.clips)
+        copied = test.clips[is_among(hashes.take(test.clips), their_hashes)]
+        names = part.store.ids
+        by_hash = dict(zip(their_hashes.to_pylist(), part.clips.tolist(), strict=True))
+        for clip, content in zip(copied, hashes.take(copied).to_pylist(), strict=True):
+            match = Match(ids[clip], names[by_hash[content]], str(part.store.path), is_exact=True)
+            matches.setdefault(match.test, match)
+    return list(matches.values())
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Frames of the known clips by the distances between their joints."""
+
+    tree: cKDTree
+    owner: np.ndarray  # (N,) place among all known clips
+    mean: np.ndarray
+    axes: np.ndarray
+
+    def project(self, distances: np.ndarray) -> np.ndarray:
+        return (distances - self.mean) @ self.axes
+
+
+def _near(test: Part, known: Sequence[Part], threshold: float) -> Iterator[Match]:
+    joints = [_common(test.store, part.store) for part in known]
+    shared = sorted(set.intersection(*(set(own) for own in joints)))
+    chosen = _spread(test, shared)
+    theirs = [[own[k] for k in chosen] for own in joints]
+    pair = np.triu_indices(len(chosen), 1)
+    everyone = [(number, clip) for number, part in enumerate(known) for clip in part.clips.tolist()]
+    lookup = _index(known, theirs, pair)
+    ids = test.store.ids
+    for clip, position in _bodies(test, chosen):
+        candidates = _candidates(position, lookup, pair)
+        best: Match | None = None
+        for place in candidates:
+            number, other = everyone[place]
+            store = known[number].store
+            _, theirs_position = next(_bodies(Part(store, np.array([other])), theirs[number]))
+            if store.path == test.store.path and other == clip:
+                continue
+            laid = _lay_over(position, theirs_position, pair, threshold)
+            if laid and (best is None or laid["distance"] < best.distance):
+                best = Match(ids[clip], store.ids[other], str(store.path), is_exact=False, **laid)
+        if best:
+            yield best
+
+
+def _common(test: Store, known: Store) -> dict[int, int]:
+    """Joints that two stores' skeletons share, as places in each."""
+    if test.skeleton.joints == known.skeleton.joints:
+        return {k: k for k in range(test.skeleton.num_joints)}
+    return {k: other for k, other in enumerate(stand_ins(known.skeleton, test.skeleton)) if other is not None}
+
+
+def _spread(test: Part, shared: Sequence[int]) -> list[int]:
+    """The joints that lie farthest from one another on average: those that say most about a pose."""
+    clips = counted(0, "audit joints").permutation(test.clips)[:200]
+    poses = np.concatenate([position for _, position in _bodies(Part(test.store, clips), list(shared))])
+    distances = np.linalg.norm(poses[:, :, None] - poses[:, None], axis=-1).std(axis=0)
+    order = np.argsort(-distances.mean(axis=1), kind="stable")[:NUM_JOINTS]
+    return [shared[k] for k in sorted(order)]
+
+
+def _bodies(part: Part, joints: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Each clip's place and the positions (T, k, 3) of some joints of its first person, in frames that show them."""
+    for start in range(0, len(part.clips), _CLIPS_AT_ONCE):
+        clips = part.clips[start : start + _CLIPS_AT_ONCE]
+        position, present, lengths = part.store.read(clips)
+        ends = np.cumsum(lengths)
+        for clip, end, length in zip(clips.tolist(), ends, lengths, strict=True):
+            frames, there = position[end - length : end], present[end - length : end]
+            person = int(there.any(axis=2).any(axis=0).argmax())
+            whole = there[:, person][:, joints].all(axis=1)
+            yield clip, frames[whole, person][:, joints]
+
+
+def _distances(position: np.ndarray, pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(T, k, 3) -> (T, pairs) distances between joints: the same however a body is turned and moved."""
+    return np.linalg.norm(position[:, pair[0]] - position[:, pair[1]], axis=-1)
+
+
+def _index(known: Sequence[Part], joints: Sequence[Sequence[int]], pair: tuple[np.ndarray, np.ndarray]) -> _Lookup:
+    total = sum(int(part.store.lengths[part.clips].sum()) for part in known)
+    stride = -(-total // MOST_INDEXED)
+    mean, axes = _axes(known, joints, pair)
+    rows, owners = [], []
+    place = 0
+    for part, own in zip(known, joints, strict=True):
+        for _, position in _bodies(part, own):
+            kept = position[place % stride :: stride]
+            rows.append(((_distances(kept, pair) - mean) @ axes).astype(np.float32))
+            owners.append(np.full(len(kept), place, dtype=np.int32))
+            place += 1
+    tree = cKDTree(np.concatenate(rows), leafsize=32, balanced_tree=False, compact_nodes=False)
+    return _Lookup(tree, np.concatenate(owners), mean, axes)
+
+
+def _axes(
+    known: Sequence[Part], joints: Sequence[Sequence[int]], pair: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The directions in which the distances of the known clips differ most."""
+    some = []
+    for part, own in zip(known, joints, strict=True):
+        clips = counted(0, "audit axes").permutation(part.clips)[:500]
+        some += [_distances(position, pair) for _, position in _bodies(Part(part.store, clips), own)]
+    rows = np.concatenate(some)
+    mean = rows.mean(axis=0)
+    _, _, directions = np.linalg.svd(rows[:: max(1, len(rows) // 20_000)] - mean, full_matrices=False)
+    return mean, directions[:DIMENSIONS].T
+
+
+def _candidates(position: np.ndarray, lookup: _Lookup, pair: tuple[np.ndarray, np.ndarray]) -> list[int]:
+    """Known clips that several looks at a clip meet, those that most meet first."""
+    if len(position) < FEWEST_MET:
+        return []
+    looks = np.unique(np.linspace(0, len(position) - 1, LOOKS).round().astype(int))
+    points = lookup.project(_distances(position[looks], pair))
+    num = min(NEAREST, lookup.tree.n)
+    _, near = lookup.tree.query(points, k=num)
+    met = [place for row in near.reshape(len(looks), num) for place in np.unique(lookup.owner[row])]
+    places, counts = np.unique(met, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:MOST_COMPARED]
+    return [int(places[i]) for i in order if counts[i] >= FEWEST_MET]
+
+
+def _lay_over(
+    test: np.ndarray, known: np.ndarray, pair: tuple[np.ndarray, np.ndarray], threshold: float
+) -> dict[str, float] | None:
+    """How a known clip becomes the test clip; None where it does not."""
+    if len(known) < 2:
+        return None
+    one, two = _distances(test, pair), _distances(known, pair)
+    line = _line(one, two)
+    if line is None:
+        return None
+    speed, start = line
+    time = start + speed * np.arange(len(test))
+    over = (time >= -0.5) & (time <= len(known) - 0.5)
+    num = int(over.sum())
+    shorter = min(len(test), len(known) / speed)
+    if num < FEWEST_FRAMES or num < SHARE * shorter:
+        return None
+    mine, theirs = test[over], _at(known, time[over])
+    turn, (degrees, metres) = _rigid(theirs, mine)
+    distance = float(np.sqrt(((turn - mine) ** 2).sum(axis=-1).mean()))
+    if distance > threshold:
+        return None
+    return {
+        "distance": distance, "degrees": degrees, "metres": metres, "speed": float(speed), "overlap": num / len(test),
+    }  # fmt: skip
+
+
+def _line(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
+    """Speed and start of the line through time along which two clips' distances agree best."""
+    cost = ((one[:, None] - two[None]) ** 2).mean(axis=-1)
+    nearest = cost.argmin(axis=1)
+    places = np.arange(len(one))
+    ratio = len(two) / len(one)
+    lines = [(ratio, 0.5 * ratio - 0.5), (1.0, float(np.median(nearest - places)))]
+    looks = np.unique(np.linspace(0, len(one) - 1, 16).round().astype(int))
+    for i, first in enumerate(looks):
+        for second in looks[i + 2 :]:
+            speed = (nearest[second] - nearest[first]) / (second - first)
+            if SPEEDS[0] <= speed <= SPEEDS[1]:
+                lines.append((float(speed), float(nearest[first] - speed * first)))
+    scored = [(_misfit(one, two, *line), line) for line in lines]
+    misfit, line = min(scored)
+    if not np.isfinite(misfit):
+        return None
+    for step in (0.02, 0.005, 0.001):  # the rest of the way, by small steps about the clip's middle
+        middle = (len(one) - 1) / 2
+        around = [
+            (line[0] * (1 + i * step), line[1] + (line[0] - line[0] * (1 + i * step)) * middle + j * step * 10)
+            for i in range(-3, 4)
+            for j in range(-3, 4)
+        ]
+        misfit, line = min((_misfit(one, two, *other), other) for other in around)
+    return line
+
+
+def _misfit(one: np.ndarray, two: np.ndarray, speed: float, start: float) -> float:
+    """Mean square difference of distances along a line; infinite where too little lies over one another."""
+    time = start + speed * np.arange(len(one))
+    over = (time >= -0.5) & (time <= len(two) - 0.5)
+    if over.sum() < max(2, SHARE * min(len(one), len(two) / speed)):
+        return float("inf")
+    return float(((one[over] - _at(two, time[over])) ** 2).mean())
+
+
+def _at(rows: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Rows (T, ...) at places between them."""
+    time = time.clip(0, len(rows) - 1)
+    before = np.minimum(time.astype(int), max(0, len(rows) - 2))
+    part = (time - before).reshape(-1, *(1,) * (rows.ndim - 1))
+    return rows[before] * (1 - part) + rows[np.minimum(before + 1, len(rows) - 1)] * part
+
+
+def _rigid(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Source frames moved onto the target by one rotation and one shift; its angle in degrees, the shift in metres."""
+    one, two = source.reshape(-1, 3), target.reshape(-1, 3)
+    centre, to = one.mean(axis=0), two.mean(axis=0)
+    rotation, _ = Rotation.align_vectors(two - to, one - centre)
+    moved = rotation.apply(one - centre) + to
+    shift = float(np.linalg.norm(to - centre))
+    return moved.reshape(source.shape), (float(np.degrees(rotation.magnitude())), shift)

@@ -1,0 +1,138 @@
+"""The leak audit, on copies made by hand."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from test_cli import ulna  # noqa: F401
+from ulna.core import Clip, get_skeleton
+from ulna.data import write_store
+from ulna.data.audit import Part, audit
+
+V1, V2 = get_skeleton("kinect_v1"), get_skeleton("kinect_v2")
+
+
+def body(name, num_frames=40, *, seed, skeleton=V1, **known):
+    """Somebody of their own size who moves smoothly in their own way."""
+    random = np.random.default_rng(seed)
+    rest = np.random.default_rng(0).normal(0, 0.4, (skeleton.num_joints, 3)) * random.uniform(0.8, 1.2)
+    time = np.arange(num_frames)[:, None, None]
+    rate, phase = random.uniform(0.05, 0.3, (2, *rest.shape))
+    position = rest + 0.15 * np.sin(time * rate + 20 * phase) + [0, 1, 3]
+    return Clip(name, position[:, None].astype(np.float32), skeleton, **known)
+
+
+def at(position, time):
+    """Rows between frames."""
+    before = np.minimum(time.astype(int), len(position) - 2)
+    part = (time - before)[:, None, None, None]
+    return position[before] * (1 - part) + position[before + 1] * part
+
+
+CHANGES = {
+    "turned": lambda x: x @ Rotation.from_euler("xyz", [0.3, 2.0, -0.4]).as_matrix().T,
+    "moved": lambda x: x + np.array([1.0, -0.2, 0.5]),
+    "slower": lambda x: at(x, np.arange(53) * 0.75),
+    "faster": lambda x: at(x, np.arange(29) * 1.35),
+    "cropped": lambda x: x[9:33],
+    "all of it": lambda x: at(x @ Rotation.from_euler("y", 1.0).as_matrix().T + [0, 0, 2], 5 + np.arange(28) * 1.2),
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """60 training clips; test clips: every change of one of them, two exact copies, twelve that are nobody's copy."""
+    train = [body(f"train{i}", seed=i, label=i % 2, splits={"s": "train"}) for i in range(60)]
+    test = []
+    for clip, (name, change) in zip(train[10:], CHANGES.items(), strict=False):
+        position = change(clip.position).astype(np.float32)
+        test.append(Clip(f"{name} {clip.id}", position, V1, splits={"s": "test"}, label=clip.label))
+    test += [dataclasses.replace(clip, id=f"copy {clip.id}", splits={"s": "test"}) for clip in train[:2]]
+    test += [body(f"own{i}", seed=100 + i, label=0, splits={"s": "test"}) for i in range(12)]
+    return write_store(tmp_path_factory.mktemp("audit") / "store", train + test, V1, classes=["a", "b"])
+
+
+def halves(store):
+    train, test = store.split("s")
+    return Part(store, test), [Part(store, train)]
+
+
+def test_copies_are_found_and_nothing_else(store):
+    matches = {match.test: match for match in audit(*halves(store))}
+    assert {test: match.known for test, match in matches.items()} == {
+        name: name.rpartition(" ")[2] for name in store.ids if " " in name
+    }
+    assert [match.is_exact for match in matches.values()] == [True] * 2 + [False] * len(CHANGES)
+    assert all(match.distance < 0.006 for match in matches.values())
+
+
+def test_what_was_done_to_a_copy(store):
+    matches = {match.test.rpartition(" ")[0]: match for match in audit(*halves(store))}
+    assert matches["turned"].degrees == pytest.approx(
+        np.degrees(Rotation.from_euler("xyz", [0.3, 2.0, -0.4]).magnitude()), abs=0.5
+    )
+    assert matches["moved"].metres == pytest.approx(np.linalg.norm([1.0, -0.2, 0.5]), abs=0.01)
+    assert matches["slower"].speed == pytest.approx(0.75, abs=0.01)
+    assert matches["faster"].speed == pytest.approx(1.35, abs=0.01)
+    assert matches["cropped"].overlap == 1
+    assert matches["cropped"].speed == pytest.approx(1, abs=0.01)
+    assert matches["copy"].kind == "exact"
+    assert matches["moved"].kind == "moved 1.14 m"
+    assert "speed 1.35" in matches["faster"].kind
+
+
+def test_exact_copies_alone_and_the_threshold(store):
+    test, known = halves(store)
+    assert len(audit(test, known, near=False)) == 2
+    assert len(audit(test, known, threshold=1e-9)) == 2
+    with pytest.raises(ValueError, match="threshold: expected a number above 0, got 0"):
+        audit(test, known, threshold=0.0)
+
+
+def test_copies_of_another_store_and_skeleton(store, tmp_path):
+    """The test clips of a store were all pretrained on elsewhere, with more joints."""
+    test = store.split("s")[1]
+    names = {"hip_centre": "spine_base", "spine": "spine_mid", "shoulder_centre": "spine_shoulder"}
+    places = [V2.index(names.get(joint, joint)) for joint in V1.joints]
+    others = []
+    for i in test:
+        clip = store.clip(int(i))
+        position = np.zeros((clip.num_frames, 1, 25, 3), np.float32)
+        position[:, :, places] = clip.position
+        there = np.zeros(position.shape[:3], bool)
+        there[:, :, places] = True
+        others.append(Clip(f"seen {clip.id}", position, V2, present=there))
+    known = write_store(tmp_path / "known", others, V2)
+    matches = audit(Part(store, test), [Part(known, np.arange(len(others)))])
+    assert {match.test: match.known for match in matches} == {store.ids[i]: f"seen {store.ids[i]}" for i in test}
+    assert not any(match.is_exact for match in matches)
+
+
+def test_short_and_still_clips_are_no_trouble(tmp_path):
+    still = [Clip(f"still{i}", np.repeat(body("x", 1, seed=i).position, 12, axis=0), V1) for i in range(4)]
+    short = [body(f"short{i}", 1 + i, seed=10 + i) for i in range(4)]
+    clips = [
+        dataclasses.replace(clip, splits={"s": "train" if i % 2 else "test"}, label=0)
+        for i, clip in enumerate(still + short)
+    ]
+    store = write_store(tmp_path / "store", clips, V1, classes=["a"])
+    assert audit(*halves(store)) == []
+
+
+def test_the_command(ulna, store, tmp_path):  # noqa: F811
+    code, out, err = ulna("audit", store.path, "--split", "s", "--out", tmp_path / "pairs.csv")
+    assert code == 0
+    assert "of 20 test clips 8 are copies of 60 clips (2 exact, 6 near)" in out
+    assert "copy train0 is train0: exact, 0.0 mm apart" in out
+    assert "report accuracy without them too" in err
+    with (tmp_path / "pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert rows[0]["kind"] == "exact"
+    assert ulna("audit", store.path, "--split", "s", "--out", tmp_path / "pairs.csv")[0] == 2
+    code, _, err = ulna("audit", store.path, "--split", "t")
+    assert code == 2
+    assert "known: s" in err
