@@ -11,7 +11,7 @@ import torch
 from conftest import make_clip
 from ulna.core import Clip, get_skeleton
 from ulna.data import Augmentation, BadStore, Batch, BatchPlan, ClipLoader, Packing, Store, load_batch, write_store
-from ulna.data.transforms import Draw, resample, shear
+from ulna.data.transforms import Draw, mirror, resample, shear
 from ulna.inputs import Disentangled
 
 
@@ -188,7 +188,9 @@ def test_augmentation_follows_from_its_numbers():
     assert all(0.9 * n - 1 <= m <= min(1.1 * n, 41) for n, m in zip(batch.lengths, once.lengths, strict=True))
     still = Augmentation(time=0.0, shear=0.0)(batch, draw)
     assert still.position is batch.position
-    stretched = Augmentation(shear=0.0)(batch, Draw(np.array([0.99, -0.99]), draw.off_diagonal), max_frames=41)
+    stretched = Augmentation(shear=0.0)(
+        batch, Draw(np.array([0.99, -0.99]), draw.off_diagonal, draw.swap), max_frames=41
+    )
     assert stretched.lengths == [41, 18]
 
 
@@ -218,3 +220,18 @@ def test_data_without_a_split_get_one(tmp_path):
     labelled = write_store(tmp_path / "d", half, skeleton, classes=["x", "y"])
     assert len(labelled.split("holdout")[0]) == 10, "unlabelled clips of who tests are not pretrained on"
     assert len(labelled.split("holdout")[1]) == 1
+
+
+def test_mirroring_exchanges_left_and_right():
+    clips = [make_clip("a", 5), make_clip("b", 3, seed=1)]
+    swapped = list(get_skeleton("kinect_v1").mirror)
+    other = dataclasses.replace(clips[0], position=clips[0].position[:, :, swapped] * np.float32([-1, 1, 1]))
+    form = Disentangled(facing="clip")
+    batch, reflected = form(Batch.from_clips(clips)), form(Batch.from_clips([other]))
+    once = mirror(batch, torch.tensor([True, False]))
+    torch.testing.assert_close(once.position[:5], reflected.position)
+    assert torch.equal(once.position[5:], batch.position[5:])
+    assert torch.equal(mirror(once, torch.tensor([True, False])).position, batch.position), "twice is not at all"
+    draw = Draw(np.zeros(2), np.zeros((2, 3, 3)), np.array([0.4, 0.6]))
+    augmented = Augmentation(time=0.0, shear=0.0, mirror=0.5)(batch, draw)
+    assert torch.equal(augmented.position, once.position)

@@ -73,10 +73,13 @@ class Skeleton:
     @cached_property
     def mirror(self) -> tuple[int, ...]:
         """Permutation that swaps left and right joints; applied twice it is the identity."""
-        return tuple(
-            self.joints.index(other) if (other := _other_side(joint)) in self.joints else k
-            for k, joint in enumerate(self.joints)
-        )
+        return self.mirror_of(self.joints)
+
+    @staticmethod
+    def mirror_of(names: Sequence[str]) -> tuple[int, ...]:
+        """The same for the names of some of the joints."""
+        places = {name: k for k, name in enumerate(names)}
+        return tuple(places.get(_other_side(name), k) for k, name in enumerate(names))
 
     @cached_property
     def hops(self) -> np.ndarray:

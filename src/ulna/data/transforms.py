@@ -45,42 +45,59 @@ def shear(batch: Batch, matrices: Tensor) -> Batch:
     return replace(batch, position=sheared)
 
 
+def mirror(batch: Batch, clips: Tensor) -> Batch:
+    """Exchange left and right of some clips (B,) bool of a formed batch: joints are swapped and x changes its sign."""
+    chosen = clips[batch.packing.clip][:, None, None]
+    other = torch.tensor(batch.skeleton.mirror_of(batch.slots.names), device=clips.device)
+    sign = torch.tensor([-1.0, 1.0, 1.0], dtype=batch.position.dtype, device=clips.device)
+    position = torch.where(chosen[..., None], batch.position[:, :, other] * sign, batch.position)
+    return replace(batch, position=position, present=torch.where(chosen, batch.present[:, :, other], batch.present))
+
+
 @dataclass(frozen=True)
 class Draw:
-    """Random numbers of a global batch, in (-1, 1): `stretch` (B,), `off_diagonal` (B, 3, 3) with a zero diagonal."""
+    """Random numbers of a global batch: `stretch` (B,) and `off_diagonal` (B, 3, 3) with a zero diagonal in (-1, 1),
+    `swap` (B,) in (0, 1)."""
 
     stretch: np.ndarray
     off_diagonal: np.ndarray
+    swap: np.ndarray
 
     def __getitem__(self, clips: slice | np.ndarray) -> Draw:
         """The numbers of one process's part of the batch."""
-        return Draw(self.stretch[clips], self.off_diagonal[clips])
+        return Draw(self.stretch[clips], self.off_diagonal[clips], self.swap[clips])
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """GL-Transformer's augmentation: time resampling by up to `time` and shear with off-diagonals up to `shear`.
 
-    Drawn anew for every clip and step (paper, section 4.1). 0 switches a part off.
+    Drawn anew for every clip and step (paper, section 4.1). 0 switches a part off. `mirror` is the chance that left
+    and right are exchanged (ours).
     """
 
     time: float = 0.1
     shear: float = 0.3
+    mirror: float = 0.0
 
     def __post_init__(self) -> None:
         within("augmentation.time", self.time, 0, 0.9)
         within("augmentation.shear", self.shear, 0, 10)
+        within("augmentation.mirror", self.mirror, 0, 1)
 
     @staticmethod
     def draw(generator: np.random.Generator, num_clips: int) -> Draw:
         stretch = generator.choice([-1.0, 1.0], num_clips) * generator.random(num_clips)
-        return Draw(stretch, generator.uniform(-1, 1, (num_clips, 3, 3)) * (1 - np.eye(3)))
+        off_diagonal = generator.uniform(-1, 1, (num_clips, 3, 3)) * (1 - np.eye(3))
+        return Draw(stretch, off_diagonal, generator.random(num_clips))
 
     def __call__(self, batch: Batch, draw: Draw, *, max_frames: int | None = None) -> Batch:
         """Augment a formed batch; `draw` holds numbers for its clips."""
         if self.time:
             lengths = np.maximum(1, (batch.packing.lengths * (1 + draw.stretch * self.time)).astype(np.int64))
             batch = resample(batch, lengths, max_frames=max_frames)
+        if self.mirror:
+            batch = mirror(batch, batch.packing.of_clips(draw.swap < self.mirror))
         if self.shear:
             batch = shear(batch, batch.packing.of_clips(np.eye(3) + self.shear * draw.off_diagonal))
         return batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ulna.data import Augmentation
 from ulna.train.recipe import Recipe, Training, compose
 
 
@@ -61,15 +62,16 @@ def nw_ucla_best() -> Recipe:
 
     ulna pretrain gl_transformer/nw_ucla_best --data STORE --out RUN
 
-    A clip is turned once, not frame by frame; long clips are resampled, not cut; a third of the input is hidden; the
-    embedding is read from every block.
+    A clip is turned once, not frame by frame; long clips are resampled, not cut; half of the input is hidden; half of
+    the clips are mirrored; the embedding is read from every block.
     """
     return compose(
         "gl_transformer/nw_ucla_best",
         input={"name": "disentangled", "facing": "clip", "max_frames": 50, "long_clips": "resample"},
         encoder={"name": "gl_transformer", **SMALL, "readout": "blocks"},
-        pretext={"name": "displacement", "hide": 0.3},
+        pretext={"name": "displacement", "hide": 0.5},
         split="xview",
+        augmentation=Augmentation(mirror=0.5),
         training=small_training(epochs=60, batch_size=32, lr_decay=0.967),
     )
 
