@@ -1,13 +1,20 @@
-"""Floor 9: figures and the report."""
+"""Floor 9: figures, tables and the report."""
 
 from typing import TYPE_CHECKING
 
 from ulna.core import lazy_attributes
 
-__all__ = ["write_report"]
+_PUBLIC = {
+    "write_attention": "ulna.analysis.attention:write_attention",
+    "write_report": "ulna.analysis.report:write_report",
+    "write_robustness": "ulna.analysis.robustness:write_robustness",
+}
+__all__ = ["write_attention", "write_report", "write_robustness"]
 
 if TYPE_CHECKING:
+    from ulna.analysis.attention import write_attention
     from ulna.analysis.report import write_report
+    from ulna.analysis.robustness import write_robustness
 
 
-__getattr__ = lazy_attributes(__name__, {"write_report": "ulna.analysis.report:write_report"})
+__getattr__ = lazy_attributes(__name__, _PUBLIC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 from collections.abc import Sequence
@@ -22,6 +23,14 @@ from ulna.protocols.outcome import Outcome
 from ulna.train.run import METRICS, RESULTS, Run
 
 MOST_POINTS, NUM_CLIPS, MOST_FRAMES = 1500, 8, 150
+FIGURES = "figures"
+SHOWN = {
+    "robustness": "Robustness",
+    "attention_spatial": "Attention among joints",
+    "attention_temporal": "Attention over time",
+    "attention_distance": "Attended distance",
+    "attention_positions": "Positional embeddings",
+}
 
 
 def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = None) -> Path:
@@ -48,10 +57,21 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
         content["acknowledgement"] = store.description["source"].get("acknowledgement")
         content["fingerprint"] = outcomes[0].facts.get("fingerprint") if outcomes else None
         content |= _pictures(runs[0], store, outcomes)
+    content["figures"] = _figures(runs[0])
     template = files("ulna.analysis").joinpath("report.html").read_text(encoding="utf-8")
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     write_text(Path(out), template.replace("/*DATA*/null", data))
     return Path(out)
+
+
+def _figures(run: Run) -> list[dict[str, str]]:
+    """The figures that other commands left in a run."""
+    found = [(run.path / FIGURES / f"{name}.png", title) for name, title in SHOWN.items()]
+    return [
+        {"title": title, "image": base64.b64encode(file.read_bytes()).decode()}
+        for file, title in found
+        if file.is_file()
+    ]
 
 
 def _outcomes(runs: Sequence[Run]) -> list[Outcome]:
@@ -104,6 +124,16 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "mean": outcome.mean,
         "sd": outcome.sd,
         "oracle": outcome.oracle,
+        "interval": outcome.interval,
+        "clean": outcome.clean
+        and {
+            "mean": outcome.clean.mean,
+            "sd": outcome.clean.sd,
+            "num_test": len(outcome.clean.labels),
+        },
+        "per_class": outcome.per_class,
+        "per_group": outcome.per_group,
+        "metrics": outcome.metrics,
         "accuracies": outcome.accuracies.round(4).tolist(),
         "num_test": len(outcome.labels),
         "classes": outcome.classes,
@@ -132,14 +162,14 @@ def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, 
     ]
     shown = _choose(store.labels[test], predicted)
     clips = [
-        _animation(store.clip(int(test[i])))
+        animation(store.clip(int(test[i])))
         | {"label": int(store.labels[test[i]]), "predicted": int(predicted[i]), "confidence": float(confidence[i])}
         for i in shown
     ]
     return {
         "map": {"points": points, "split": split},
         "clips": clips,
-        "bones": _bones(store.skeleton),
+        "bones": bones(store.skeleton),
         "classes": list(store.classes),
     }
 
@@ -183,10 +213,13 @@ def _choose(labels: np.ndarray, predicted: np.ndarray) -> list[int]:
     return sorted(chosen, key=lambda i: (i in wrong, labels[i]))
 
 
-def _animation(clip: Clip) -> dict[str, Any]:
-    """A clip in whole millimetres about its middle, followed along the floor; persons without a body left out."""
+def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]:
+    """A clip in whole millimetres about its middle, followed along the floor; persons without a body left out.
+
+    Shows the frames asked for, or MOST_FRAMES from the first that has a body.
+    """
     first = int(clip.present.any(axis=(1, 2)).argmax())
-    shown = slice(first, first + MOST_FRAMES)
+    shown = np.arange(first, min(first + MOST_FRAMES, clip.num_frames)) if frames is None else frames
     position, present = clip.position[shown], clip.present[shown]
     position = _followed(position, present)
     seen = position[present]
@@ -198,6 +231,7 @@ def _animation(clip: Clip) -> dict[str, Any]:
         "fps": clip.fps,
         "extent": int(np.rint((seen.max(axis=0) - seen.min(axis=0)).max() * 1000)),
         "height": int(np.rint(np.ptp(seen[:, 1]) * 1000)),
+        "who": persons,
         "persons": [millimetres[:, p].reshape(len(position), -1).tolist() for p in persons],
         "unseen": [[np.flatnonzero(~joints).tolist() for joints in present[:, p]] for p in persons],
     }
@@ -211,7 +245,7 @@ def _followed(position: np.ndarray, present: np.ndarray) -> np.ndarray:
     return position - path[:, None, None]
 
 
-def _bones(skeleton: Skeleton) -> list[list[int]]:
+def bones(skeleton: Skeleton) -> list[list[int]]:
     """[joint, parent, side]: 0 trunk, 1 left, 2 right."""
     sides = {
         joint: 1 if part.startswith("left") else 2 if part.startswith("right") else 0

@@ -21,6 +21,8 @@ VERBS = NameTable(
         "sweep": "ulna.cli.sweep:main",
         "predict": "ulna.cli.predict:main",
         "embed": "ulna.cli.embed:main",
+        "attention": "ulna.cli.attention:main",
+        "robustness": "ulna.cli.robustness:main",
         "report": "ulna.cli.report:main",
     },
 )
@@ -36,6 +38,8 @@ USAGE = """ulna learns what people do from how their skeletons move, without lab
   ulna sweep TABLE|RECIPE... --data STORE --out DIR  pretrain and judge over seeds, write a table
   ulna predict RUN FILE...                           labels for new clips
   ulna embed RUN --data STORE --out FILE.parquet     one vector a clip
+  ulna attention RUN... --data STORE                 what an encoder looks at, in figures and on a page
+  ulna robustness RUN --data STORE                   accuracy under noise, gaps, other frame rates and views
   ulna report RUN                                    one self-contained HTML file
 
 Each command explains itself: ulna COMMAND --help

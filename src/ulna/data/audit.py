@@ -8,6 +8,7 @@ left is measured.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ NEAREST = 8  # frames that each of them meets
 FEWEST_MET = 3  # looks that must meet a clip for it to be compared
 MOST_COMPARED = 4  # clips that a test clip is compared with
 MOST_INDEXED = 4_000_000  # frames in the index; of more, every second, third, ... is taken
+HOPELESS = 0.05  # metres by which joints' distances differ in clips that no line through time makes alike
 FEWEST_FRAMES = 5  # of two clips that lie over one another
 SHARE = 0.6  # of the shorter clip that must lie over the other
 NUM_JOINTS, DIMENSIONS = 12, 8
@@ -127,19 +129,16 @@ def _near(test: Part, known: Sequence[Part], threshold: float) -> Iterator[Match
     pair = np.triu_indices(len(chosen), 1)
     everyone = [(number, clip) for number, part in enumerate(known) for clip in part.clips.tolist()]
     lookup = _index(known, theirs, pair)
-    ids = test.store.ids
-    for clip, position in _bodies(test, chosen):
-        candidates = _candidates(position, lookup, pair)
+    ids, names = test.store.ids, [part.store.ids for part in known]
+    for clip, position, candidates in _candidates(test, chosen, lookup, pair):
         best: Match | None = None
         for place in candidates:
             number, other = everyone[place]
             store = known[number].store
             _, theirs_position = next(_bodies(Part(store, np.array([other])), theirs[number]))
-            if store.path == test.store.path and other == clip:
-                continue
             laid = _lay_over(position, theirs_position, pair, threshold)
             if laid and (best is None or laid["distance"] < best.distance):
-                best = Match(ids[clip], store.ids[other], str(store.path), is_exact=False, **laid)
+                best = Match(ids[clip], names[number][other], str(store.path), is_exact=False, **laid)
         if best:
             yield best
 
@@ -208,18 +207,22 @@ def _axes(
     return mean, directions[:DIMENSIONS].T
 
 
-def _candidates(position: np.ndarray, lookup: _Lookup, pair: tuple[np.ndarray, np.ndarray]) -> list[int]:
-    """Known clips that several looks at a clip meet, those that most meet first."""
-    if len(position) < FEWEST_MET:
-        return []
-    looks = np.unique(np.linspace(0, len(position) - 1, LOOKS).round().astype(int))
-    points = lookup.project(_distances(position[looks], pair))
-    num = min(NEAREST, lookup.tree.n)
-    _, near = lookup.tree.query(points, k=num)
-    met = [place for row in near.reshape(len(looks), num) for place in np.unique(lookup.owner[row])]
-    places, counts = np.unique(met, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:MOST_COMPARED]
-    return [int(places[i]) for i in order if counts[i] >= FEWEST_MET]
+def _candidates(
+    test: Part, joints: Sequence[int], lookup: _Lookup, pair: tuple[np.ndarray, np.ndarray]
+) -> Iterator[tuple[int, np.ndarray, list[int]]]:
+    """Each test clip, its body, and the known clips that several looks at it meet, those that most meet first."""
+    bodies = (body for body in _bodies(test, joints) if len(body[1]) >= FEWEST_MET)
+    while some := list(itertools.islice(bodies, _CLIPS_AT_ONCE)):
+        looks = [np.unique(np.linspace(0, len(body) - 1, LOOKS).round().astype(int)) for _, body in some]
+        poses = np.concatenate([body[look] for (_, body), look in zip(some, looks, strict=True)])
+        num = min(NEAREST, lookup.tree.n)
+        _, near = lookup.tree.query(lookup.project(_distances(poses, pair)), k=num, workers=-1)
+        owners = lookup.owner[near.reshape(len(poses), num)]
+        ends = np.cumsum([len(look) for look in looks])
+        for (clip, body), rows in zip(some, np.split(owners, ends[:-1]), strict=True):
+            places, counts = np.unique(np.concatenate([np.unique(row) for row in rows]), return_counts=True)
+            order = np.argsort(-counts, kind="stable")[:MOST_COMPARED]
+            yield clip, body, [int(places[i]) for i in order if counts[i] >= FEWEST_MET]
 
 
 def _lay_over(
@@ -253,10 +256,12 @@ def _line(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
     """Speed and start of the line through time along which two clips' distances agree best."""
     cost = ((one[:, None] - two[None]) ** 2).mean(axis=-1)
     nearest = cost.argmin(axis=1)
+    if np.sqrt(np.median(cost.min(axis=1))) > HOPELESS and np.sqrt(np.median(cost.min(axis=0))) > HOPELESS:
+        return None
     places = np.arange(len(one))
     ratio = len(two) / len(one)
     lines = [(ratio, 0.5 * ratio - 0.5), (1.0, float(np.median(nearest - places)))]
-    looks = np.unique(np.linspace(0, len(one) - 1, 16).round().astype(int))
+    looks = np.unique(np.linspace(0, len(one) - 1, 10).round().astype(int))
     for i, first in enumerate(looks):
         for second in looks[i + 2 :]:
             speed = (nearest[second] - nearest[first]) / (second - first)
@@ -264,7 +269,7 @@ def _line(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
                 lines.append((float(speed), float(nearest[first] - speed * first)))
     scored = [(_misfit(one, two, *line), line) for line in lines]
     misfit, line = min(scored)
-    if not np.isfinite(misfit):
+    if misfit > HOPELESS**2:
         return None
     for step in (0.02, 0.005, 0.001):  # the rest of the way, by small steps about the clip's middle
         middle = (len(one) - 1) / 2

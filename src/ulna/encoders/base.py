@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ulna.core import Slots
 from ulna.data import Batch
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """What one block attended to: `spatial` (F, h, P*K, P*K), `temporal` one (h, T, T) a clip; queries first.
+
+    Slots are joint-major, the person fastest. A block without one of the two kinds of attention leaves it empty.
+    """
+
+    spatial: Tensor | None
+    temporal: tuple[Tensor, ...]
 
 
 class Encoder(nn.Module, ABC):
@@ -26,6 +38,14 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
         """One vector a clip."""
+
+    def attend(self, batch: Batch) -> tuple[Tensor, list[AttentionMaps]]:  # noqa: ARG002
+        """Features, and the attention maps of every block; ValueError where an encoder gives none."""
+        raise ValueError(f"{type(self).__name__} gives no attention maps")
+
+    def positions(self) -> list[Float[Tensor, "T S D"]]:
+        """The positional embeddings that were learnt, those of each block; empty where there are none."""
+        return []
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Its parts from input to output, as fine-tuning gives them learning rates; together they are all of it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ulna.core import Skeleton, Slots, get_skeleton, one_of, within
 from ulna.data import Batch, Packing
-from ulna.encoders.base import FrameEncoder
+from ulna.encoders.base import AttentionMaps, FrameEncoder
 from ulna.encoders.released import encoder_weights, read_state
 from ulna.nn.attention import FrameAttention, SlotAttention
 from ulna.nn.drop_path import DropPath
@@ -23,14 +22,6 @@ from ulna.nn.positions import sine_cosine
 
 Positional = Literal["tight", "once", "fixed"]
 Readout = Literal["mean", "blocks"]
-
-
-@dataclass(frozen=True)
-class AttentionMaps:
-    """What one block attended to: `spatial` (F, h, P*K, P*K), `temporal` one (h, T, T) a clip; queries first."""
-
-    spatial: Tensor
-    temporal: tuple[Tensor, ...]
 
 
 class GLTransformer(FrameEncoder):
@@ -121,6 +112,10 @@ class GLTransformer(FrameEncoder):
         outputs: list[Tensor] = []
         outputs.append(self._run(batch, None, outputs))
         return torch.cat([part for values in outputs for part in _moments(values.float(), batch.packing)], dim=1)
+
+    def positions(self) -> list[Float[Tensor, "T S D"]]:
+        own = [module for module in self.modules() if isinstance(module, _Positions)]
+        return [module.table for module in own if module.form in ("tight", "once")]
 
     def stages(self) -> list[list[nn.Module]]:
         embed: list[nn.Module] = [part for part in (self.embed_local, self.embed_global) if part is not None]

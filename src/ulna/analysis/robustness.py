@@ -1,0 +1,233 @@
+"""The robustness card: how accuracy falls when test clips get worse, as recordings of other cameras are."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulna.analysis.report import FIGURES
+from ulna.core import counted, within, write_text
+from ulna.data import Batch, Store
+from ulna.data.transforms import resample
+from ulna.inputs import InputForm
+from ulna.protocols.base import Labelled
+from ulna.protocols.classifier import Classifier
+from ulna.protocols.features import extract
+from ulna.train.provenance import provenance
+from ulna.train.run import RESULTS, Run
+
+Change = Callable[[Batch, float, np.random.Generator], Batch]
+FILE = "robustness"
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """A way in which recordings differ: `levels` of it, in `unit`s, the first of which changes nothing."""
+
+    title: str
+    unit: str
+    levels: tuple[float, ...]
+    change: Change
+
+
+def noise(batch: Batch, centimetres: float, generator: np.random.Generator) -> Batch:
+    """Every coordinate of every joint in every frame is off by normal noise."""
+    error = torch.from_numpy(generator.standard_normal(batch.position.shape, dtype=np.float32)).to(batch.position)
+    return replace(batch, position=torch.where(batch.present[..., None], batch.position + error * centimetres / 100, 0))
+
+
+def dropped_joints(batch: Batch, percent: float, generator: np.random.Generator) -> Batch:
+    """Joints are not seen for a whole clip, each by its own chance."""
+    shape = (batch.num_clips, *batch.present.shape[1:])
+    kept = torch.from_numpy(generator.random(shape) >= percent / 100).to(batch.present.device)
+    return _shown(batch, kept[batch.packing.clip])
+
+
+def dropped_frames(batch: Batch, percent: float, generator: np.random.Generator) -> Batch:
+    """Frames show nobody, each by its own chance; a clip's first frame stays."""
+    kept = torch.from_numpy(generator.random(batch.num_frames) >= percent / 100).to(batch.present.device)
+    kept[batch.packing.first] = True
+    return _shown(batch, kept[:, None, None])
+
+
+def frame_rate(batch: Batch, factor: float, generator: np.random.Generator) -> Batch:  # noqa: ARG001
+    """The camera takes so many times the frames of the same movement."""
+    return resample(batch, np.maximum(1, np.rint(batch.packing.lengths * factor)).astype(np.int64))
+
+
+def viewpoint(batch: Batch, degrees: float, generator: np.random.Generator) -> Batch:  # noqa: ARG001
+    """The camera stands elsewhere: turned about the vertical."""
+    return _turned(batch, degrees, axis=1)
+
+
+def tilt(batch: Batch, degrees: float, generator: np.random.Generator) -> Batch:  # noqa: ARG001
+    """The camera looks down from above: turned about the horizontal."""
+    return _turned(batch, degrees, axis=0)
+
+
+DISTURBANCES: Mapping[str, Disturbance] = {
+    "noise": Disturbance("joint noise", "cm", (0.0, 1.0, 2.0, 4.0, 8.0), noise),
+    "dropped_joints": Disturbance("joints not seen", "%", (0.0, 5.0, 10.0, 20.0, 40.0), dropped_joints),
+    "dropped_frames": Disturbance("frames not seen", "%", (0.0, 10.0, 25.0, 50.0, 75.0), dropped_frames),
+    "frame_rate": Disturbance("frame rate", "x", (1.0, 0.25, 0.5, 0.75, 1.5, 2.0), frame_rate),
+    "viewpoint": Disturbance("viewpoint", "°", (0.0, 15.0, 30.0, 60.0, 90.0, 180.0), viewpoint),
+    "tilt": Disturbance("camera tilt", "°", (0.0, 5.0, 10.0, 20.0, 30.0), tilt),
+}
+
+
+def robustness(
+    run: Run, store: Store, *, split: str, protocol: str = "linear", seeds: int = 3
+) -> dict[str, dict[float, list[float]]]:
+    """Accuracy of a run's saved classifier on the test part, by disturbance and level, one number a draw.
+
+    The classifier is the one that a protocol left in the run: nothing is trained on disturbed clips. Raises ValueError
+    if it is of another split or other classes, FileNotFoundError if there is none.
+    """
+    within("seeds", seeds, 1)
+    run.check(store)
+    store.verify()
+    data = Labelled.of(store, split)
+    classifier = Classifier.open(run.path, protocol)
+    if (classifier.split, classifier.classes) != (split, store.classes):
+        raise ValueError(
+            f"{run.path}: expected a classifier of split {split!r} and the store's classes, got one of "
+            f"{classifier.split!r}; evaluate the run there first"
+        )
+    encoder = classifier.encoder_for(run)
+
+    def accuracy(name: str, level: float, seed: int) -> float:
+        form = Disturbed(run.form, DISTURBANCES[name].change, level, seed)
+        predicted = classifier(extract(encoder, form, store, data.test)).argmax(dim=1).numpy()
+        return float((predicted == data.test_labels).mean())
+
+    found: dict[str, dict[float, list[float]]] = {}
+    plain = accuracy("noise", 0.0, 0)
+    for name, disturbance in DISTURBANCES.items():
+        is_random = name in ("noise", "dropped_joints", "dropped_frames")
+        found[name] = {disturbance.levels[0]: [plain]}
+        for level in disturbance.levels[1:]:
+            found[name][level] = [accuracy(name, level, seed) for seed in range(seeds if is_random else 1)]
+    return found
+
+
+class Disturbed(InputForm):
+    """Wraps a run's input form: clips are disturbed before it. Draws follow from the seed and each batch's clips."""
+
+    def __init__(self, form: InputForm, change: Change, level: float, seed: int) -> None:
+        self.form, self.change, self.level, self.seed = form, change, level, seed
+        self.max_frames = form.max_frames
+        self._num = 0
+
+    @property
+    def crop(self) -> int | None:
+        """Whole clips: another frame rate may show more or less of them."""
+        return None
+
+    def slots(self, skeleton: Any) -> Any:
+        return self.form.slots(skeleton)
+
+    def __call__(self, batch: Batch) -> Batch:
+        self._num += 1
+        batch = self.change(batch, self.level, counted(self.seed, "disturbance", self._num))
+        crop = self.form.crop
+        if crop is not None and batch.packing.lengths.max() > crop:
+            batch = _cut(batch, crop)
+        return self.form(batch)
+
+
+def write_robustness(
+    runs: Sequence[Run], store: Store, *, split: str, protocol: str = "linear", seeds: int = 3
+) -> Path:
+    """Measure runs of one recipe and draw their card; gives the figure, RUN/figures/robustness.png of the first run.
+
+    The numbers are in each RUN/results/robustness/PROTOCOL-SPLIT.json.
+    """
+    cards = []
+    for run in runs:
+        began = time.perf_counter()
+        card = robustness(run, store, split=split, protocol=protocol, seeds=seeds)
+        cards.append(card)
+        values = provenance() | {
+            "run": run.path.name,
+            "protocol": protocol,
+            "split": split,
+            "fingerprint": store.fingerprint,
+            "seconds": round(time.perf_counter() - began, 1),
+            "accuracy": {name: {f"{level:g}": a for level, a in levels.items()} for name, levels in card.items()},
+        }
+        write_text(run.path / RESULTS / FILE / f"{protocol}-{split}.json", json.dumps(values))
+    path = runs[0].path / FIGURES / "robustness.png"
+    path.parent.mkdir(exist_ok=True)
+    _draw(runs[0].recipe.name, cards, store, split, protocol, path)
+    return path
+
+
+def _draw(
+    recipe: str,
+    cards: Sequence[Mapping[str, Mapping[float, list[float]]]],
+    store: Store,
+    split: str,
+    protocol: str,
+    path: Path,
+) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 5.2), layout="constrained")
+    axes = figure.subplots(2, 3, sharey=True).ravel()
+    test = store.labels[store.split(split)[1]]
+    chance = 100 * np.bincount(test[test >= 0]).max() / (test >= 0).sum()
+    for axis, (name, disturbance) in zip(axes, DISTURBANCES.items(), strict=True):
+        levels = sorted(disturbance.levels)
+        by_run = np.array([[100 * np.mean(card[name][level]) for level in levels] for card in cards])
+        mean = by_run.mean(axis=0)
+        axis.axhline(chance, color="#c9cbd1", linewidth=1, linestyle=":")
+        axis.axhline(mean[levels.index(disturbance.levels[0])], color="#0f766e", linewidth=1, alpha=0.35)
+        if len(cards) > 1:
+            sd = by_run.std(axis=0, ddof=1)
+            axis.fill_between(levels, mean - sd, mean + sd, color="#0f766e", alpha=0.15, linewidth=0)
+        axis.plot(levels, mean, "o-", color="#0f766e", markersize=4)
+        for level, value in zip(levels, mean, strict=True):
+            axis.annotate(f"{value:.0f}", (level, value), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+        axis.set_title(f"{disturbance.title} ({disturbance.unit})", fontsize=9, loc="left")
+        axis.set_xticks(levels, [f"{level:g}" for level in levels], fontsize=8)
+        axis.set_ylim(0, 104)
+        axis.tick_params(axis="y", labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="#e4e2dc", linewidth=0.6)
+    runs = f", {len(cards)} runs: mean and one standard deviation" if len(cards) > 1 else ""
+    figure.suptitle(
+        f"{recipe}, {protocol} on {split}{runs}\nAccuracy in percent on disturbed test clips; dotted: largest class",
+        fontsize=9, x=0.01, ha="left",
+    )  # fmt: skip
+    figure.savefig(path, dpi=150)
+
+
+def _shown(batch: Batch, kept: Tensor) -> Batch:
+    """A batch without the joints that are not kept; who is absent is decided anew."""
+    present = batch.present & kept
+    position = torch.where(present[..., None], batch.position, 0)
+    return Batch.pack(position, present, batch.packing, batch.skeleton, label=batch.label)
+
+
+def _turned(batch: Batch, degrees: float, *, axis: int) -> Batch:
+    angle = np.radians(degrees)
+    one, two = [i for i in range(3) if i != axis]
+    turn = torch.eye(3, dtype=batch.position.dtype, device=batch.position.device)
+    turn[one, one] = turn[two, two] = float(np.cos(angle))
+    turn[one, two], turn[two, one] = -float(np.sin(angle)), float(np.sin(angle))
+    return replace(batch, position=batch.position @ turn.T)
+
+
+def _cut(batch: Batch, num_frames: int) -> Batch:
+    """Each clip's first frames."""
+    kept = batch.packing.time < num_frames
+    lengths = np.minimum(batch.packing.lengths, num_frames)
+    return Batch.pack(batch.position[kept], batch.present[kept], lengths, batch.skeleton, label=batch.label)

@@ -1,0 +1,35 @@
+"""ulna robustness RUN... --data STORE"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ulna.cli.arguments import option, parse, positional
+
+
+def main(arguments: Sequence[str]) -> None:
+    wanted = parse(
+        "robustness",
+        "Measure how a run's classifier bears joint noise, joints and frames that are not seen, other frame rates and "
+        "other viewpoints, and draw a card. Evaluate the run first; several runs of one recipe are taken as its seeds.",
+        [
+            ("runs", positional(tuple[Path, ...], "Runs that were evaluated.", metavar="RUN")),
+            ("data", option(Path, "Store with labels.")),
+            ("split", option(str | None, "Split whose test part is disturbed; the recipe's by default."), None),
+            ("protocol", option(str, "Whose classifier: linear, finetune, few-labels, ..."), "linear"),
+            ("seeds", option(int, "Draws of what is random."), 3),
+        ],
+        arguments,
+    )
+    if not wanted.runs:
+        raise ValueError("expected at least one run to measure")
+    from ulna.analysis import write_robustness
+    from ulna.data import Store
+    from ulna.train import load
+
+    runs, store = [load(path) for path in wanted.runs], Store(wanted.data)
+    split = wanted.split or runs[0].recipe.split
+    if split is None:
+        raise ValueError(f"expected --split, since the recipe names none; {store.path} has {', '.join(store.splits)}")
+    print(write_robustness(runs, store, split=split, protocol=wanted.protocol, seeds=wanted.seeds))

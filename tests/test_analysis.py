@@ -1,0 +1,168 @@
+"""Attention figures, the robustness card, tables of results."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_clip
+from test_train import run_of, tiny
+from ulna.analysis import write_attention, write_report, write_robustness
+from ulna.analysis.attention import attention
+from ulna.analysis.robustness import DISTURBANCES, Disturbed, dropped_frames, frame_rate, robustness
+from ulna.analysis.table import Cell, Line, write_table
+from ulna.core import get_skeleton, options
+from ulna.data import Batch, write_store
+from ulna.encoders import Encoder
+from ulna.inputs import Disentangled
+from ulna.protocols import PROTOCOLS, Outcome
+from ulna.protocols.evaluation import evaluate
+from ulna.protocols.outcome import SeedOutcome, pool
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    run = run_of(tiny(epochs=2), store, tmp_path_factory.mktemp("runs") / "run")
+    evaluate(run, store, protocol=options(PROTOCOLS, "linear", epochs=30), split="half", seeds=1)
+    return run
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A run on clips of two persons, some with only one."""
+    clips = [make_clip(f"c{i}", 6 + i, num_persons=2, label=i % 2, seed=i, splits={"half": "train"}) for i in range(4)]
+    clips += [make_clip(f"t{i}", 40 * i + 3, num_persons=2, label=i, seed=i, splits={"half": "test"}) for i in range(2)]
+    clips[-1].present[:, 1] = False
+    folder = tmp_path_factory.mktemp("pairs")
+    store = write_store(folder / "store", clips, get_skeleton("kinect_v1"), classes=["x", "y"])
+    return run_of(tiny(epochs=1), store, folder / "run"), store
+
+
+def test_attention_averages_what_the_encoder_gives(run, store):
+    found = attention(run, store, split="half", num_clips=7)
+    assert found.num_clips == 7
+    assert found.spatial.shape == (1, 2, 20, 20)
+    assert found.temporal.shape == (1, 2, 30, 30)
+    np.testing.assert_allclose(found.spatial.sum(axis=-1), 1, atol=1e-5)
+    assert found.names[0] == "(global)"
+    assert sorted(found.names[1:]) == sorted(j.replace("_", " ") for j in run.skeleton.joints if j != "spine")
+    only = dataclasses.replace(store.clip(int(store.split("half")[1][0])))
+    _, maps = run.encoder.attend(run.form(Batch.from_clips([only], max_frames=16)))
+    one = attention(run, _single(store), num_clips=1)
+    centre = run.skeleton.index("spine")
+    own = maps[0].spatial.mean(dim=0)[0].detach()
+    assert one.spatial[0, 0, 0, 0] == pytest.approx(float(own[centre, centre]), abs=1e-5), "the global slot is first"
+    length = only.num_frames
+    time = np.arange(length)
+    by_hand = (maps[0].temporal[0][1].detach().numpy() * np.abs(time[:, None] - time)).sum(axis=1).mean()
+    assert one.distance[0, 1] == pytest.approx(by_hand, abs=1e-4)
+    assert one.positions[0].shape == (16, 16)
+
+
+def _single(store):
+    """A store with the first test clip alone."""
+    clip = store.clip(int(store.split("half")[1][0]))
+    return write_store(store.path.parent / "single", [clip], store.skeleton, classes=store.classes)
+
+
+def test_attention_of_two_persons_is_person_by_person(pairs):
+    run, store = pairs
+    found = attention(run, store, split="half")
+    assert found.names == found.names[:20] * 2
+    written = write_attention([run], store, split="half")
+    assert [path.name for path in written] == [
+        "attention_spatial.png", "attention_temporal.png", "attention_distance.png", "attention_positions.png",
+        "attention.html",
+    ]  # fmt: skip
+    page = written[-1].read_text()
+    assert "https://" not in page
+    shown = json.loads(re.search(r"const DATA = (.*);\n", page)[1])
+    assert len(shown["clips"][0]["persons"]) in (1, 2)
+    assert shown["shape"] == [1, 2]
+
+
+def test_an_encoder_without_attention_says_so():
+    class Plain(Encoder):
+        embedding_width = 1
+
+        def embed(self, batch):
+            return torch.zeros(batch.num_clips, 1)
+
+    with pytest.raises(ValueError, match="Plain gives no attention maps"):
+        Plain().attend(Batch.from_clips([make_clip("a", 2)]))
+    assert Plain().positions() == []
+
+
+def test_disturbances_by_hand():
+    batch = Batch.from_clips([make_clip("a", 8), make_clip("b", 5, seed=1)])
+    generator = np.random.default_rng(0)
+    for name, disturbance in DISTURBANCES.items():
+        changed = disturbance.change(batch, disturbance.levels[0], generator)
+        torch.testing.assert_close(changed.position, batch.position), name
+        assert torch.equal(changed.present, batch.present)
+    assert frame_rate(batch, 0.5, generator).lengths == [4, 2]
+    half = dropped_frames(batch, 50.0, generator)
+    assert half.lengths == [8, 5]
+    assert half.present[[0, 8]].all(), "first frames stay"
+    assert not half.present.all()
+    assert not half.position[~half.present].any()
+    noisy = DISTURBANCES["noise"].change(batch, 3.0, generator)
+    assert (noisy.position - batch.position).std() == pytest.approx(0.03, abs=0.003)
+    turned = DISTURBANCES["viewpoint"].change(batch, 90.0, generator)
+    torch.testing.assert_close(turned.position[..., 1], batch.position[..., 1])
+    torch.testing.assert_close(turned.position.norm(dim=-1), batch.position.norm(dim=-1))
+    assert (turned.position[..., 0].abs() - batch.position[..., 2].abs()).abs().max() < 1e-5
+    fewer = DISTURBANCES["dropped_joints"].change(batch, 40.0, generator)
+    assert torch.equal(fewer.present[:8], fewer.present[:1].expand(8, -1, -1)), "for the whole clip"
+
+
+def test_a_disturbed_form_is_cut_after_it():
+    form = Disturbed(Disentangled(max_frames=6), frame_rate, 0.5, 0)
+    assert form.crop is None
+    assert form(Batch.from_clips([make_clip("a", 20)])).lengths == [6]
+
+
+def test_the_card(run, store):
+    path = write_robustness([run], store, split="half", seeds=2)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    saved = json.loads((run.path / "results" / "robustness" / "linear-half.json").read_text())
+    plain = Outcome.open(run.path / "results" / "linear-half.json").mean
+    for name, levels in saved["accuracy"].items():
+        first = f"{DISTURBANCES[name].levels[0]:g}"
+        assert levels[first] == [pytest.approx(plain)]
+        assert len(levels) == len(DISTURBANCES[name].levels)
+    assert len(saved["accuracy"]["noise"]["8"]) == 2
+    assert saved["accuracy"]["viewpoint"]["180"] == [pytest.approx(plain)], "facing undoes a turn of the camera"
+    report = write_report([run], run.path / "report.html", store=store).read_text()
+    assert "data:image/png;base64" in report
+    with pytest.raises(FileNotFoundError, match="--protocol finetune` saves"):
+        robustness(run, store, split="half", protocol="finetune")
+
+
+def test_tables(tmp_path):
+    outcome = Outcome("p", {}, "s", ["a", "b"], list("wxyz"), [0, 0, 1, 1], [SeedOutcome(0, [0, 0, 1, 0])])
+    (tmp_path / "results").mkdir()
+    outcome.save(tmp_path / "results" / "o.json")
+    ours = Line("ours", {"p": Cell.of(outcome, tmp_path / "results" / "o.json")})
+    lines = [Line("others", {"linear": Cell(70.25)}, is_ours=False), ours]
+    text = write_table("Title", lines, tmp_path).read_text().splitlines()
+    assert text[2:6] == [
+        "| | linear | p |", "|---|---|---|", "| others | 70.2 |  |", "| **ours** |  | [75.0](results/o.json) |",
+    ]  # fmt: skip
+    assert (tmp_path / "table.png").is_file()
+
+
+def test_folds_are_pooled():
+    def fold(name, clips, predictions):
+        seeds = [SeedOutcome(i, p, run=f"{name}-{i}") for i, p in enumerate(predictions)]
+        return Outcome("p", {}, name, ["a", "b"], clips, [0] * len(clips), seeds, copied=[0])
+
+    pooled = pool([fold("f1", ["u", "v"], [[0, 0], [0, 1]]), fold("f2", ["w"], [[0], [1]])])
+    assert pooled.accuracies.tolist() == [1.0, pytest.approx(1 / 3)]
+    assert (pooled.split, pooled.clips, pooled.copied) == ("f1+f2", ["u", "v", "w"], [0, 2])
+    assert pooled.spread_over == "2 runs"
+    with pytest.raises(ValueError, match="share no test clip"):
+        pool([fold("f1", ["u"], [[0]]), fold("f2", ["u"], [[0]])])
