@@ -89,3 +89,17 @@ def write_npz(path, num_frames=6, *, seed=0, **keys):
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **{key: value for key, value in content.items() if value is not ...})
     return position
+
+
+def write_pku(folder, name, actions, num_frames=40, *, num_bodies=1, seed=0):
+    """A recording and its label file; `actions` are (action, start, end)."""
+    random = np.random.default_rng(seed)
+    joints = np.zeros((num_frames, 2, 25, 3))
+    joints[:, :num_bodies] = random.normal(0, 1, (num_frames, num_bodies, 25, 3)).round(5)
+    (folder / "skeleton").mkdir(parents=True, exist_ok=True)
+    rows = [" ".join(f"{x:.5f}" for x in frame.ravel()) for frame in joints]
+    (folder / "skeleton" / f"{name}.txt").write_text("\n".join(rows) + "\n")
+    (folder / "labels").mkdir(exist_ok=True)
+    lines = [f"{action},{start},{end},{2}" for action, start, end in actions]
+    (folder / "labels" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return joints

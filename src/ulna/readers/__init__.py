@@ -9,6 +9,7 @@ READERS = NameTable(
     "reader",
     {
         "ntu": "ulna.readers.ntu:NTU",
+        "pku_mmd": "ulna.readers.pku_mmd:PKUMMD",
         "nw_ucla": "ulna.readers.nw_ucla:NWUCLA",
         "utd_mhad": "ulna.readers.utd_mhad:UTDMHAD",
         "sbu": "ulna.readers.sbu:SBU",
@@ -17,10 +18,10 @@ READERS = NameTable(
     },
 )
 
-__all__ = ["READERS", "BadFile", "Reader", "Source", "bvh", "npz", "ntu", "nw_ucla", "sbu", "utd_mhad"]
+__all__ = ["READERS", "BadFile", "Reader", "Source", "bvh", "npz", "ntu", "nw_ucla", "pku_mmd", "sbu", "utd_mhad"]
 
 if TYPE_CHECKING:
-    from ulna.readers import bvh, npz, ntu, nw_ucla, sbu, utd_mhad
+    from ulna.readers import bvh, npz, ntu, nw_ucla, pku_mmd, sbu, utd_mhad
 
 
 __getattr__ = lazy_attributes(__name__, {name: f"ulna.readers.{name}" for name in READERS})
