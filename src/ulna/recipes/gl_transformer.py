@@ -72,7 +72,7 @@ def nw_ucla_best() -> Recipe:
         pretext={"name": "displacement", "hide": 0.5},
         split="xview",
         augmentation=Augmentation(mirror=0.5),
-        training=small_training(epochs=60, batch_size=32, lr_decay=0.967),
+        training=small_training(epochs=40, batch_size=32, lr_decay=0.95),
     )
 
 
