@@ -22,6 +22,7 @@ from ulna.protocols import KNN, PROTOCOLS, FineTune, Labelled, Linear, Outcome, 
 from ulna.protocols.baselines import chance, nearest_raw_joints
 from ulna.protocols.classifier import Classifier
 from ulna.protocols.evaluation import evaluate, over_runs
+from ulna.protocols.finetune import _Learner
 from ulna.protocols.head import Head
 from ulna.protocols.knn import vote
 from ulna.protocols.outcome import SeedOutcome, merge
@@ -314,9 +315,10 @@ def test_every_option_of_fine_tuning_is_read(store, run):
         assert not torch.allclose(verdict(FineTune(**plain | change), run, data)[1].weight, reference), change
 
 
-def test_layer_decay_by_hand(run):
+def test_layer_decay_by_hand(store, run):
     encoder = run.encoder
-    optimizer = FineTune(layer_decay=0.5)._optimizer(encoder, Head(4, 2))
+    learner = _Learner(encoder, run.form, Labelled.of(store, "half"))
+    optimizer = FineTune(layer_decay=0.5)._optimizer(learner)
     num_stages = len(encoder.stages())
     assert [group["rate"] for group in optimizer.param_groups] == [0.5**d for d in range(num_stages, -1, -1)]
     own = [p for group in optimizer.param_groups[:-1] for p in group["params"]]

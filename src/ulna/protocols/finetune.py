@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ulna.core import counted, one_of, torch_seed, within
 from ulna.data import Augmentation, BatchPlan, ClipLoader
@@ -26,7 +27,7 @@ from ulna.protocols.outcome import SeedOutcome
 from ulna.train.memory import kept_memory
 
 Precision = Literal["32-true", "bf16-mixed"]
-PROBE_LEARNING_RATE = 3e-3
+PROBE_RATE = 3e-3
 TIMES_TO_LOOK = 10  # epochs at which the test part is looked at, for the curve and the oracle
 
 
@@ -62,8 +63,8 @@ class FineTune(Protocol):
         precision: Precision = "bf16-mixed",
     ) -> None:
         within("share", share, 0, 1, open_low=True)
-        for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
-            within(name, value, 1)
+        within("epochs", epochs, 1)
+        within("batch_size", batch_size, 1)
         within("steps", steps, 0)
         within("probe_epochs", probe_epochs, 0)
         within("learning_rate", learning_rate, 0, open_low=True)
@@ -72,11 +73,9 @@ class FineTune(Protocol):
         within("warmup", warmup, 0, 1)
         within("label_smoothing", label_smoothing, 0, 0.99)
         one_of("precision", precision, Precision)
-        self.share, self.pretrained, self.epochs, self.steps, self.batch_size = (
-            share, pretrained, epochs, steps, batch_size,
-        )  # fmt: skip
+        self.share, self.pretrained = share, pretrained
+        self.epochs, self.steps, self.batch_size, self.probe_epochs = epochs, steps, batch_size, probe_epochs
         self.learning_rate, self.weight_decay, self.layer_decay = learning_rate, weight_decay, layer_decay
-        self.probe_epochs = probe_epochs
         self.warmup, self.label_smoothing, self.precision = warmup, label_smoothing, precision
         self.augmentation = Augmentation(time=time, shear=shear)
         self.variant = f"{100 * share:g}pct" if share < 1 else ""
@@ -88,55 +87,41 @@ class FineTune(Protocol):
         for seed in seeds:
             clips = label_subset(data.store, data.split, self.share, seed)
             known = [ids[clip] for clip in clips] if self.share < 1 else []
-            with kept_memory():
-                judged = self._fit(copy.deepcopy(encoder), form, replace(data, train=clips), seed, known)
-            yield judged
+            learner = _Learner(copy.deepcopy(encoder), form, replace(data, train=clips))
+            with kept_memory(), torch.random.fork_rng():
+                torch.manual_seed(torch_seed(seed, "classifier"))
+                predicted, curve = self._fit(learner, seed)
+            best = max(curve, key=curve.__getitem__)
+            outcome = SeedOutcome(seed, predicted, curve[best], best, list(curve.values()), labelled=known)
+            yield outcome, learner.classifier()
 
-    def _fit(
-        self, encoder: Encoder, form: InputForm, data: Labelled, seed: int, known: list[str]
-    ) -> tuple[SeedOutcome, Classifier]:
-        device = next(encoder.parameters()).device
-        plan = BatchPlan(len(data.train), self.batch_size, seed)
+    def _fit(self, learner: _Learner, seed: int) -> tuple[list[int], dict[int, float]]:
+        """Train; gives the last epoch's predictions, and the accuracy at the epochs that were looked at."""
+        plan = BatchPlan(len(learner.data.train), self.batch_size, seed)
         epochs = max(self.epochs, math.ceil(self.steps / plan.steps_per_epoch))
         looks = {round(epochs * (i + 1) / TIMES_TO_LOOK) for i in range(TIMES_TO_LOOK)}
+        learner.probe(self.probe_epochs, seed)
+        optimizer = self._optimizer(learner)
         curve: dict[int, float] = {}
-        with torch.random.fork_rng():
-            torch.manual_seed(torch_seed(seed, "classifier"))
-            head = self._first_head(encoder, form, data, seed).to(device)
-            optimizer = self._optimizer(encoder, head)
-            load = ClipLoader(data.store, max_frames=form.crop, device=device)
-            for epoch in range(1, epochs + 1):
-                encoder.train()
-                for step in range((epoch - 1) * plan.steps_per_epoch, epoch * plan.steps_per_epoch):
-                    self._schedule(optimizer, (step + 0.5) / (epochs * plan.steps_per_epoch))
-                    torch.manual_seed(torch_seed(seed, "fine-tuning", step))
-                    loss = self._loss(encoder, head, form, load, data, plan, step)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                if epoch in looks:
-                    features = extract(encoder, form, data.store, data.test)
-                    with torch.no_grad():
-                        predicted = head(features.to(device)).argmax(dim=1).tolist()
-                    curve[epoch] = float(np.mean(np.array(predicted) == data.test_labels))
-        best = max(curve, key=curve.__getitem__)
-        outcome = SeedOutcome(seed, predicted, curve[best], best, list(curve.values()), labelled=known)
-        weights = {name: value.detach().cpu() for name, value in encoder.state_dict().items()}
-        return outcome, Classifier(*head.folded(), data.store.classes, data.split, weights)
+        for epoch in range(1, epochs + 1):
+            learner.encoder.train()
+            for step in range((epoch - 1) * plan.steps_per_epoch, epoch * plan.steps_per_epoch):
+                self._schedule(optimizer, (step + 0.5) / (epochs * plan.steps_per_epoch))
+                torch.manual_seed(torch_seed(seed, "fine-tuning", step))
+                with torch.autocast(learner.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+                    logits, labels = learner.logits(plan, step, self.augmentation)
+                    loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if epoch in looks:
+                predicted = learner.predict()
+                curve[epoch] = float(np.mean(np.array(predicted) == learner.data.test_labels))
+        return predicted, curve
 
-    def _first_head(self, encoder: Encoder, form: InputForm, data: Labelled, seed: int) -> Head:
-        features, labels = extract(encoder, form, data.store, data.train), torch.from_numpy(data.train_labels)
-        head = Head(encoder.embedding_width, len(data.store.classes))
-        head.see(features)
-        probe = torch.optim.Adam(head.layer.parameters(), PROBE_LEARNING_RATE)
-        scaled = head.scaled(features)
-        for epoch in range(self.probe_epochs):
-            train_epoch(head.layer, probe, scaled, labels, counted(seed, "probe order", epoch))
-        return head
-
-    def _optimizer(self, encoder: Encoder, head: Head) -> torch.optim.AdamW:
+    def _optimizer(self, learner: _Learner) -> torch.optim.AdamW:
         """One group of parameters a stage; `rate` is the share of the learning rate that it gets."""
-        stages = [*encoder.stages(), (head,)]
+        stages = [*learner.encoder.stages(), (learner.head,)]
         seen: set[int] = set()
         groups = []
         for depth, stage in enumerate(stages):
@@ -151,24 +136,46 @@ class FineTune(Protocol):
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate * group["rate"] * rising * falling
 
-    def _loss(
-        self,
-        encoder: Encoder,
-        head: Head,
-        form: InputForm,
-        load: ClipLoader,
-        data: Labelled,
-        plan: BatchPlan,
-        step: int,
-    ) -> Tensor:
+
+class _Learner:
+    """An encoder and a head, and the clips that they learn from and are tested on."""
+
+    def __init__(self, encoder: Encoder, form: InputForm, data: Labelled) -> None:
+        self.encoder, self.form, self.data = encoder, form, data
+        self.device = next(encoder.parameters()).device
+        self.head = Head(encoder.embedding_width, len(data.store.classes))
+        self.load = ClipLoader(data.store, max_frames=form.crop, device=self.device)
+
+    def probe(self, epochs: int, seed: int) -> None:
+        """Give the head a start: the spread of the frozen encoder's embeddings, and a linear probe on them."""
+        features = extract(self.encoder, self.form, self.data.store, self.data.train)
+        labels = torch.from_numpy(self.data.train_labels)
+        self.head.see(features)
+        scaled, optimizer = self.head.scaled(features), torch.optim.Adam(self.head.layer.parameters(), PROBE_RATE)
+        for epoch in range(epochs):
+            train_epoch(self.head.layer, optimizer, scaled, labels, counted(seed, "probe order", epoch))
+        self.head.to(self.device)
+
+    def logits(self, plan: BatchPlan, step: int, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
+        """Class scores and labels of a batch of training clips, changed as its step draws it."""
         clips = plan.clips(step)
-        batch = form(widen(load(data.train[clips]), encoder.num_persons))
-        draw = Augmentation.draw(plan.generator(step), len(clips))
-        batch = self.augmentation(batch, draw, max_frames=form.max_frames)
-        with torch.autocast(batch.position.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
-            features = encoder.embed(batch)
-        head.see(features, MOMENTUM)
-        return nn.functional.cross_entropy(head(features), batch.label, label_smoothing=self.label_smoothing)
+        with torch.autocast(self.device.type, enabled=False):  # centimetres need every bit
+            batch = self.form(widen(self.load(self.data.train[clips]), self.encoder.num_persons))
+            draw = Augmentation.draw(plan.generator(step), len(clips))
+            batch = augmentation(batch, draw, max_frames=self.form.max_frames)
+        features = self.encoder.embed(batch).float()
+        with torch.autocast(self.device.type, enabled=False):
+            self.head.see(features, MOMENTUM)
+            return self.head(features), batch.label
+
+    @torch.no_grad()
+    def predict(self) -> list[int]:
+        features = extract(self.encoder, self.form, self.data.store, self.data.test)
+        return self.head(features.to(self.device)).argmax(dim=1).tolist()
+
+    def classifier(self) -> Classifier:
+        weights = {name: value.detach().cpu() for name, value in self.encoder.state_dict().items()}
+        return Classifier(*self.head.folded(), self.data.store.classes, self.data.split, weights)
 
 
 few_labels = functools.partial(FineTune, share=0.05)
