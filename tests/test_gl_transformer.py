@@ -11,6 +11,7 @@ from ulna.core import Slots, get_skeleton
 from ulna.data import Batch
 from ulna.encoders import GLTransformer
 from ulna.inputs import Disentangled
+from ulna.nn.positions import sine_cosine
 from ulna.pretext import MPDP
 
 golden = pytest.mark.skipif(not (GOLDEN / "gl_transformer.safetensors").is_file(), reason="no reference vectors here")
@@ -231,3 +232,13 @@ def test_stages_are_the_whole_encoder():
     encoder = small()
     own = [p for stage in encoder.stages() for module in stage for p in module.parameters()]
     assert len(own) == len({id(p) for p in own}) == len(list(encoder.parameters()))
+
+
+def test_trained_positions_can_begin_with_sines():
+    slots = Slots.of(SKELETON)
+    flat = GLTransformer(slots, 1, 30, width=8, num_heads=4)
+    begun = GLTransformer(slots, 1, 30, width=8, num_heads=4, positions_start=0.3)
+    assert not any(table.any() for table in flat.positions())
+    for table in begun.positions():
+        torch.testing.assert_close(table.detach().flatten(1), 0.3 * sine_cosine(30, 160))
+        assert table.requires_grad

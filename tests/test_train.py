@@ -188,3 +188,23 @@ def test_one_frame_clips_take_part(tmp_path):
     store = write_store(tmp_path / "store", clips, get_skeleton("kinect_v1"), classes=["x"])
     run = run_of(dataclasses.replace(tiny(epochs=1), split=None), store, tmp_path / "run")
     assert np.isfinite(float(next(csv.DictReader((run.path / "metrics.csv").read_text().splitlines()))["loss"]))
+
+
+def test_learning_rates_by_hand():
+    plain = Training(epochs=4, lr_decay=0.5)
+    assert [plain.rate(step, 3) for step in (0, 2, 3, 11)] == [1, 1, 0.5, 0.125]
+    rising = Training(epochs=4, lr_decay=0.5, warmup=4)
+    assert [rising.rate(step, 3) for step in (0, 1, 3)] == [0.25, 0.5, 0.5]
+    cosine = Training(epochs=4, schedule="cosine")
+    assert [cosine.rate(step, 3) for step in (0, 6)] == pytest.approx([1, 0.5])
+    assert cosine.rate(11, 3) == pytest.approx(0.017, abs=1e-3)
+
+
+def test_the_schedule_is_what_the_optimizer_gets(store, tmp_path):
+    recipe = tiny(epochs=3, schedule="cosine", warmup=2)
+    run = run_of(recipe, store, tmp_path / "run")
+    with (run.path / "metrics.csv").open() as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    steps = run.facts["steps"] // 3
+    expected = [recipe.training.learning_rate * recipe.training.rate(steps * (e + 1) - 1, steps) for e in range(3)]
+    assert rates == pytest.approx(expected, rel=1e-3)

@@ -35,8 +35,10 @@ class GLTransformer(FrameEncoder):
     attention among slots. `checkpoint_activations` keeps only each block's input while training and runs the block
     again for the backward pass: less memory, a third more work, the same gradients.
 
-    `readout` says what a clip's embedding is: "mean" of the output over its frames (paper), or "blocks", mean and
-    standard deviation over its frames of the output and of what every block gives (ours; it does not change training).
+    Ours: `readout` says what a clip's embedding is, "mean" of the output over its frames (paper) or "blocks", mean and
+    standard deviation over its frames of the output and of what every block gives; it does not change training.
+    `positions_start` is the size of the sines and cosines of a frame's number that trained positions begin with (paper:
+    0, from which it takes long to find out which frame is which).
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class GLTransformer(FrameEncoder):
         mask_absent: bool = False,
         checkpoint_activations: bool = False,
         readout: Readout = "mean",
+        positions_start: float = 0.0,
     ) -> None:
         super().__init__()
+        within("positions_start", positions_start, 0)
         one_of("readout", readout, Readout)
         one_of("positional", positional, Positional)
         _check_sizes(width=width, num_heads=num_heads, num_blocks=num_blocks, ff=ff)
@@ -75,7 +79,8 @@ class GLTransformer(FrameEncoder):
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
         shape = (max_frames, num_slots, width)
         is_once = positional == "once"
-        positions = [_Positions(shape, "none" if is_once and block else positional) for block in range(num_blocks)]
+        forms: list[Any] = ["none" if is_once and block else positional for block in range(num_blocks)]
+        positions = [_Positions(shape, form, positions_start) for form in forms]
         if shared_positions and not is_once:
             positions = positions[:1] * num_blocks
         self.blocks = nn.ModuleList(
@@ -276,14 +281,17 @@ class _Block(nn.Module):
 class _Positions(nn.Module):
     """Positional embedding of a block: trained (T_max, S, D), fixed sines and cosines, or none."""
 
-    def __init__(self, shape: tuple[int, int, int], form: Literal["tight", "once", "fixed", "none"]) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], form: Literal["tight", "once", "fixed", "none"], start: float = 0.0
+    ) -> None:
         super().__init__()
         num_frames, num_slots, width = shape
         self.form = form
         self.of_slots: Tensor
         self.of_frames: Tensor
         if form in ("tight", "once"):
-            self.table = nn.Parameter(torch.zeros(shape))
+            of_frames = sine_cosine(num_frames, num_slots * width).unflatten(1, (num_slots, width))
+            self.table = nn.Parameter(start * of_frames)
         elif form == "fixed":
             self.register_buffer("of_slots", sine_cosine(num_slots, width), persistent=False)
             of_frames = sine_cosine(num_frames, num_slots * width).unflatten(1, (num_slots, width))

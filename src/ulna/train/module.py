@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,8 +35,9 @@ class Pretraining(L.LightningModule):
         optimizer = torch.optim.AdamW(
             self.pretext.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
-        decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, training.lr_decay)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "epoch"}}
+        rate = functools.partial(training.rate, steps_per_epoch=self.plan.steps_per_epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
         return batch.to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_type_hints
@@ -13,12 +14,17 @@ from ulna.inputs import INPUTS
 from ulna.pretext import PRETEXTS
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Schedule = Literal["exponential", "cosine"]
 _TABLES = {"input": INPUTS, "encoder": ENCODERS, "pretext": PRETEXTS}
 
 
 @dataclass(frozen=True)
 class Training:
-    """Optimisation: AdamW, the learning rate multiplied by `lr_decay` after every epoch."""
+    """Optimisation by AdamW.
+
+    The learning rate rises over the first `warmup` steps; under the schedule "exponential" (paper) it is multiplied by
+    `lr_decay` after every epoch, under "cosine" it falls to zero along half a cosine.
+    """
 
     epochs: int = 300
     batch_size: int = 128
@@ -27,6 +33,8 @@ class Training:
     weight_decay: float = 0.1
     """On all parameters, as released."""
     lr_decay: float = 0.99
+    schedule: Schedule = "exponential"
+    warmup: int = 0
     precision: Precision = "32-true"
     seed: int = 0
     """Decides the initial weights, the order of clips, augmentation and dropout."""
@@ -40,7 +48,15 @@ class Training:
         within("training.learning_rate", self.learning_rate, 0, open_low=True)
         within("training.weight_decay", self.weight_decay, 0)
         within("training.lr_decay", self.lr_decay, 0, 1, open_low=True)
+        within("training.warmup", self.warmup, 0)
         within("training.seed", self.seed, 0)
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """What the learning rate is multiplied by at a step, counted over all epochs."""
+        rising = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        if self.schedule == "cosine":
+            return rising * 0.5 * (1 + math.cos(math.pi * step / (self.epochs * steps_per_epoch)))
+        return rising * self.lr_decay ** (step // steps_per_epoch)
 
 
 @dataclass(frozen=True)
