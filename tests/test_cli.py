@@ -112,17 +112,29 @@ def test_sweep(ulna, source, tmp_path):
     outcome = json.loads((out / link[1]).read_text())
     assert outcome["spread_over"] == "2 runs"
     assert outcome["facts"]["command"].startswith("ulna evaluate")
-    for baseline in ("chance (most frequent class)", "1-NN on raw joints", "linear on an untrained encoder"):
+    for baseline in ("chance (most frequent class)", "1-NN on raw joints", "nw_ucla_small, untrained"):
         assert baseline in table
     assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
     (out / link[1]).unlink()
     code, printed, _ = ulna(*words)
     assert printed.count("done") == 1, "only what is missing is done again"
     shutil.rmtree(out / "gl_transformer-nw_ucla_small" / "xview" / "seed1")
-    code, printed, _ = ulna(*words[:-1], "gpu")
+    (out / "gl_transformer-nw_ucla_small" / "xview" / "seed1").with_suffix(".unfinished").mkdir()
+    code, printed, _ = ulna(*words)
     assert code == 1
     assert re.search(r"failed, exit code 2, see .*seed1.log", printed)
-    assert ulna("sweep", "nw_ucl", "--data", store, "--out", out)[0] == 2
+    mistakes = {
+        "choose another folder": [*words[:-1], "gpu"],
+        "did you mean 'linear'": [*words[:11], "linaer", *words[13:]],
+        "which the sweep sets itself": [*words, "--training.seed", "7"],
+        "unknown recipe 'nw_ucl'": ["sweep", "nw_ucl", "--data", store, "--out", out],
+        "expected a store": ["sweep", words[1], "--data", source, "--out", tmp_path / "other"],
+        "share no test clip": [*words[:11], "linear", "--splits", "xview", "clean"],
+    }
+    for message, mistaken in mistakes.items():
+        code, _, err = ulna(*mistaken)
+        assert code == 2, mistaken
+        assert message in err, err
 
 
 def test_quickstart(ulna, tmp_path):

@@ -95,7 +95,8 @@ def _store_of(run: Run) -> Store | None:
                 store = Store(facts["store"])
             except (ValueError, OSError):
                 return None
-            return store if store.fingerprint == facts["fingerprint"] else None
+            is_own = store.fingerprint == facts["fingerprint"] and run.fits(store.skeleton)
+            return store if is_own else None
     return None
 
 

@@ -20,6 +20,7 @@ from ulna.data.transforms import resample
 from ulna.inputs import InputForm
 from ulna.protocols.base import Labelled
 from ulna.protocols.classifier import Classifier
+from ulna.protocols.evaluation import check_alike
 from ulna.protocols.features import extract
 from ulna.train.provenance import provenance
 from ulna.train.run import RESULTS, Run
@@ -150,6 +151,7 @@ def write_robustness(
 
     The numbers are in each RUN/results/robustness/PROTOCOL-SPLIT.json.
     """
+    check_alike(runs)
     cards = []
     for run in runs:
         began = time.perf_counter()

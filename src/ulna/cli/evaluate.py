@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     if not wanted.runs:
         raise ValueError("expected at least one run to judge")
-    from ulna.protocols.evaluation import evaluate, over_runs
+    from ulna.protocols.evaluation import check_alike, evaluate, over_runs
     from ulna.train import load
 
     if wanted.out:
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     split = runs[0].recipe.split if wanted.split is None else wanted.split
     if split is None:
         raise ValueError(f"expected --split, since the recipe names none; {store.path} has {', '.join(store.splits)}")
+    check_alike(runs)
     judged = [
         evaluate(run, store, protocol=wanted.options, split=split, seeds=wanted.seeds, baselines=wanted.baselines)
         for run in runs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import re
 import shlex
@@ -9,15 +11,19 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ulna.cli.arguments import option, parse, positional
-from ulna.core import within
+from ulna.core import within, write_text
+from ulna.data import Store
+from ulna.protocols import PROTOCOLS
 from ulna.recipes import RECIPES, TABLES
 from ulna.recipes.tables import LINEAR, Row, Table
 
 RESULTS = "results"
+OWN = ("--data", "--out", "--split", "--training.seed", "--resume")
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,24 @@ class Job:
 
     words: tuple[str, ...]
     makes: Path
+    num_runs: int | None = None
+    """How many runs a result must be over to be taken as it is."""
+
+    @property
+    def is_done(self) -> bool:
+        if self.num_runs is None or not self.makes.exists():
+            return self.makes.exists()
+        try:
+            return len(json.loads(self.makes.read_text())["facts"]["runs"]) == self.num_runs
+        except (ValueError, KeyError, TypeError):
+            return False
 
     def run(self, threads: int) -> bool:
         """Run it, or go on with what is half done; its output goes to a log beside what it makes."""
-        if self.makes.exists():
+        if self.is_done:
             return True
+        if self.makes.is_file():
+            self.makes.unlink()  # over other runs
         words = list(self.words)
         if self.makes.with_name(self.makes.name + ".unfinished").exists():
             words.append("--resume")
@@ -69,13 +88,19 @@ def main(arguments: Sequence[str]) -> None:
     within("jobs", wanted.jobs, 1)
     table = _table(wanted.names)
     protocols = tuple(shlex.split(words) for words in wanted.protocols or table.protocols)
+    for words in protocols:
+        PROTOCOLS[words[0] if words else ""]
+    own = [word for word in arguments[place + 1 :] if word.split("=")[0] in OWN]
+    if own:
+        raise ValueError(f"expected overrides of recipes' fields, got {own[0]}, which the sweep sets itself")
     sweep = Sweep(
         table, wanted.data, wanted.out, wanted.seeds, protocols, wanted.splits or table.splits, arguments[place + 1 :]
     )
     threads = max(1, (os.cpu_count() or 1) // wanted.jobs)
-    is_done = _run_all(sweep.pretraining(), wanted.jobs, threads)
-    is_done &= _run_all(sweep.judging(), wanted.jobs, threads)
-    print(sweep.write())
+    with sweep.begun():
+        is_done = _run_all(sweep.pretraining(), wanted.jobs, threads)
+        is_done &= _run_all(sweep.judging(), wanted.jobs, threads)
+        print(sweep.write())
     if not is_done:
         sys.exit(1)
 
@@ -107,6 +132,30 @@ class Sweep:
     splits: tuple[str, ...]
     overrides: Sequence[str]
 
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Hold the folder for this sweep alone; refuse one with runs on other data or with other overrides."""
+        store = Store(self.data)
+        for recipe in self._recipes():
+            parts = [set(store.split(split)[1].tolist()) for split in self._splits(recipe)]
+            if sum(map(len, parts)) > len(set().union(*parts)):
+                raise ValueError("expected splits that share no test clip (folds), got others; sweep them one by one")
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError(f"{self.out}: another sweep is at work in this folder; wait for it") from None
+            asked = {"fingerprint": store.fingerprint, "overrides": list(self.overrides)}
+            file = self.out / "sweep.json"
+            if file.exists() and json.loads(file.read_text()) != asked:
+                raise ValueError(
+                    f"{self.out}: expected the data and overrides that this sweep began with ({file.read_text()}), "
+                    f"got {json.dumps(asked)}; choose another folder"
+                )
+            write_text(file, json.dumps(asked))
+            yield
+
     def pretraining(self) -> Iterator[Job]:
         """Every recipe once, on every split, with every seed."""
         for recipe in self._recipes():
@@ -123,7 +172,7 @@ class Sweep:
                     file = self._result(recipe, split, protocol)
                     words = ["evaluate", *runs, "--data", str(self.data), "--split", split, "--out", str(file)]
                     baselines = () if protocol[0] in LINEAR else ("--no-baselines",)
-                    yield Job((*words, "--seeds", "1", "--protocol", *protocol, *baselines), file)
+                    yield Job((*words, "--seeds", "1", "--protocol", *protocol, *baselines), file, self.seeds)
 
     def write(self) -> Path:
         """The table of what is there."""
@@ -157,11 +206,12 @@ class Sweep:
             for protocol in self.protocols if row.recipe else ():
                 if (found := measured(row.recipe or "", protocol)) is None:
                     continue
-                column = found[0].protocol
+                column = found[0].protocol if found[0].protocol not in cells else " ".join(protocol)
                 cells |= cells_of(found, column)
                 for baseline in (CHANCE, RAW, f"{UNTRAINED}_{protocol[0]}"):
                     if beside := measured(row.recipe or "", protocol, f".{baseline}.json"):
-                        lines.setdefault(beside[0].protocol, Line(beside[0].protocol, cells_of(beside, column)))
+                        name = f"{row.name}, untrained" if baseline.startswith(UNTRAINED) else beside[0].protocol
+                        lines.setdefault(name, Line(name, cells_of(beside, column)))
             lines[row.name] = Line(row.name, cells, is_ours=row.recipe is not None)
         return write_table(self.table.title, list(lines.values()), self.out)
 

@@ -1,7 +1,7 @@
 """The leak audit: test clips that are copies, exact or near, of clips that were trained on.
 
 Near copies are found by what turning and moving a body does not change, the distances between its joints: some frames
-of every test clip are looked up among all frames of the known clips, and where several of them meet one clip in order,
+of every test clip are looked up among all frames of the known clips, and where several of them meet one clip,
 the two clips are laid over one another, in time by a line and in space by one rigid motion, and the distance that is
 left is measured.
 """
@@ -27,9 +27,12 @@ FEWEST_MET = 3  # looks that must meet a clip for it to be compared
 MOST_COMPARED = 4  # clips that a test clip is compared with
 MOST_INDEXED = 4_000_000  # frames in the index; of more, every second, third, ... is taken
 HOPELESS = 0.05  # metres by which joints' distances differ in clips that no line through time makes alike
+OF_MOVEMENT = 0.3  # the most that a copy may be off, as a share of how far its joints move: stillness is no copy
+MOST_FRAMES = 500  # of a clip that are compared frame by frame to find the line
+SELDOM = 0.5  # joints seen in fewer of the frames are not compared
 FEWEST_FRAMES = 5  # of two clips that lie over one another
 SHARE = 0.6  # of the shorter clip that must lie over the other
-NUM_JOINTS, DIMENSIONS = 12, 8
+NUM_JOINTS, FEWEST_JOINTS, DIMENSIONS = 12, 4, 8
 SPEEDS = (0.3, 3.3)
 _CLIPS_AT_ONCE = 512
 
@@ -79,10 +82,13 @@ def audit(test: Part, known: Sequence[Part], *, threshold: float = 0.015, near: 
     """The test clips that repeat a known clip, each with the nearest; exact copies first, then by distance.
 
     `threshold` is the largest distance in metres of what counts as a near copy; `near` off looks for exact ones only.
-    Clips of another skeleton are compared by the joints that both have. One person of a clip is compared, the first
-    that is there.
+    Clips of another skeleton are compared by the joints that stand for one another. One person of a clip is compared,
+    the first that is there, in the frames that show the joints that most clips show.
     """
     within("threshold", threshold, 0, open_low=True)
+    known = [part for part in known if len(part.clips)]
+    if not known or not len(test.clips):
+        raise ValueError("expected test clips and clips to compare them with, got none of one kind")
     exact = _exact(test, known)
     if not near:
         return exact
@@ -153,7 +159,15 @@ def _common(test: Store, known: Store) -> dict[int, int]:
 def _spread(test: Part, shared: Sequence[int]) -> list[int]:
     """The joints that lie farthest from one another on average: those that say most about a pose."""
     clips = counted(0, "audit joints").permutation(test.clips)[:200]
-    poses = np.concatenate([position for _, position in _bodies(Part(test.store, clips), list(shared))])
+    _, present, _ = test.store.read(clips)
+    seen = present[present.any(axis=2)].mean(axis=0)  # (K,) share of the bodies' frames
+    shared = [joint for joint in shared if seen[joint] >= SELDOM]
+    poses = np.concatenate([position for _, position in _bodies(Part(test.store, clips), shared)])
+    if len(shared) < FEWEST_JOINTS or not len(poses):
+        raise ValueError(
+            f"expected at least {FEWEST_JOINTS} joints that the clips share and show, got {len(shared)}; "
+            "look for exact copies alone"
+        )
     distances = np.linalg.norm(poses[:, :, None] - poses[:, None], axis=-1).std(axis=0)
     order = np.argsort(-distances.mean(axis=1), kind="stable")[:NUM_JOINTS]
     return [shared[k] for k in sorted(order)]
@@ -245,7 +259,8 @@ def _lay_over(
     mine, theirs = test[over], _at(known, time[over])
     turn, (degrees, metres) = _rigid(theirs, mine)
     distance = float(np.sqrt(((turn - mine) ** 2).sum(axis=-1).mean()))
-    if distance > threshold:
+    movement = float(np.sqrt(((mine - mine.mean(axis=0)) ** 2).sum(axis=-1).mean()))
+    if distance > min(threshold, OF_MOVEMENT * movement):
         return None
     return {
         "distance": distance, "degrees": degrees, "metres": metres, "speed": float(speed), "overlap": num / len(test),
@@ -254,8 +269,10 @@ def _lay_over(
 
 def _line(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
     """Speed and start of the line through time along which two clips' distances agree best."""
-    cost = ((one[:, None] - two[None]) ** 2).mean(axis=-1)
-    nearest = cost.argmin(axis=1)
+    every, their_every = -(-len(one) // MOST_FRAMES), -(-len(two) // MOST_FRAMES)
+    some, theirs = one[::every], two[::their_every]
+    cost = ((some[:, None] - theirs[None]) ** 2).mean(axis=-1)
+    nearest = (cost.argmin(axis=1) * their_every).repeat(every)[: len(one)]
     if np.sqrt(np.median(cost.min(axis=1))) > HOPELESS and np.sqrt(np.median(cost.min(axis=0))) > HOPELESS:
         return None
     places = np.arange(len(one))

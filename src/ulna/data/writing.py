@@ -61,6 +61,9 @@ def write_store(
     path = Path(path)
     if isinstance(classes, str) or len(set(classes)) != len(classes):
         raise ValueError(f"expected the names of different classes, got {classes!r}")
+    strange = {name for members in (class_groups or {}).values() for name in members} - set(classes)
+    if strange:
+        raise ValueError(f"expected groups of the classes {', '.join(classes)}, got {sorted(strange)[0]!r} in one")
     with new_folder(path) as folder:
         shape = (num_persons, skeleton.num_joints)
         with (
@@ -156,6 +159,9 @@ def _append(
         raise ValueError(f"clip {clip.id!r}: expected a body in at least one frame, got none")
     if clip.label is not None and not 0 <= clip.label < num_classes:
         raise ValueError(f"clip {clip.id!r}: expected a label below {num_classes} (the classes), got {clip.label}")
+    odd = [name for name in clip.splits if not name or name[0] == "." or set(name) & set("/\\")]
+    if odd:
+        raise ValueError(f"clip {clip.id!r}: expected names of splits that can name files, got {odd[0]!r}")
     wrong = {name: part for name, part in clip.splits.items() if part not in (TRAIN, TEST)}
     if wrong:
         raise ValueError(f"clip {clip.id!r}: expected splits to say {TRAIN!r} or {TEST!r}, got {wrong}")

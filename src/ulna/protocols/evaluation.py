@@ -54,9 +54,10 @@ def _judge(
     first = run.recipe.training.seed * seeds
     numbers = range(first, first + (seeds if judge.is_random or not trained else 1))
     for outcome, classifier in _verdicts(run, form, data, judge, numbers, trained=trained):
-        outcomes.append(replace(outcome, run=run.path.name))
+        # Fresh weights are runs of their own.
+        outcomes.append(replace(outcome, run=run.path.name + ("" if trained else f", weights {outcome.seed}")))
         if classifier and outcome.seed == first and trained == judge.pretrained:
-            classifier.save(run.path, protocol.component)
+            classifier.save(run.path, "-".join(filter(None, (protocol.component, judge.variant))))
     name = " ".join(filter(None, (protocol.component, judge.variant)))
     is_baseline = judge.pretrained and not trained
     return Outcome(
@@ -88,6 +89,7 @@ def facts(run: Run, data: Labelled, seconds: float) -> dict[str, Any]:
     """What stands behind a number: provenance, data, and what pretraining took."""
     return provenance() | {
         "recipe": run.recipe.to_json(),
+        "pretrained_on": _data(run),
         "pretrained_on_test": run.num_seen(data.store, data.test),
         "runs": [run.path.name],
         "store": str(data.store.path.resolve()),
@@ -99,14 +101,40 @@ def facts(run: Run, data: Labelled, seconds: float) -> dict[str, Any]:
 
 def _but_seed(facts: Mapping[str, Any]) -> dict[str, Any]:
     recipe = facts["recipe"] | {"training": facts["recipe"]["training"] | {"seed": None}}
-    return {"recipe": recipe, "fingerprint": facts["fingerprint"]}
+    return {"recipe": recipe} | {name: facts[name] for name in ("fingerprint", "pretrained_on")}
+
+
+def check_alike(runs: Sequence[Run]) -> None:
+    """ValueError unless runs are of one recipe and data, and differ in their seed."""
+    made = [_but_seed({"recipe": run.recipe.to_json(), "fingerprint": "", "pretrained_on": _data(run)}) for run in runs]
+    seeds = [run.recipe.training.seed for run in runs]
+    if any(one != made[0] for one in made) or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            "expected runs of one recipe on the same clips, which differ in their seed only, got others: "
+            f"{', '.join(str(run.path) for run in runs)} with seeds {', '.join(map(str, seeds))}"
+        )
+
+
+def _data(run: Run) -> dict[str, Any]:
+    return {name: run.facts["data"][name] for name in ("fingerprint", "num_clips")}
+
+
+def _told_apart(outcomes: list[Outcome]) -> list[Outcome]:
+    """Outcomes whose runs have different names, also where folders of one name lie in different places."""
+    names = [{seed.run for seed in outcome.seeds} for outcome in outcomes]
+    if len(set().union(*names)) == sum(map(len, names)):
+        return outcomes
+    return [
+        replace(outcome, seeds=[replace(seed, run=f"{seed.run} ({number})") for seed in outcome.seeds])
+        for number, outcome in enumerate(outcomes, 1)
+    ]
 
 
 def over_runs(judged: Sequence[Mapping[str, Outcome]]) -> dict[str, Outcome]:
     """Outcomes over several runs of one recipe, which are taken as its seeds; baselines without one are kept once."""
     merged: dict[str, Outcome] = {}
     for name, first in judged[0].items():
-        outcomes = [one[name] for one in judged if name in one]
+        outcomes = _told_apart([one[name] for one in judged if name in one])
         if len(outcomes) < len(judged):
             continue
         if not first.facts:

@@ -58,6 +58,6 @@ def vote(
     for part in test.split(4096):
         similarity, nearest = (part @ train.T).topk(min(k, len(train)), dim=1)
         votes = torch.zeros(len(part), num_classes)
-        votes.scatter_add_(1, labels[nearest], ((similarity - 1) / temperature).exp())
+        votes.scatter_add_(1, labels[nearest], ((similarity - similarity[:, :1]) / temperature).exp())
         predicted.append(votes.argmax(dim=1))
     return torch.cat(predicted)

@@ -47,4 +47,5 @@ def predict(run: Run, clips: Sequence[Clip], *, protocol: str = "linear") -> lis
 def _widened(clip: Clip, num_persons: int) -> Clip:
     """The clip with absent persons added, up to the number that the encoder takes."""
     more = [(0, 0), (0, num_persons - clip.num_persons), (0, 0)]
-    return replace(clip, position=np.pad(clip.position, [*more, (0, 0)]), present=np.pad(clip.present, more))
+    position = clip.position.astype(np.float32)
+    return replace(clip, position=np.pad(position, [*more, (0, 0)]), present=np.pad(clip.present, more))

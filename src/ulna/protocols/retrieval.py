@@ -65,6 +65,8 @@ def rank(
     is_among_itself: bool = False,
 ) -> tuple[Int[Tensor, " B"], dict[str, float]]:
     """The label of each query's first clip; mAP and recall@k, over the queries that have a clip of their class."""
+    if len(gallery) - is_among_itself < 1:
+        raise ValueError("expected other clips to rank, got one test clip alone")
     queries, gallery = normalize(queries, dim=1), normalize(gallery, dim=1)
     firsts, precisions, ranks = [], [], []
     for start in range(0, len(queries), QUERIES_AT_ONCE):

@@ -54,7 +54,8 @@ class PKUMMD(Reader):
 
     def open(self, source: Path) -> Source:
         found = list_files(source, "*.txt", "PKU-MMD skeletons")
-        files = tuple(f for f in found if NAME.fullmatch(f.stem) and "label" not in f.parent.name.lower())
+        own = self.labels.resolve() if self.labels else None
+        files = tuple(f for f in found if NAME.fullmatch(f.stem) and not _is_label(f.resolve(), source.resolve(), own))
         if not files:
             raise ValueError(f"{source}: expected PKU-MMD skeletons (files named 0002-L.txt), got none")
         two = tuple(CLASSES[action - 1] for action in TWO_PERSON_ACTIONS)
@@ -105,10 +106,14 @@ class PKUMMD(Reader):
             )
             if (trained := _training(file, pattern, root)) is not None
         }
-        splits = {split: train_or_test(name in names) for split, names in trains.items()}
+        splits = {
+            split: train_or_test(name in names) for split, (names, all_names) in trains.items() if name in all_names
+        }
         number = int(re.sub(r"\D", "", name.rpartition("-")[0]))
         validates = {"xsub": number % 5 == 0, "xview": camera == "R"}
-        return splits | {f"{s}-dev": train_or_test(not validates[s]) for s, names in trains.items() if name in names}
+        return splits | {
+            f"{s}-dev": train_or_test(not validates[s]) for s, (names, _) in trains.items() if name in names
+        }
 
 
 @functools.lru_cache(maxsize=8)
@@ -116,6 +121,12 @@ def _label_folders(root: Path) -> tuple[Path, ...]:
     """Folders named after labels, in the source or beside it."""
     near = [*root.rglob("*"), *root.parent.iterdir()]
     return tuple(sorted({p for p in near if p.is_dir() and "label" in p.name.lower()}))
+
+
+def _is_label(file: Path, source: Path, labels: Path | None) -> bool:
+    """Whether a file lies in the folder of labels, or under one whose name says so."""
+    between = file.relative_to(source).parts[:-1] if file.is_relative_to(source) else ()
+    return any("label" in part.lower() for part in between) or (labels is not None and file.is_relative_to(labels))
 
 
 def _label_file(path: Path, labels: Path | None, root: Path) -> Path:
@@ -161,12 +172,17 @@ def _positions(path: Path, joints: tuple[str, ...]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _training(file: Path | None, pattern: str, root: Path) -> frozenset[str] | None:
-    """Names of the training recordings that an official split file lists on the line after its first heading."""
+def _training(file: Path | None, pattern: str, root: Path) -> tuple[frozenset[str], frozenset[str]] | None:
+    """Names of the training recordings, listed on the line after the first heading of an official file, and of all."""
     if file is None:
         found = sorted({*root.rglob(pattern), *root.parent.glob(pattern)})
         if not found:
             return None
+        if len(found) > 1:
+            raise ValueError(
+                f"expected one split file {pattern} in or beside {root}, got {', '.join(f.name for f in found)}; "
+                "name the right one (--cross-subject FILE, --cross-view FILE)"
+            )
         file = found[0]
     if not file.is_file():
         raise FileNotFoundError(f"{file}: expected an official PKU-MMD split file, got none")
@@ -174,4 +190,4 @@ def _training(file: Path | None, pattern: str, root: Path) -> frozenset[str] | N
     names = frozenset(match[0] for match in NAME.finditer(lines[1])) if len(lines) > 1 else frozenset()
     if not names:
         raise BadFile(file, "line 2", expected="names of the training recordings, parted by commas", got="none")
-    return names
+    return names, frozenset(match[0] for line in lines for match in NAME.finditer(line))

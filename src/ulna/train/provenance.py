@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -16,7 +17,7 @@ import torch
 def provenance() -> dict[str, Any]:
     """Command, machine, versions and, where ulna runs from a checkout, its commit."""
     return {
-        "command": " ".join(["ulna", *sys.argv[1:]]),
+        "command": shlex.join(["ulna", *sys.argv[1:]]),
         "machine": _machine(),
         "versions": {name: version(name) for name in ("ulna", "torch", "lightning", "numpy")},
         "commit": _commit(),

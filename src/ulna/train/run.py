@@ -57,7 +57,8 @@ class Run:
 
     def untrained(self, seed: int) -> Encoder:
         """An encoder of the same make with fresh weights, to compare with."""
-        return build_pretext(self.recipe, self.skeleton, self.num_persons, seed=seed).encoder.eval()
+        encoder = build_pretext(self.recipe, self.skeleton, self.num_persons, seed=seed).encoder
+        return encoder.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def fits(self, skeleton: Skeleton) -> bool:
         """Whether clips of a skeleton mean the same to this run's input form."""
