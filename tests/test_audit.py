@@ -136,3 +136,31 @@ def test_the_command(ulna, store, tmp_path):  # noqa: F811
     code, _, err = ulna("audit", store.path, "--split", "t")
     assert code == 2
     assert "known: s" in err
+
+
+def test_stillness_is_no_copy(tmp_path):
+    """Two recordings of somebody who sits still."""
+    pose = body("x", 1, seed=0).position
+    clips = [
+        Clip(part, pose + np.random.default_rng(seed).normal(0, 0.005, (60, 1, 20, 3)).astype(np.float32), V1, label=0,
+             splits={"s": part})
+        for seed, part in enumerate(("train", "test"))
+    ]  # fmt: skip
+    assert audit(*halves(write_store(tmp_path / "store", clips, V1, classes=["a"]))) == []
+
+
+def test_joints_that_nobody_saw_are_left_out(store, tmp_path):
+    def blind(clip):
+        there = clip.present.copy()
+        there[:, :, V1.index("head")] = False
+        return dataclasses.replace(clip, present=there)
+
+    unseen = [blind(store.clip(i)) for i in range(store.num_clips)]
+    found = audit(*halves(write_store(tmp_path / "store", unseen, V1, classes=["a", "b"])))
+    assert len(found) == 8
+
+
+def test_nothing_to_compare(store):
+    test, _ = halves(store)
+    with pytest.raises(ValueError, match="expected test clips and clips to compare them with"):
+        audit(test, [Part(store, np.array([], dtype=int))])

@@ -235,3 +235,14 @@ def test_mirroring_exchanges_left_and_right():
     draw = Draw(np.zeros(2), np.zeros((2, 3, 3)), np.array([0.4, 0.6]))
     augmented = Augmentation(time=0.0, shear=0.0, mirror=0.5)(batch, draw)
     assert torch.equal(augmented.position, once.position)
+
+
+def test_groups_and_names_of_splits_must_make_sense(tmp_path):
+    clip = make_clip("a", 3, label=0)
+    with pytest.raises(ValueError, match="got 'zzz' in one"):
+        write_store(tmp_path / "s", [clip], clip.skeleton, classes=["x"], class_groups={"g": ["zzz"]})
+    for name in ("a/b", "../x", ".hidden", ""):
+        odd = dataclasses.replace(clip, splits={name: "train"})
+        with pytest.raises(ValueError, match="names of splits that can name files"):
+            write_store(tmp_path / "s", [odd], clip.skeleton, classes=["x"])
+    assert not (tmp_path / "s").exists()

@@ -21,7 +21,7 @@ from ulna.inputs.mapped import Mapped
 from ulna.protocols import KNN, PROTOCOLS, FineTune, Labelled, Linear, Outcome, Retrieval, extract
 from ulna.protocols.baselines import chance, nearest_raw_joints
 from ulna.protocols.classifier import Classifier
-from ulna.protocols.evaluation import evaluate, over_runs
+from ulna.protocols.evaluation import check_alike, evaluate, over_runs
 from ulna.protocols.finetune import _Learner
 from ulna.protocols.head import Head
 from ulna.protocols.knn import vote
@@ -404,3 +404,38 @@ def test_mapped_clips_are_the_same_motion():
         .present[:, :, v1.index("left_wrist")]
         .any()
     )
+
+
+def test_votes_do_not_underflow():
+    torch.manual_seed(0)
+    train, test = torch.randn(40, 64), torch.randn(20, 64)
+    labels = torch.arange(40) % 3 + 1
+    for temperature in (1e-3, 5e-3):
+        assert (vote(train, labels, test, k=5, temperature=temperature, num_classes=4) > 0).all(), "class 0 has no clip"
+
+
+def test_fresh_weights_are_runs_of_their_own(store, run):
+    outcomes = evaluate(run, store, protocol=options(PROTOCOLS, "linear", epochs=3), split="half", seeds=3)
+    assert outcomes["linear"].spread_over == "3 probe seeds"
+    assert outcomes["untrained_linear"].spread_over == "3 runs"
+
+
+def test_runs_of_one_name_in_two_places(store, run, tmp_path):
+    judged = []
+    for place in "ab":
+        training = dataclasses.replace(run.recipe.training, seed=ord(place))
+        other = dataclasses.replace(
+            run, recipe=dataclasses.replace(run.recipe, training=training),
+            path=shutil.copytree(run.path, tmp_path / place / "run"),
+        )  # fmt: skip
+        judged.append(evaluate(other, store, protocol=options(PROTOCOLS, "knn"), split="half", baselines=False))
+    assert over_runs(judged)["knn"].spread_over == "2 runs"
+    with pytest.raises(ValueError, match="which differ in their seed only"):
+        check_alike([run, run])
+
+
+def test_clips_in_double_precision_are_labelled(store, run):
+    evaluate(run, store, protocol=options(PROTOCOLS, "linear", epochs=3), split="half", seeds=1, baselines=False)
+    clip = store.clip(0)
+    double = dataclasses.replace(clip, position=clip.position.astype(np.float64))
+    assert predict(run, [double]) == predict(run, [clip])

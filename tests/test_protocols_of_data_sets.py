@@ -12,7 +12,7 @@ from ulna.data import prepare
 from ulna.encoders import ENCODERS
 from ulna.protocols import PROTOCOLS
 from ulna.protocols.evaluation import evaluate
-from ulna.readers import READERS, BadFile
+from ulna.readers import READERS, BadFile, pku_mmd
 from ulna.recipes import RECIPES, TABLES
 from write_files import write_ntu, write_pku
 
@@ -149,3 +149,18 @@ def test_missing_labels_and_split_files(tmp_path):
     assert reader.read(source.files[0], source)[0].splits == {}
     with pytest.raises(FileNotFoundError, match="expected an official PKU-MMD split file"):
         READERS["pku_mmd"](cross_view=tmp_path / "none.txt").read(source.files[0], source)
+
+
+def test_recordings_that_no_list_names_take_no_part(tmp_path):
+    for name in ("0001-L", "0002-L", "0003-L"):
+        write_pku(tmp_path, name, [(1, 0, 5)])
+    (tmp_path / "cross-subject.txt").write_text("Training videos:\n0001-L\nValidation videos:\n0002-L\n")
+    reader = READERS["pku_mmd"]()
+    source = reader.open(tmp_path)
+    parts = [reader.read(path, source)[0].splits.get("xsub") for path in source.files]
+    assert parts == ["train", "test", None]
+    (tmp_path / "cross-subject-v2.txt").write_text("Training videos:\n0001-L\n")
+    source = READERS["pku_mmd"]().open(tmp_path)
+    pku_mmd._training.cache_clear()
+    with pytest.raises(ValueError, match="expected one split file"):
+        reader.read(source.files[0], source)
