@@ -51,7 +51,7 @@ def nw_ucla_small() -> Recipe:
 
     ulna pretrain gl_transformer/nw_ucla_small --data STORE --out RUN
 
-    Linear evaluation 81.7 ± 2.5 (xview), 78.2 ± 3.3 (clean), three runs; 24 minutes on two thirds of an AMD EPYC core.
+    Linear evaluation 81.4 ± 2.4 (xview), 78.6 ± 2.4 (clean), three runs; 12 minutes on one AMD EPYC core.
     """
     training = small_training(epochs=40, batch_size=32, lr_decay=0.95)
     return _recipe("nw_ucla_small", max_frames=50, split="xview", encoder=SMALL, training=training)
@@ -63,7 +63,8 @@ def nw_ucla_best() -> Recipe:
     ulna pretrain gl_transformer/nw_ucla_best --data STORE --out RUN
 
     A clip is turned once, not frame by frame; long clips are resampled, not cut; half of the input is hidden; half of
-    the clips are mirrored; the embedding is read from every block.
+    the clips are mirrored; the embedding is read from every block. Linear evaluation 84.3 ± 0.3 (xview), 80.3 ± 0.4
+    (clean), three runs of 15 minutes on one AMD EPYC core; an untrained encoder 78.2 ± 1.2.
     """
     return compose(
         "gl_transformer/nw_ucla_best",
