@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ulna.analysis.report import FIGURES, animation, bones
-from ulna.core import counted, within, write_text
+from ulna.analysis.report import FIGURES, animation, bones, write_page
+from ulna.core import counted, within
 from ulna.data import Batch, Store, load_batch
 from ulna.encoders.base import AttentionMaps
 from ulna.protocols.features import widen
@@ -144,15 +142,19 @@ def _of(block: AttentionMaps) -> Tensor:
 
 def _order(run: Run) -> list[int]:
     """Slots person by person, each person's global slot first; they are joint-major in the encoder."""
-    slots, persons = run.encoder.slots, run.num_persons
-    joints = sorted(range(len(slots)), key=lambda k: k != slots.global_slot)
-    return [joint * persons + person for person in range(persons) for joint in joints]
+    persons = run.num_persons
+    return [joint * persons + person for person in range(persons) for joint in _joints(run)]
+
+
+def _joints(run: Run) -> list[int]:
+    """One person's slots, the global one first."""
+    slots = run.encoder.slots
+    return sorted(range(len(slots)), key=lambda k: k != slots.global_slot)
 
 
 def _names(run: Run) -> list[str]:
     slots = run.encoder.slots
-    joints = sorted(range(len(slots)), key=lambda k: k != slots.global_slot)
-    own = ["(global)" if k == slots.global_slot else slots.names[k].replace("_", " ") for k in joints]
+    own = ["(global)" if k == slots.global_slot else slots.names[k].replace("_", " ") for k in _joints(run)]
     return own * run.num_persons
 
 
@@ -257,22 +259,20 @@ def _draw_positions(own: Attention, path: Path) -> Path:
 def _write_page(run: Run, store: Store, own: Attention, split: str | None) -> Path:
     """The page on which one picks block and head and sees the attention on a moving skeleton."""
     clips = _for_page(run, store, split)
-    shown = []
+    shown, order = [], _order(run)
     for clip in clips:
         batch, maps = _attend(run, store, np.array([clip]))
         moving = animation(store.clip(int(clip)), frames=_frames(run, int(store.lengths[clip]), batch.num_frames))
-        order = _order(run)
         moving["spatial"] = _packed(torch.stack([_of(block)[:, :, order][..., order] for block in maps], dim=1))
         moving["temporal"] = _packed(torch.stack([block.temporal[0] for block in maps]))
         moving["label"] = int(store.labels[clip])
         shown.append(moving)
     slots = run.encoder.slots
-    joints = sorted(range(len(slots)), key=lambda k: k != slots.global_slot)
     content = {
         "run": run.path.name,
         "recipe": run.recipe.name,
         "names": own.names,
-        "joints": [store.skeleton.index(slots.names[k]) for k in joints],
+        "joints": [store.skeleton.index(slots.names[k]) for k in _joints(run)],
         "persons": run.num_persons,
         "global": own.has_global,
         "shape": list(own.distance.shape),
@@ -281,10 +281,7 @@ def _write_page(run: Run, store: Store, own: Attention, split: str | None) -> Pa
         "classes": list(store.classes),
         "clips": shown,
     }
-    template = files("ulna.analysis").joinpath("attention.html").read_text(encoding="utf-8")
-    data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-    write_text(run.path / PAGE, template.replace("/*DATA*/null", data))
-    return run.path / PAGE
+    return write_page(PAGE, content, run.path / PAGE)
 
 
 def _for_page(run: Run, store: Store, split: str | None) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,15 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
         content["fingerprint"] = outcomes[0].facts.get("fingerprint") if outcomes else None
         content |= _pictures(runs[0], store, outcomes)
     content["figures"] = _figures(runs[0])
-    template = files("ulna.analysis").joinpath("report.html").read_text(encoding="utf-8")
+    return write_page("report.html", content, Path(out))
+
+
+def write_page(template: str, content: Mapping[str, Any], path: Path) -> Path:
+    """Write one of this folder's templates with its data as a file that needs nothing else."""
+    text = files("ulna.analysis").joinpath(template).read_text(encoding="utf-8")
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-    write_text(Path(out), template.replace("/*DATA*/null", data))
-    return Path(out)
+    write_text(path, text.replace("/*DATA*/null", data))
+    return path
 
 
 def _figures(run: Run) -> list[dict[str, str]]:

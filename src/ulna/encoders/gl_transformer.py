@@ -289,12 +289,11 @@ class _Positions(nn.Module):
         self.form = form
         self.of_slots: Tensor
         self.of_frames: Tensor
+        of_frames = sine_cosine(num_frames, num_slots * width).unflatten(1, (num_slots, width))
         if form in ("tight", "once"):
-            of_frames = sine_cosine(num_frames, num_slots * width).unflatten(1, (num_slots, width))
             self.table = nn.Parameter(start * of_frames)
         elif form == "fixed":
             self.register_buffer("of_slots", sine_cosine(num_slots, width), persistent=False)
-            of_frames = sine_cosine(num_frames, num_slots * width).unflatten(1, (num_slots, width))
             self.register_buffer("of_frames", of_frames, persistent=False)
 
     def before_spatial(self, z: Float[Tensor, "F S D"], packing: Packing) -> Float[Tensor, "F S D"]:

@@ -54,6 +54,10 @@ class Labelled:
     def test_labels(self) -> np.ndarray:
         return self.store.labels[self.test]
 
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        return {name: list(members) for name, members in self.store.class_groups.items()}
+
     @cached_property
     def copied(self) -> list[int]:
         """Places in `test` of clips that are byte by byte copies of a clip of the split's training part."""

@@ -51,6 +51,6 @@ def outcome_of(protocol: str, data: Labelled, predictions: np.ndarray) -> Outcom
         clips=data.test_ids,
         labels=data.test_labels.tolist(),
         seeds=[SeedOutcome(0, predictions.tolist())],
-        groups={name: list(members) for name, members in data.store.class_groups.items()},
+        groups=data.groups,
         copied=data.copied,
     )

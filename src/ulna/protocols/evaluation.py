@@ -35,7 +35,7 @@ def evaluate(
     form = judge.form_for(run, store)
     data = Labelled.of(store, split)
     store.verify()
-    name = "-".join(filter(None, (protocol.component, judge.variant)))
+    name = _name(protocol, judge, "-")
     outcomes = {name: _judge(run, form, data, judge, protocol, seeds, trained=judge.pretrained)}
     if baselines and judge.pretrained:
         outcomes[f"{UNTRAINED}_{name}"] = _judge(run, form, data, judge, protocol, seeds, trained=False)
@@ -57,8 +57,8 @@ def _judge(
         # Fresh weights are runs of their own.
         outcomes.append(replace(outcome, run=run.path.name + ("" if trained else f", weights {outcome.seed}")))
         if classifier and outcome.seed == first and trained == judge.pretrained:
-            classifier.save(run.path, "-".join(filter(None, (protocol.component, judge.variant))))
-    name = " ".join(filter(None, (protocol.component, judge.variant)))
+            classifier.save(run.path, _name(protocol, judge, "-"))
+    name = _name(protocol, judge, " ")
     is_baseline = judge.pretrained and not trained
     return Outcome(
         protocol=f"{name} on an untrained encoder" if is_baseline else name,
@@ -69,9 +69,14 @@ def _judge(
         labels=data.test_labels.tolist(),
         seeds=outcomes,
         facts=facts(run, data, time.perf_counter() - began),
-        groups={name: list(members) for name, members in data.store.class_groups.items()},
+        groups=data.groups,
         copied=data.copied,
     )
+
+
+def _name(protocol: Options, judge: Protocol, between: str) -> str:
+    """The protocol's name and, where there is one, its variant's."""
+    return between.join(filter(None, (protocol.component, judge.variant)))
 
 
 def _verdicts(

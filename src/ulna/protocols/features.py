@@ -9,6 +9,8 @@ from torch import Tensor
 from ulna.data import Augmentation, Batch, Store, load_batch
 from ulna.encoders import Encoder
 from ulna.inputs import InputForm
+from ulna.protocols.base import Labelled
+from ulna.protocols.classifier import standardisation
 
 FRAMES_AT_ONCE = 8192
 
@@ -40,6 +42,15 @@ def extract(
         features[places] = encoder.embed(batch).float().cpu()
     encoder.train(was_training)
     return features
+
+
+def extract_parts(encoder: Encoder, form: InputForm, data: Labelled, *, standardise: bool) -> tuple[Tensor, Tensor]:
+    """Embeddings of a split's training and test clips, if asked for scaled by the training clips' mean and spread."""
+    train, test = (extract(encoder, form, data.store, clips) for clips in (data.train, data.test))
+    if not standardise:
+        return train, test
+    mean, sd = standardisation(train)
+    return (train - mean) / sd, (test - mean) / sd
 
 
 def widen(batch: Batch, num_persons: int) -> Batch:

@@ -13,8 +13,7 @@ from ulna.core import within
 from ulna.encoders import Encoder
 from ulna.inputs import InputForm
 from ulna.protocols.base import Labelled, Protocol
-from ulna.protocols.classifier import standardisation
-from ulna.protocols.features import extract
+from ulna.protocols.features import extract_parts
 from ulna.protocols.outcome import SeedOutcome
 
 
@@ -31,11 +30,7 @@ class KNN(Protocol):
     def run(
         self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]
     ) -> Iterator[tuple[SeedOutcome, None]]:
-        train = extract(encoder, form, data.store, data.train)
-        test = extract(encoder, form, data.store, data.test)
-        if self.standardise:
-            mean, sd = standardisation(train)
-            train, test = (train - mean) / sd, (test - mean) / sd
+        train, test = extract_parts(encoder, form, data, standardise=self.standardise)
         labels = torch.from_numpy(data.train_labels)
         num_classes = len(data.store.classes)
         predicted = vote(train, labels, test, k=self.k, temperature=self.temperature, num_classes=num_classes)

@@ -14,8 +14,7 @@ from ulna.core import one_of, within
 from ulna.encoders import Encoder
 from ulna.inputs import InputForm
 from ulna.protocols.base import Labelled, Protocol
-from ulna.protocols.classifier import standardisation
-from ulna.protocols.features import extract
+from ulna.protocols.features import extract_parts
 from ulna.protocols.outcome import SeedOutcome
 
 Among = Literal["train", "test"]
@@ -43,14 +42,12 @@ class Retrieval(Protocol):
     def run(
         self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]
     ) -> Iterator[tuple[SeedOutcome, None]]:
-        train = extract(encoder, form, data.store, data.train)
-        test = extract(encoder, form, data.store, data.test)
-        mean, sd = standardisation(train) if self.standardise else (torch.zeros(1), torch.ones(1))
-        queries, truth = (test - mean) / sd, torch.from_numpy(data.test_labels)
+        train, queries = extract_parts(encoder, form, data, standardise=self.standardise)
+        truth = torch.from_numpy(data.test_labels)
         if self.among == "test":
             first, metrics = rank(queries, truth, queries, truth, k=self.k, is_among_itself=True)
         else:
-            first, metrics = rank(queries, truth, (train - mean) / sd, torch.from_numpy(data.train_labels), k=self.k)
+            first, metrics = rank(queries, truth, train, torch.from_numpy(data.train_labels), k=self.k)
         for seed in seeds:
             yield SeedOutcome(seed, first.tolist(), metrics=metrics), None
 

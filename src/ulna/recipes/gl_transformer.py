@@ -99,51 +99,46 @@ def sbu() -> Recipe:
     return _recipe("sbu", max_frames=50, split="fold1", encoder=SMALL, training=training)
 
 
-def _ntu(name: str, split: str) -> Recipe:
+def _paper_size(name: str, split: str) -> Recipe:
     training = Training(epochs=120, precision="bf16-mixed")
     return _recipe(name, max_frames=300, split=split, encoder={}, training=training)
 
 
 def ntu60_xsub() -> Recipe:
     """NTU RGB+D 60, cross-subject, at the paper's size (prepare with --bodies first). Not measured by us."""
-    return _ntu("ntu60_xsub", "xsub")
+    return _paper_size("ntu60_xsub", "xsub")
 
 
 def ntu60_xview() -> Recipe:
     """NTU RGB+D 60, cross-view, at the paper's size (prepare with --bodies first). Not measured by us."""
-    return _ntu("ntu60_xview", "xview")
+    return _paper_size("ntu60_xview", "xview")
 
 
 def ntu120_xsub() -> Recipe:
     """NTU RGB+D 120, cross-subject, at the paper's size (prepare with --bodies motion). Not measured by us."""
-    return _ntu("ntu120_xsub", "xsub")
+    return _paper_size("ntu120_xsub", "xsub")
 
 
 def ntu120_xset() -> Recipe:
     """NTU RGB+D 120, cross-setup, at the paper's size (prepare with --bodies motion). Not measured by us."""
-    return _ntu("ntu120_xset", "xset")
-
-
-def _pku(name: str, split: str) -> Recipe:
-    training = Training(epochs=120, precision="bf16-mixed")
-    return _recipe(name, max_frames=300, split=split, encoder={}, training=training)
+    return _paper_size("ntu120_xset", "xset")
 
 
 def pku_mmd1_xsub() -> Recipe:
     """PKU-MMD I, cross-subject, at the paper's size for NTU. Not measured by us."""
-    return _pku("pku_mmd1_xsub", "xsub")
+    return _paper_size("pku_mmd1_xsub", "xsub")
 
 
 def pku_mmd1_xview() -> Recipe:
     """PKU-MMD I, cross-view, at the paper's size for NTU. Not measured by us."""
-    return _pku("pku_mmd1_xview", "xview")
+    return _paper_size("pku_mmd1_xview", "xview")
 
 
 def pku_mmd2_xsub() -> Recipe:
     """PKU-MMD II, cross-subject, at the paper's size for NTU. Not measured by us."""
-    return _pku("pku_mmd2_xsub", "xsub")
+    return _paper_size("pku_mmd2_xsub", "xsub")
 
 
 def pku_mmd2_xview() -> Recipe:
     """PKU-MMD II, cross-view, at the paper's size for NTU. Not measured by us."""
-    return _pku("pku_mmd2_xview", "xview")
+    return _paper_size("pku_mmd2_xview", "xview")
