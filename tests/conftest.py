@@ -1,7 +1,11 @@
 """Shapes and types of every annotated function are checked while the tests run."""
 
 import os
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +26,15 @@ GOLDEN = Path(os.environ.get("ULNA_GOLDEN", HERE.parent.parent / "shared" / "gol
 @pytest.fixture(autouse=True)
 def _few_threads() -> None:
     torch.set_num_threads(1)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any]) -> None:
+    """Until something is so while a process runs."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def make_clip(

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import make_clip
+from conftest import make_clip, wait_for
 from ulna.cli import VERBS, main
 from ulna.core import get_skeleton
 from ulna.data import Store, write_store
@@ -135,6 +136,20 @@ def test_sweep(ulna, source, tmp_path):
         code, _, err = ulna(*mistaken)
         assert code == 2, mistaken
         assert message in err, err
+
+
+def test_sweep_that_is_stopped_stops_its_runs(ulna, source, tmp_path):
+    store, out = tmp_path / "store", tmp_path / "sweep"
+    ulna("prepare", "nw_ucla", source, store)
+    words = ["sweep", "gl_transformer/nw_ucla_small", "--data", store, "--out", out, "--", *SMALL]
+    words += ["--training.epochs", "100000", "--training.checkpoint-every", "1"]
+    sweep = subprocess.Popen([sys.executable, "-m", "ulna", *map(str, words)])
+    unfinished = out / "gl_transformer-nw_ucla_small" / "xview" / "seed0.unfinished"
+    wait_for(lambda: list(unfinished.glob("checkpoints/*")), sweep)
+    sweep.send_signal(signal.SIGTERM)
+    assert sweep.wait(60) == 128 + signal.SIGTERM
+    log = unfinished.with_name("seed0.log").read_text()
+    assert "stopped by SIGTERM" in log, "the run was asked to stop and left a checkpoint"
 
 
 def test_quickstart(ulna, tmp_path):

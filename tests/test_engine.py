@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import wait_for
 from ulna.data import Store
 
 EPOCHS = 6
@@ -98,14 +98,6 @@ def curve(out):
 def whole(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     return finished(pretrain(store, out), out), curve(out)
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("until", ["the folder", "a checkpoint", "an epoch later"])

@@ -117,7 +117,7 @@ def test_standardisation_is_folded_in():
     assert head.sd[4] == 1
     torch.testing.assert_close(head.scaled(features).mean(dim=0), torch.zeros(5), atol=1e-4, rtol=0)
     torch.testing.assert_close(head.scaled(features)[:, :4].std(dim=0, unbiased=False), torch.ones(4))
-    classifier = Classifier(*head.folded(), ("a", "b", "c", "d"), "half")
+    classifier = Classifier(*head.folded(), ("a", "b", "c", "d"), "half", "")
     torch.testing.assert_close(classifier(features), head(features).detach().softmax(dim=1), atol=1e-4, rtol=0)
     more = torch.cat([features.repeat(9, 1), features + 10])
     head.see(features + 10, 0.1)

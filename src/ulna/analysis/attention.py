@@ -262,7 +262,10 @@ def _write_page(run: Run, store: Store, own: Attention, split: str | None) -> Pa
     shown, order = [], _order(run)
     for clip in clips:
         batch, maps = _attend(run, store, np.array([clip]))
-        moving = animation(store.clip(int(clip)), frames=_frames(run, int(store.lengths[clip]), batch.num_frames))
+        frames, whole = _frames(run, int(store.lengths[clip]), batch.num_frames), store.clip(int(clip))
+        if not whole.present[frames].any():
+            continue  # whoever is in it comes after the frames that the encoder sees
+        moving = animation(whole, frames=frames)
         moving["spatial"] = _packed(torch.stack([_of(block)[:, :, order][..., order] for block in maps], dim=1))
         moving["temporal"] = _packed(torch.stack([block.temporal[0] for block in maps]))
         moving["label"] = int(store.labels[clip])

@@ -184,7 +184,7 @@ def _predict(run: Run, store: Store, split: str, features: Tensor) -> tuple[np.n
     """Label and confidence of each clip; -1 and 0 where linear evaluation saved no classifier of this split."""
     is_there = (run.path / FOLDER / "linear.safetensors").is_file()
     classifier = Classifier.open(run.path) if is_there else None
-    if classifier is None or (classifier.split, classifier.classes) != (split, store.classes):
+    if classifier is None or not classifier.is_of(store, split):
         return np.full(len(features), -1), np.zeros(len(features))
     confidence, label = classifier(features).max(dim=1)
     return label.numpy(), confidence.numpy().round(3)

@@ -90,17 +90,17 @@ def robustness(
     """Accuracy of a run's saved classifier on the test part, by disturbance and level, one number a draw.
 
     The classifier is the one that a protocol left in the run: nothing is trained on disturbed clips. Raises ValueError
-    if it is of another split or other classes, FileNotFoundError if there is none.
+    if it is of another split or store, FileNotFoundError if there is none.
     """
     within("seeds", seeds, 1)
     run.check(store)
     store.verify()
     data = Labelled.of(store, split)
     classifier = Classifier.open(run.path, protocol)
-    if (classifier.split, classifier.classes) != (split, store.classes):
+    if not classifier.is_of(store, split):
         raise ValueError(
-            f"{run.path}: expected a classifier of split {split!r} and the store's classes, got one of "
-            f"{classifier.split!r}; evaluate the run there first"
+            f"{run.path}: expected a classifier trained on split {split!r} of {store.path}, got one of split "
+            f"{classifier.split!r} of data {classifier.fingerprint}; evaluate the run there first"
         )
     encoder = classifier.encoder_for(run)
 

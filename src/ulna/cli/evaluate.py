@@ -72,6 +72,9 @@ def show(outcomes: Mapping[str, Outcome]) -> None:
     seen = first.facts.get("pretrained_on_test")
     if seen:
         print(f"  warning: {seen} of the test clips were pretrained on (without labels)")
+    absent = first.facts.get("absent_joints")
+    if absent:
+        print(f"  absent in every frame, since the clips' skeleton has nothing for them: {', '.join(absent)}")
     if first.metrics:
         print("  " + ", ".join(f"{name} {100 * value:.1f}" for name, value in first.metrics.items()))
     for kind, values in (("group", first.per_group), ("class", first.per_class)):

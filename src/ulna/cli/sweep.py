@@ -44,7 +44,7 @@ class Job:
         except (ValueError, KeyError, TypeError):
             return False
 
-    def run(self, threads: int) -> bool:
+    def run(self, threads: int, running: list[subprocess.Popen[bytes]]) -> bool:
         """Run it, or go on with what is half done; its output goes to a log beside what it makes."""
         if self.is_done:
             return True
@@ -57,12 +57,14 @@ class Job:
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         with log.open("ab") as file:
-            done = subprocess.run(
+            child = subprocess.Popen(
                 [sys.executable, "-m", "ulna", *words], stdout=file, stderr=subprocess.STDOUT, env=environment
             )
-        state = "done" if done.returncode == 0 else f"failed, exit code {done.returncode}, see {log}"
+            running.append(child)
+            code = child.wait()
+        state = "done" if code == 0 else f"failed, exit code {code}, see {log}"
         print(f"ulna {shlex.join(words)}\n  {state}", flush=True)
-        return done.returncode == 0
+        return code == 0
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -116,8 +118,15 @@ def _table(names: Sequence[str]) -> Table:
 
 
 def _run_all(jobs: Iterable[Job], at_once: int, threads: int) -> bool:
+    running: list[subprocess.Popen[bytes]] = []
     with ThreadPoolExecutor(at_once) as pool:
-        return all(list(pool.map(lambda job: job.run(threads), jobs)))
+        try:
+            return all(list(pool.map(lambda job: job.run(threads, running), jobs)))
+        except BaseException:  # asked to stop: so are the runs, which leave checkpoints
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in running:
+                child.terminate()
+            raise
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ class Mapped(InputForm):
         self.joints = stand_ins(source, target)
 
     @property
+    def absent(self) -> list[str]:
+        """Joints of the target that nothing stands for."""
+        return [name for name, joint in zip(self.target.joints, self.joints, strict=True) if joint is None]
+
+    @property
     def crop(self) -> int | None:
         return self.form.crop
 

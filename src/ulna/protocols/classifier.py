@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ulna.core import new_file
+from ulna.data import Store
 from ulna.encoders import Encoder
 from ulna.train.run import Run
 
@@ -24,19 +25,24 @@ _ENCODER = "encoder."
 class Classifier:
     """Logits = features @ weight.T + bias; standardisation is folded in. `weight` (L, E), `bias` (L,).
 
-    `split` says whose training part it was trained on, `encoder` holds the encoder's weights where they were trained
-    along; it is empty where the features are those of the run's own encoder.
+    `split` and `fingerprint` say whose training part it was trained on, `encoder` holds the encoder's weights where
+    they were trained along; it is empty where the features are those of the run's own encoder.
     """
 
     weight: Tensor
     bias: Tensor
     classes: tuple[str, ...]
     split: str
+    fingerprint: str
     encoder: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, features: Tensor) -> Tensor:
         """(B, E) -> class probabilities (B, L)."""
         return (features @ self.weight.T + self.bias).softmax(dim=1)
+
+    def is_of(self, store: Store, split: str) -> bool:
+        """Whether it was trained on the training part of a store's split."""
+        return (self.split, self.fingerprint, self.classes) == (split, store.fingerprint, store.classes)
 
     def encoder_for(self, run: Run) -> Encoder:
         """The encoder whose embeddings it takes."""
@@ -55,7 +61,7 @@ class Classifier:
         tensors |= {_ENCODER + name: value for name, value in self.encoder.items()}
         content = save(
             {name: value.clone().contiguous() for name, value in tensors.items()},
-            metadata={"classes": json.dumps(self.classes), "split": self.split},
+            metadata={"classes": json.dumps(self.classes), "split": self.split, "fingerprint": self.fingerprint},
         )
         with new_file(run / FOLDER / f"{protocol}.safetensors") as partial:
             partial.write_bytes(content)
@@ -76,7 +82,7 @@ class Classifier:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             encoder = {name.removeprefix(_ENCODER): t for name, t in tensors.items() if name.startswith(_ENCODER)}
             classes = tuple(json.loads(known["classes"]))
-            made = cls(tensors["weight"], tensors["bias"], classes, known["split"], encoder)
+            made = cls(tensors["weight"], tensors["bias"], classes, known["split"], known["fingerprint"], encoder)
             fits = made.weight.ndim == 2 and len(made.weight) == len(made.bias) == len(classes)
             if not fits or not all(tensor.isfinite().all() for tensor in tensors.values()):
                 raise ValueError("its parts do not fit one another")

@@ -11,6 +11,7 @@ from typing import Any
 from ulna.core import Options, build, within
 from ulna.data import Store
 from ulna.inputs import InputForm
+from ulna.inputs.mapped import Mapped
 from ulna.protocols import PROTOCOLS
 from ulna.protocols.base import Labelled, Protocol
 from ulna.protocols.baselines import chance, nearest_raw_joints
@@ -27,7 +28,8 @@ def evaluate(
 ) -> dict[str, Outcome]:
     """Outcomes by name: the protocol's own first, then chance, 1-NN on raw joints and the untrained encoder.
 
-    Each is saved as RUN/results/NAME-SPLIT.json, the first seed's classifier as RUN/classifiers/NAME.safetensors.
+    Each is saved as RUN/results/NAME-SPLIT.json, on another store than the run was pretrained on with that store's
+    fingerprint at the end; the first seed's classifier as RUN/classifiers/NAME.safetensors.
     Raises ValueError if the store's skeleton, persons or split do not fit.
     """
     within("seeds", seeds, 1)
@@ -41,8 +43,9 @@ def evaluate(
         outcomes[f"{UNTRAINED}_{name}"] = _judge(run, form, data, judge, protocol, seeds, trained=False)
     if baselines:
         outcomes |= {RAW: nearest_raw_joints(data), CHANCE: chance(data)}
+    ending = "" if store.fingerprint == run.facts["data"]["fingerprint"] else f"-{store.fingerprint[:8]}"
     for name, outcome in outcomes.items():
-        outcome.save(run.path / RESULTS / f"{name}-{split}.json")
+        outcome.save(run.path / RESULTS / f"{name}-{split}{ending}.json")
     return outcomes
 
 
@@ -68,7 +71,7 @@ def _judge(
         clips=data.test_ids,
         labels=data.test_labels.tolist(),
         seeds=outcomes,
-        facts=facts(run, data, time.perf_counter() - began),
+        facts=facts(run, form, data, time.perf_counter() - began),
         groups=data.groups,
         copied=data.copied,
     )
@@ -90,13 +93,14 @@ def _verdicts(
         yield from judge.run(run.untrained(seed), form, data, seeds=[seed])
 
 
-def facts(run: Run, data: Labelled, seconds: float) -> dict[str, Any]:
+def facts(run: Run, form: InputForm, data: Labelled, seconds: float) -> dict[str, Any]:
     """What stands behind a number: provenance, data, and what pretraining took."""
     return provenance() | {
         "recipe": run.recipe.to_json(),
         "pretrained_on": _data(run),
         "pretrained_on_test": run.num_seen(data.store, data.test),
         "runs": [run.path.name],
+        "absent_joints": form.absent if isinstance(form, Mapped) else [],
         "store": str(data.store.path.resolve()),
         "fingerprint": data.store.fingerprint,
         "seconds": round(seconds, 1),

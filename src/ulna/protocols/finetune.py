@@ -175,7 +175,8 @@ class _Learner:
 
     def classifier(self) -> Classifier:
         weights = {name: value.detach().cpu() for name, value in self.encoder.state_dict().items()}
-        return Classifier(*self.head.folded(), self.data.store.classes, self.data.split, weights)
+        store = self.data.store
+        return Classifier(*self.head.folded(), store.classes, self.data.split, store.fingerprint, weights)
 
 
 few_labels = functools.partial(FineTune, share=0.05)

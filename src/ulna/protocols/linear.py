@@ -66,7 +66,7 @@ class Linear(Protocol):
                     predicted = head.layer(scaled_test).argmax(dim=1)
                 curve.append(float((predicted == truth).float().mean()))
             best = max(range(self.epochs), key=curve.__getitem__)
-            classifier = Classifier(*head.folded(), data.store.classes, data.split)
+            classifier = Classifier(*head.folded(), data.store.classes, data.split, data.store.fingerprint)
             yield SeedOutcome(seed, predicted.tolist(), curve[best], best + 1, curve), classifier
 
 
