@@ -61,7 +61,7 @@ def halves(store):
 
 
 def test_copies_are_found_and_nothing_else(store):
-    matches = {match.test: match for match in audit(*halves(store))}
+    matches = {match.test: match for match in audit(*halves(store)).matches}
     assert {test: match.known for test, match in matches.items()} == {
         name: name.rpartition(" ")[2] for name in store.ids if " " in name
     }
@@ -70,7 +70,7 @@ def test_copies_are_found_and_nothing_else(store):
 
 
 def test_what_was_done_to_a_copy(store):
-    matches = {match.test.rpartition(" ")[0]: match for match in audit(*halves(store))}
+    matches = {match.test.rpartition(" ")[0]: match for match in audit(*halves(store)).matches}
     assert matches["turned"].degrees == pytest.approx(
         np.degrees(Rotation.from_euler("xyz", [0.3, 2.0, -0.4]).magnitude()), abs=0.5
     )
@@ -86,8 +86,8 @@ def test_what_was_done_to_a_copy(store):
 
 def test_exact_copies_alone_and_the_threshold(store):
     test, known = halves(store)
-    assert len(audit(test, known, near=False)) == 2
-    assert len(audit(test, known, threshold=1e-9)) == 2
+    assert len(audit(test, known, near=False).matches) == 2
+    assert len(audit(test, known, threshold=1e-9).matches) == 2
     with pytest.raises(ValueError, match="threshold: expected a number above 0, got 0"):
         audit(test, known, threshold=0.0)
 
@@ -106,7 +106,7 @@ def test_copies_of_another_store_and_skeleton(store, tmp_path):
         there[:, :, places] = True
         others.append(Clip(f"seen {clip.id}", position, V2, present=there))
     known = write_store(tmp_path / "known", others, V2)
-    matches = audit(Part(store, test), [Part(known, np.arange(len(others)))])
+    matches = audit(Part(store, test), [Part(known, np.arange(len(others)))]).matches
     assert {match.test: match.known for match in matches} == {store.ids[i]: f"seen {store.ids[i]}" for i in test}
     assert not any(match.is_exact for match in matches)
 
@@ -119,7 +119,7 @@ def test_short_and_still_clips_are_no_trouble(tmp_path):
         for i, clip in enumerate(still + short)
     ]
     store = write_store(tmp_path / "store", clips, V1, classes=["a"])
-    assert audit(*halves(store)) == []
+    assert audit(*halves(store)).matches == []
 
 
 def test_the_command(ulna, store, tmp_path):  # noqa: F811
@@ -146,7 +146,7 @@ def test_stillness_is_no_copy(tmp_path):
              splits={"s": part})
         for seed, part in enumerate(("train", "test"))
     ]  # fmt: skip
-    assert audit(*halves(write_store(tmp_path / "store", clips, V1, classes=["a"]))) == []
+    assert audit(*halves(write_store(tmp_path / "store", clips, V1, classes=["a"]))).matches == []
 
 
 def test_joints_that_nobody_saw_are_left_out(store, tmp_path):
@@ -157,7 +157,17 @@ def test_joints_that_nobody_saw_are_left_out(store, tmp_path):
 
     unseen = [blind(store.clip(i)) for i in range(store.num_clips)]
     found = audit(*halves(write_store(tmp_path / "store", unseen, V1, classes=["a", "b"])))
-    assert len(found) == 8
+    assert len(found.matches) == 8
+
+
+def test_clips_that_show_too_little_are_named(tmp_path):
+    clips = [
+        body("known", seed=0, label=0, splits={"s": "train"}),
+        body("short", 4, seed=1, label=0, splits={"s": "test"}),
+        body("single", 1, seed=2, label=0, splits={"s": "test"}),
+        body("long", seed=3, label=0, splits={"s": "test"}),
+    ]
+    assert audit(*halves(write_store(tmp_path / "store", clips, V1, classes=["a"]))).not_compared == ["short", "single"]
 
 
 def test_nothing_to_compare(store):

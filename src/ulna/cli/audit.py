@@ -43,7 +43,8 @@ def main(arguments: Sequence[str]) -> None:
         store.verify()
     train, test = first.split(wanted.split)
     known = [Part(first, train), *(Part(store, np.arange(store.num_clips)) for store in others)]
-    matches = audit(Part(first, test), known, threshold=wanted.threshold, near=wanted.near)
+    found = audit(Part(first, test), known, threshold=wanted.threshold, near=wanted.near)
+    matches = found.matches
     copied = {match.test for match in matches}
     labels = dict(zip(first.ids, first.labels.tolist(), strict=True))
     exact = sum(match.is_exact for match in matches)
@@ -64,5 +65,10 @@ def main(arguments: Sequence[str]) -> None:
             rows.writeheader()
             rows.writerows(asdict(match) | {"kind": match.kind} for match in matches)
         print(wanted.out)
+    if found.not_compared:
+        print(
+            f"  {len(found.not_compared):,} test clips show too little to be compared with near copies: "
+            f"{', '.join(found.not_compared[:SHOWN])}{' ...' if len(found.not_compared) > SHOWN else ''}"
+        )
     if copied:
         print(f"  {len(copied):,} test clips measure memory: report accuracy without them too", file=sys.stderr)

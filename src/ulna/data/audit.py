@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -78,8 +78,16 @@ class Match:
         return ", ".join(text for text, is_so in changes.items() if is_so) or "near"
 
 
-def audit(test: Part, known: Sequence[Part], *, threshold: float = 0.015, near: bool = True) -> list[Match]:
-    """The test clips that repeat a known clip, each with the nearest; exact copies first, then by distance.
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found: exact copies first, then by distance; and the test clips with too few frames to compare."""
+
+    matches: list[Match]
+    not_compared: list[str] = field(default_factory=list)
+
+
+def audit(test: Part, known: Sequence[Part], *, threshold: float = 0.015, near: bool = True) -> Audit:
+    """The test clips that repeat a known clip, each with the nearest.
 
     `threshold` is the largest distance in metres of what counts as a near copy; `near` off looks for exact ones only.
     Clips of another skeleton are compared by the joints that stand for one another. One person of a clip is compared,
@@ -91,12 +99,13 @@ def audit(test: Part, known: Sequence[Part], *, threshold: float = 0.015, near: 
         raise ValueError("expected test clips and clips to compare them with, got none of one kind")
     exact = _exact(test, known)
     if not near:
-        return exact
+        return Audit(exact)
     found = {match.test for match in exact}
     ids = test.store.ids
     rest = np.array([clip for clip in test.clips if ids[clip] not in found], dtype=int)
-    matches = list(_near(Part(test.store, rest), known, threshold)) if len(rest) else []
-    return exact + sorted(matches, key=lambda match: match.distance)
+    not_compared: list[str] = []
+    matches = list(_near(Part(test.store, rest), known, threshold, not_compared)) if len(rest) else []
+    return Audit(exact + sorted(matches, key=lambda match: match.distance), not_compared)
 
 
 def _exact(test: Part, known: Sequence[Part]) -> list[Match]:
@@ -127,7 +136,7 @@ class _Lookup:
         return (distances - self.mean) @ self.axes
 
 
-def _near(test: Part, known: Sequence[Part], threshold: float) -> Iterator[Match]:
+def _near(test: Part, known: Sequence[Part], threshold: float, not_compared: list[str]) -> Iterator[Match]:
     joints = [_common(test.store, part.store) for part in known]
     shared = sorted(set.intersection(*(set(own) for own in joints)))
     chosen = _spread(test, shared)
@@ -136,7 +145,15 @@ def _near(test: Part, known: Sequence[Part], threshold: float) -> Iterator[Match
     everyone = [(number, clip) for number, part in enumerate(known) for clip in part.clips.tolist()]
     lookup = _index(known, theirs, pair)
     ids, names = test.store.ids, [part.store.ids for part in known]
-    for clip, position, candidates in _candidates(test, chosen, lookup, pair):
+
+    def bodies() -> Iterator[tuple[int, np.ndarray]]:
+        for clip, position in _bodies(test, chosen):
+            if len(position) < FEWEST_FRAMES:
+                not_compared.append(ids[clip])
+            else:
+                yield clip, position
+
+    for clip, position, candidates in _candidates(bodies(), lookup, pair):
         best: Match | None = None
         for place in candidates:
             number, other = everyone[place]
@@ -222,10 +239,9 @@ def _axes(
 
 
 def _candidates(
-    test: Part, joints: Sequence[int], lookup: _Lookup, pair: tuple[np.ndarray, np.ndarray]
+    bodies: Iterator[tuple[int, np.ndarray]], lookup: _Lookup, pair: tuple[np.ndarray, np.ndarray]
 ) -> Iterator[tuple[int, np.ndarray, list[int]]]:
     """Each test clip, its body, and the known clips that several looks at it meet, those that most meet first."""
-    bodies = (body for body in _bodies(test, joints) if len(body[1]) >= FEWEST_MET)
     while some := list(itertools.islice(bodies, _CLIPS_AT_ONCE)):
         looks = [np.unique(np.linspace(0, len(body) - 1, LOOKS).round().astype(int)) for _, body in some]
         poses = np.concatenate([body[look] for (_, body), look in zip(some, looks, strict=True)])
