@@ -21,14 +21,14 @@ from ulna.encoders import Encoder
 from ulna.inputs import InputForm
 from ulna.protocols.base import Labelled, Protocol
 from ulna.protocols.classifier import Classifier
-from ulna.protocols.features import extract, widen
+from ulna.protocols.features import extract, extract_parts, widen
 from ulna.protocols.head import MOMENTUM, Head, train_epoch
 from ulna.protocols.outcome import SeedOutcome
 from ulna.train.memory import kept_memory
 
 Precision = Literal["32-true", "bf16-mixed"]
 PROBE_RATE = 3e-3
-TIMES_TO_LOOK = 10  # epochs at which the test part is looked at, for the curve and the oracle
+TIMES_TO_LOOK = 5  # epochs at which the test part is looked at, for the curve and the oracle
 
 
 class FineTune(Protocol):
@@ -39,8 +39,10 @@ class FineTune(Protocol):
     store. `pretrained` off starts from fresh weights of the same make. `layer_decay` multiplies the learning rate of
     each stage of the encoder as seen from the one after it (Clark et al. 2020). The head starts as a linear probe of
     `probe_epochs` epochs on the same labels, so that an untaught one does not spoil the encoder (Kumar et al. 2022).
-    `warmup` is the share of steps during which the learning rate rises. `steps` is a floor under the number of steps,
-    so that few labels are trained on for longer. Training clips are changed anew in each epoch as in pretraining, by
+    While it trains, embeddings are standardised by a moving mean and spread; when it is tested, about the mean of the
+    training clips' embeddings without dropout and augmentation, which is another. `warmup` is the share of steps during
+    which the learning rate rises. `steps` is a floor under the number of steps, so that few labels are trained on for
+    longer. Training clips are changed anew in each epoch as in pretraining, by
     `time` and `shear`.
     """
 
@@ -49,8 +51,8 @@ class FineTune(Protocol):
         *,
         share: float = 1.0,
         pretrained: bool = True,
-        epochs: int = 50,
-        steps: int = 400,
+        epochs: int = 30,
+        steps: int = 200,
         batch_size: int = 32,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.05,
@@ -87,9 +89,9 @@ class FineTune(Protocol):
         for seed in seeds:
             clips = label_subset(data.store, data.split, self.share, seed)
             known = [ids[clip] for clip in clips] if self.share < 1 else []
-            learner = _Learner(copy.deepcopy(encoder), form, replace(data, train=clips))
             with kept_memory(), torch.random.fork_rng():
                 torch.manual_seed(torch_seed(seed, "classifier"))
+                learner = _Learner(copy.deepcopy(encoder), form, replace(data, train=clips))
                 predicted, curve = self._fit(learner, seed)
             best = max(curve, key=curve.__getitem__)
             outcome = SeedOutcome(seed, predicted, curve[best], best, list(curve.values()), labelled=known)
@@ -149,8 +151,8 @@ class _Learner:
     def probe(self, epochs: int, seed: int) -> None:
         """Give the head a start: the spread of the frozen encoder's embeddings, and a linear probe on them."""
         features = extract(self.encoder, self.form, self.data.store, self.data.train)
-        labels = torch.from_numpy(self.data.train_labels)
         self.head.see(features)
+        labels = torch.from_numpy(self.data.train_labels)
         scaled, optimizer = self.head.scaled(features), torch.optim.Adam(self.head.layer.parameters(), PROBE_RATE)
         for epoch in range(epochs):
             train_epoch(self.head.layer, optimizer, scaled, labels, counted(seed, "probe order", epoch))
@@ -170,7 +172,8 @@ class _Learner:
 
     @torch.no_grad()
     def predict(self) -> list[int]:
-        features = extract(self.encoder, self.form, self.data.store, self.data.test)
+        train, features = extract_parts(self.encoder, self.form, self.data, standardise=False)
+        self.head.mean.copy_(train.mean(dim=0))
         return self.head(features.to(self.device)).argmax(dim=1).tolist()
 
     def classifier(self) -> Classifier:
