@@ -148,7 +148,7 @@ def test_tables(tmp_path):
     outcome.save(tmp_path / "results" / "o.json")
     ours = Line("ours", {"p": Cell.of(outcome, tmp_path / "results" / "o.json")})
     lines = [Line("others", {"linear": Cell(70.25)}, is_ours=False), ours]
-    text = write_table("Title", lines, tmp_path).read_text().splitlines()
+    text = write_table("Title", lines, tmp_path / "table.md").read_text().splitlines()
     assert text[2:6] == [
         "| | linear | p |", "|---|---|---|", "| others | 70.2 |  |", "| **ours** |  | [75.0](results/o.json) |",
     ]  # fmt: skip

@@ -70,12 +70,12 @@ def test_published_numbers_stand_beside_empty_cells(tmp_path):
     for name in (*NTU, "pku_mmd2"):
         table = TABLES[name]()
         protocols = tuple([words.split() for words in table.protocols])
-        sweep = Sweep(table, tmp_path, tmp_path / name, 1, protocols, table.splits, [])
+        sweep = Sweep(name, table, tmp_path, tmp_path / name, 1, protocols, table.splits, [])
         rows = sweep.write().read_text().splitlines()
         own = next(row for row in rows if "**gl_transformer/" in row)
         assert set(own.split("**")[2].replace("|", "")) == {" "}, "nobody has measured ours"
         assert any(row.startswith("| HA-CM 2024 | ") for row in rows)
-    assert "76.3 | 64.5 | 68.6" in (tmp_path / "ntu60_xsub" / "table.md").read_text()
+    assert "76.3 | 64.5 | 68.6" in (tmp_path / "ntu60_xsub" / "ntu60_xsub.md").read_text()
 
 
 def test_pku_mmd_by_hand(pku_files, tmp_path):

@@ -39,18 +39,18 @@ class Line:
     is_ours: bool = True
 
 
-def write_table(title: str, lines: Sequence[Line], folder: Path) -> Path:
-    """Write FOLDER/table.md and table.png; our cells link to their files. Gives the path of the first."""
+def write_table(title: str, lines: Sequence[Line], path: Path) -> Path:
+    """Write a table to `path` (.md) and its figure beside it (.png); our cells link to their files. Gives the path."""
     columns = list(dict.fromkeys(column for line in lines for column in line.cells))
     rows = [f"## {title}", "", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for line in lines:
-        cells = [_cell(line.cells.get(column), folder) for column in columns]
+        cells = [_cell(line.cells.get(column), path.parent) for column in columns]
         rows.append(f"| {f'**{line.name}**' if line.is_ours else line.name} | " + " | ".join(cells) + " |")
     rows += ["", "Accuracy in percent after the last epoch, ± one standard deviation over runs.", ""]
-    write_text(folder / "table.md", "\n".join(rows))
+    write_text(path, "\n".join(rows))
     if any(line.cells for line in lines):
-        _draw(title, lines, columns, folder / "table.png")
-    return folder / "table.md"
+        _draw(title, lines, columns, path.with_suffix(".png"))
+    return path
 
 
 def _cell(cell: Cell | None, folder: Path) -> str:

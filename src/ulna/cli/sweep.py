@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
         [
             ("names", positional(tuple[str, ...], "A table, or recipes.", metavar="NAME")),
             ("data", option(Path, "Store to learn from and to judge on.")),
-            ("out", option(Path, "Folder for runs, results, table.md and table.png.")),
+            ("out", option(Path, "Folder for runs, results and the table.")),
             ("seeds", option(int, "How many seeds, from 0."), 3),
             ("protocols", option(tuple[str, ...] | None, "Protocols, each with its options in quotes."), None),
             ("splits", option(tuple[str, ...] | None, "Splits to learn and judge on; several are folds."), None),
@@ -95,8 +95,16 @@ def main(arguments: Sequence[str]) -> None:
     own = [word for word in arguments[place + 1 :] if word.split("=")[0] in OWN]
     if own:
         raise ValueError(f"expected overrides of recipes' fields, got {own[0]}, which the sweep sets itself")
+    name = wanted.names[0].rpartition("/")[2] if wanted.names[0] in TABLES else "table"
     sweep = Sweep(
-        table, wanted.data, wanted.out, wanted.seeds, protocols, wanted.splits or table.splits, arguments[place + 1 :]
+        name,
+        table,
+        wanted.data,
+        wanted.out,
+        wanted.seeds,
+        protocols,
+        wanted.splits or table.splits,
+        arguments[place + 1 :],
     )
     threads = max(1, (os.cpu_count() or 1) // wanted.jobs)
     with sweep.begun():
@@ -133,6 +141,7 @@ def _run_all(jobs: Iterable[Job], at_once: int, threads: int) -> bool:
 class Sweep:
     """What there is to run for a table, where it goes, and how it is put together."""
 
+    name: str
     table: Table
     data: Path
     out: Path
@@ -222,7 +231,7 @@ class Sweep:
                         name = f"{row.name}, untrained" if baseline.startswith(UNTRAINED) else beside[0].protocol
                         lines.setdefault(name, Line(name, cells_of(beside, column)))
             lines[row.name] = Line(row.name, cells, is_ours=row.recipe is not None)
-        return write_table(self.table.title, list(lines.values()), self.out)
+        return write_table(self.table.title, list(lines.values()), self.out / f"{self.name}.md")
 
     def _recipes(self) -> list[str]:
         return list(dict.fromkeys(row.recipe for row in self.table.rows if row.recipe))
