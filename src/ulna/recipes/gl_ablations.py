@@ -25,7 +25,7 @@ def _on_nw_ucla(
         encoder={"name": "gl_transformer", **SMALL, **(encoder or {})},
         pretext={"name": "displacement", **(pretext or {})},
         split="xview",
-        training=small_training(epochs=30, batch_size=32, lr_decay=0.93),
+        training=small_training(epochs=20, batch_size=32, lr_decay=0.9),
     )
 
 
@@ -36,7 +36,7 @@ def _on_sbu(name: str, *, person_to_person: bool) -> Recipe:
         encoder={"name": "gl_transformer", **SMALL, "person_to_person": person_to_person},
         pretext={"name": "displacement"},
         split="fold1",
-        training=small_training(epochs=40, batch_size=16, lr_decay=0.95),
+        training=small_training(epochs=25, batch_size=16, lr_decay=0.92),
     )
 
 
