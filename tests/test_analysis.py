@@ -150,7 +150,7 @@ def test_tables(tmp_path):
     lines = [Line("others", {"linear": Cell(70.25)}, is_ours=False), ours]
     text = write_table("Title", lines, tmp_path / "table.md").read_text().splitlines()
     assert text[2:6] == [
-        "| | linear | p |", "|---|---|---|", "| others | 70.2 |  |", "| **ours** |  | [75.0](results/o.json) |",
+        "| | p | linear |", "|---|---|---|", "| others |  | 70.2 |", "| **ours** | [75.0](results/o.json) |  |",
     ]  # fmt: skip
     assert (tmp_path / "table.png").is_file()
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ulna.core import write_text
 from ulna.protocols.outcome import Outcome
+
+CLEAN = ", clean"  # ends the name of a column without the clips that are copies of training clips
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Line:
 
 def write_table(title: str, lines: Sequence[Line], path: Path) -> Path:
     """Write a table to `path` (.md) and its figure beside it (.png); our cells link to their files. Gives the path."""
-    columns = list(dict.fromkeys(column for line in lines for column in line.cells))
+    ours_first = sorted(lines, key=lambda line: not line.is_ours)
+    columns = list(dict.fromkeys(column for line in ours_first for column in line.cells))
     rows = [f"## {title}", "", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for line in lines:
         cells = [_cell(line.cells.get(column), path.parent) for column in columns]
@@ -62,28 +66,41 @@ def _cell(cell: Cell | None, folder: Path) -> str:
 
 
 def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path) -> None:
-    """A dot a cell, one panel a column: ours filled, with one standard deviation and the 95 % interval."""
+    """A dot a cell, one panel a column: ours filled, with one standard deviation and the 95 % interval.
+
+    Numbers without leaked clips are squares below those with them.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.6 + 2.9 * len(columns), 0.9 + 0.34 * len(lines)), layout="constrained")
-    axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    for axis, column in zip(axes, columns, strict=True):
+    panels = [column for column in columns if not column.endswith(CLEAN)]
+    figure = Figure(figsize=(2.6 + 2.4 * len(panels), 0.9 + 0.34 * len(lines)), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, column in zip(axes, panels, strict=True):
         for row, line in enumerate(lines):
-            cell = line.cells.get(column)
-            if cell is None:
-                continue
             colour = "#0f766e" if line.is_ours else "#697080"
-            if cell.interval:
-                axis.plot(cell.interval, [row, row], color=colour, alpha=0.35, linewidth=1.5)
-            if cell.sd is not None:
-                axis.plot([cell.mean - cell.sd, cell.mean + cell.sd], [row, row], color=colour, linewidth=4, alpha=0.5)
-            axis.plot(cell.mean, row, "o", color=colour, markerfacecolor=colour if line.is_ours else "white")
+            _mark(axis, line.cells.get(column), row, "o", colour, is_filled=line.is_ours)
+            _mark(axis, line.cells.get(column + CLEAN), row + 0.28, "s", "#c2410c", is_filled=False)
         axis.set_title(column, fontsize=10)
-        axis.grid(axis="x", color="#e4e2dc")
+        axis.grid(color="#e4e2dc", linewidth=0.6)
+        axis.set_axisbelow(True)
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.tick_params(axis="y", length=0)
     axes[0].set_yticks(range(len(lines)), [line.name for line in lines])
-    axes[0].set_ylim(len(lines) - 0.5, -0.5)
+    axes[0].set_ylim(len(lines) - 0.4, -0.5)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    figure.supxlabel("accuracy in percent; thick: one standard deviation, thin: 95 % bootstrap interval", fontsize=8)
+    squares = "; squares: without leaked clips" if len(panels) < len(columns) else ""
+    figure.supxlabel(
+        f"accuracy in percent; thick: one standard deviation, thin: 95 % bootstrap interval{squares}", fontsize=8
+    )
     figure.savefig(path, dpi=130)
+
+
+def _mark(axis: Any, cell: Cell | None, row: float, form: str, colour: str, *, is_filled: bool) -> None:
+    if cell is None:
+        return
+    if cell.interval:
+        axis.plot(cell.interval, [row, row], color=colour, alpha=0.35, linewidth=1.2)
+    if cell.sd is not None:
+        axis.plot([cell.mean - cell.sd, cell.mean + cell.sd], [row, row], color=colour, linewidth=3.5, alpha=0.45)
+    size = 6 if form == "o" else 4
+    axis.plot(cell.mean, row, form, color=colour, markerfacecolor=colour if is_filled else "white", markersize=size)

@@ -194,7 +194,7 @@ class Sweep:
 
     def write(self) -> Path:
         """The table of what is there."""
-        from ulna.analysis.table import Cell, Line, write_table
+        from ulna.analysis.table import CLEAN, Cell, Line, write_table
         from ulna.protocols.evaluation import CHANCE, RAW, UNTRAINED
         from ulna.protocols.outcome import Outcome, pool
 
@@ -213,7 +213,7 @@ class Sweep:
             outcome, file = found
             cells = {column: Cell.of(outcome, file)}
             if outcome.clean:
-                cells[f"{column}, clean"] = Cell.of(outcome.clean, file)
+                cells[column + CLEAN] = Cell.of(outcome.clean, file)
             if self.table.per_class:
                 cells |= {name: Cell(100 * a) for name, a in outcome.per_class.items() if a is not None}
             return cells
