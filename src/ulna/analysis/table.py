@@ -95,7 +95,7 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
     figure.savefig(path, dpi=130)
 
 
-def _mark(axis: Any, cell: Cell | None, row: float, form: str, colour: str, *, is_filled: bool) -> None:
+def _mark(axis: Any, cell: Cell | None, row: int | float, form: str, colour: str, *, is_filled: bool) -> None:
     if cell is None:
         return
     if cell.interval:
