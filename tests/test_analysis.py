@@ -19,6 +19,7 @@ from ulna.data import Batch, write_store
 from ulna.encoders import Encoder
 from ulna.inputs import Disentangled
 from ulna.protocols import PROTOCOLS, Outcome
+from ulna.protocols.classifier import Classifier
 from ulna.protocols.evaluation import evaluate
 from ulna.protocols.outcome import SeedOutcome, pool
 
@@ -140,6 +141,11 @@ def test_the_card(run, store):
     assert "data:image/png;base64" in report
     with pytest.raises(FileNotFoundError, match="--protocol finetune` saves"):
         robustness(run, store, split="half", protocol="finetune")
+    own = Classifier.open(run.path)
+    dataclasses.replace(own, fingerprint="another").save(run.path, "linear")
+    with pytest.raises(ValueError, match="got one of split 'half' of data another"):
+        robustness(run, store, split="half")
+    own.save(run.path, "linear")
 
 
 def test_tables(tmp_path):

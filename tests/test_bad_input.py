@@ -90,7 +90,9 @@ def test_damaged_classifier_and_results(run):
     classifier = run / "classifiers" / "linear.safetensors"
     classifier.parent.mkdir(exist_ok=True)
     save_file(
-        {"weight": torch.zeros(2, 80), "bias": torch.zeros(2)}, classifier, {"classes": '["only one"]', "split": "x"}
+        {"weight": torch.zeros(2, 80), "bias": torch.zeros(2)},
+        classifier,
+        {"classes": '["only one"]', "split": "x", "fingerprint": ""},
     )
     with pytest.raises(ValueError, match="do not fit one another"):
         Classifier.open(run)
