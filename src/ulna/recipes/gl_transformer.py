@@ -103,6 +103,9 @@ def sbu() -> Recipe:
     """SBU Kinect Interaction, fold 1 of 5 (--split for the others), for two CPU cores.
 
     ulna pretrain gl_transformer/sbu --data STORE --out RUN --split fold1
+
+    Over the five folds: linear evaluation 70.3 ± 2.4, fine-tuned 70.2 ± 4.3 (from scratch 69.5 ± 2.8), an untrained
+    encoder 66.8 ± 1.4; three runs of 6 minutes a fold on one AMD EPYC core.
     """
     training = small_training(epochs=60, batch_size=16, lr_decay=0.965)
     return _past_the_paper("sbu", max_frames=50, split="fold1", training=training)
