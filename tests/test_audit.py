@@ -66,19 +66,19 @@ def test_copies_are_found_and_nothing_else(store):
         name: name.rpartition(" ")[2] for name in store.ids if " " in name
     }
     assert [match.is_exact for match in matches.values()] == [True] * 2 + [False] * len(CHANGES)
-    assert all(match.distance < 0.006 for match in matches.values())
+    assert all(match.overlay.distance < 0.006 for match in matches.values())
 
 
 def test_what_was_done_to_a_copy(store):
     matches = {match.test.rpartition(" ")[0]: match for match in audit(*halves(store)).matches}
-    assert matches["turned"].degrees == pytest.approx(
+    assert matches["turned"].overlay.degrees == pytest.approx(
         np.degrees(Rotation.from_euler("xyz", [0.3, 2.0, -0.4]).magnitude()), abs=0.5
     )
-    assert matches["moved"].metres == pytest.approx(np.linalg.norm([1.0, -0.2, 0.5]), abs=0.01)
-    assert matches["slower"].speed == pytest.approx(0.75, abs=0.01)
-    assert matches["faster"].speed == pytest.approx(1.35, abs=0.01)
-    assert matches["cropped"].overlap == 1
-    assert matches["cropped"].speed == pytest.approx(1, abs=0.01)
+    assert matches["moved"].overlay.metres == pytest.approx(np.linalg.norm([1.0, -0.2, 0.5]), abs=0.01)
+    assert matches["slower"].overlay.speed == pytest.approx(0.75, abs=0.01)
+    assert matches["faster"].overlay.speed == pytest.approx(1.35, abs=0.01)
+    assert matches["cropped"].overlay.overlap == 1
+    assert matches["cropped"].overlay.speed == pytest.approx(1, abs=0.01)
     assert matches["copy"].kind == "exact"
     assert matches["moved"].kind == "moved 1.14 m"
     assert "speed 1.35" in matches["faster"].kind

@@ -6,7 +6,6 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -56,14 +55,14 @@ def main(arguments: Sequence[str]) -> None:
     for name, count in by_class.most_common():
         print(f"  {count:6,}  {name}")
     for match in matches[:SHOWN]:
-        print(f"  {match.test} is {match.known}: {match.kind}, {1000 * match.distance:.1f} mm apart")
+        print(f"  {match.test} is {match.known}: {match.kind}, {1000 * match.overlay.distance:.1f} mm apart")
     if len(matches) > SHOWN:
         print(f"  ... {len(matches) - SHOWN:,} more" + ("" if wanted.out else "; --out FILE.csv lists them all"))
     if wanted.out:
         with new_file(wanted.out) as partial, partial.open("w", newline="") as file:
-            rows = csv.DictWriter(file, [*asdict(matches[0]), "kind"] if matches else ["test", "known"])
+            rows = csv.DictWriter(file, [*matches[0].row] if matches else ["test", "known"])
             rows.writeheader()
-            rows.writerows(asdict(match) | {"kind": match.kind} for match in matches)
+            rows.writerows(match.row for match in matches)
         print(wanted.out)
     if found.not_compared:
         print(
