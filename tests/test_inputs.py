@@ -143,3 +143,35 @@ def test_long_clips_are_cut_or_resampled():
     short = Disentangled(facing="none", max_frames=10)(Batch.from_clips([moving_clip(5)]))
     torch.testing.assert_close(formed.position[10:], short.position)
     assert Disentangled(max_frames=10).crop == 10
+
+
+def places(formed):
+    """Where joints are (T, P, K, 3), of disentangled ones."""
+    whole = formed + formed[:, :, CENTRE : CENTRE + 1]
+    whole[:, :, CENTRE] = formed[:, :, CENTRE]
+    return whole
+
+
+def between(whole):
+    """Distances from every joint of person 0 to every joint of person 1 (T, K, K)."""
+    return np.linalg.norm(whole[:, 0, :, None] - whole[:, 1, None], axis=-1)
+
+
+@pytest.mark.parametrize("facing", ["exact", "released", "clip", "none"])
+def test_persons_together_stay_where_they_are_to_one_another(facing):
+    clip = make_clip("a", 6, num_persons=2)
+    alone = Clip("b", clip.position[:, :1], KINECT)
+    form = Disentangled(facing=facing, persons="together")
+    seen = form(Batch.from_clips([clip])).position.numpy()
+    if facing != "released":  # that one is not quite a rotation
+        np.testing.assert_allclose(between(places(seen.copy())), between(clip.position), atol=1e-4)
+    np.testing.assert_allclose(seen[:, :1], disentangle(alone, facing=facing), atol=1e-6)
+    assert np.abs(disentangle(clip, facing=facing)[0, 1, CENTRE]).max() == 0, "apart, everybody starts at the origin"
+
+
+def test_persons_together_go_by_whoever_is_seen_first():
+    """The first person is never there: the second one gives origin and facing."""
+    clip = make_clip("a", 6, num_persons=2)
+    clip.position[:, 0], clip.present[:, 0] = 0, False
+    formed = Disentangled(facing="clip", persons="together")(Batch.from_clips([clip])).position.numpy()
+    np.testing.assert_allclose(formed, disentangle(clip, facing="clip"), atol=1e-6)

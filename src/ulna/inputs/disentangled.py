@@ -16,6 +16,7 @@ from ulna.inputs.base import InputForm
 
 Facing = Literal["released", "exact", "clip", "none"]
 LongClips = Literal["cut", "resample"]
+Persons = Literal["apart", "together"]
 
 
 class Disentangled(InputForm):
@@ -25,7 +26,9 @@ class Disentangled(InputForm):
     "local" leaves it out, "mixed" keeps whole positions relative to the first frame's centre (Table 1, rows 3, 2
     and 1). `facing` turns every frame about the vertical: "exact" until the shoulders lie along x, "released" as the
     authors' code does; "clip" turns the whole clip once, until its shoulders lie along x on average, so that turning
-    round is still seen; "none" keeps the camera's view. `num_frames` resamples every whole clip to a fixed length; None
+    round is still seen; "none" keeps the camera's view. `persons`: "apart" moves and turns each person by its own first
+    place and its own shoulders (paper); "together" moves and turns everybody with the first person seen, so that where
+    they stand and look to one another is seen. `num_frames` resamples every whole clip to a fixed length; None
     keeps natural speed, and `long_clips` says what becomes of clips longer than `max_frames`: they are cut there
     (paper) or resampled to as many frames. Absent joints are zeros; a joint that defines centre or shoulders is held
     while unseen.
@@ -36,6 +39,7 @@ class Disentangled(InputForm):
         *,
         facing: Facing = "exact",
         parts: Parts = "local+global",
+        persons: Persons = "apart",
         max_frames: int = 300,
         num_frames: int | None = None,
         long_clips: LongClips = "cut",
@@ -43,11 +47,12 @@ class Disentangled(InputForm):
         one_of("facing", facing, Facing)
         one_of("long_clips", long_clips, LongClips)
         one_of("parts", parts, Parts)
+        one_of("persons", persons, Persons)
         within("max_frames", max_frames, 1)
         if num_frames is not None:
             within("num_frames", num_frames, 1, max_frames)
         self.facing, self.parts, self.max_frames, self.num_frames = facing, parts, max_frames, num_frames
-        self.long_clips = long_clips
+        self.long_clips, self.persons = long_clips, persons
 
     @property
     def crop(self) -> int | None:
@@ -62,6 +67,11 @@ class Disentangled(InputForm):
         centre_slot = skeleton.index(skeleton.centre)
         centre, first_row, there = _held(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
         origin = centre.gather(0, first_row[..., None].expand_as(centre))
+        turned_as = batch
+        if self.persons == "together":
+            leader = there.int().argmax(dim=1)  # (F,) the first person of the clip that is ever seen
+            origin = origin.take_along_dim(leader[:, None, None], dim=1)
+            turned_as = _only(batch, leader)
         whole = batch.position - origin[:, :, None]
         local = batch.position - centre[:, :, None]
         keep = batch.present & there[..., None]
@@ -72,7 +82,7 @@ class Disentangled(InputForm):
             moved, keep = local, keep.clone()
             moved[:, :, centre_slot] = centre - origin
             keep[:, :, centre_slot] = seen
-        moved = _face(moved, batch, self.facing)
+        moved = _face(moved, turned_as, self.facing)
         moved = torch.where(keep[..., None], moved, 0)
         if self.parts == "local":
             moved, keep = (
@@ -96,6 +106,13 @@ def disentangle(clip: Clip, *, facing: Facing = "exact") -> np.ndarray:
     return np.asarray(Disentangled(facing=facing)(Batch.from_clips([clip])).position.numpy())
 
 
+def _only(batch: Batch, person: Tensor) -> Batch:
+    """The batch with one person (F,) of every frame."""
+    position = batch.position.take_along_dim(person[:, None, None, None], dim=1)
+    present = batch.present.take_along_dim(person[:, None, None], dim=1)
+    return replace(batch, position=position, present=present, absent=batch.absent[:, :1])
+
+
 def _held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
     """A joint's path with gaps filled: from the frame that saw it last, before the first sight from the first.
 
@@ -117,7 +134,10 @@ def _held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
-    """Turn frames (F, P, K, 3) about the vertical until the shoulders lie along x (unturned if never seen)."""
+    """Turn frames (F, P, K, 3) about the vertical until the shoulders in a batch lie along x (unturned if never seen).
+
+    The batch's persons turn each their own, its only person turns all.
+    """
     if facing == "none":
         return position
     if batch.skeleton.shoulders is None:
