@@ -11,7 +11,7 @@ import torch
 from conftest import make_clip
 from ulna.core import Clip, get_skeleton
 from ulna.data import Augmentation, BadStore, Batch, BatchPlan, ClipLoader, Packing, Store, load_batch, write_store
-from ulna.data.transforms import Draw, mirror, resample, shear
+from ulna.data.transforms import Draw, fill, mirror, resample, shear
 from ulna.inputs import Disentangled
 
 
@@ -168,6 +168,31 @@ def test_resampling_never_blends_with_nothing():
     assert not seen.all()
     assert (batch.position[seen].norm(dim=-1) > 1).all()
     assert (batch.position[~seen] == 0).all()
+
+
+def test_gaps_are_filled_by_a_line_within_a_clip_and_a_person():
+    """Steady movement: whatever is missing inside it comes back exactly."""
+    steady = np.arange(6, dtype=np.float32)[:, None, None, None] + np.zeros((6, 2, 20, 3), np.float32)
+    there = np.ones((6, 2, 20), bool)
+    there[2:4] = False  # frames that show nobody
+    there[4, 0, 7] = False
+    there[:, 0, 9] = False  # never seen
+    there[0, 0, 3], there[5, 0, 3] = False, False  # held at the ends
+    there[:2, 1], there[5, 1] = False, False  # comes late, leaves early
+    clips = [
+        Clip("a", steady * there[..., None], get_skeleton("kinect_v1"), present=there),
+        Clip("b", steady + 100, get_skeleton("kinect_v1")),
+    ]
+    filled = fill(Batch.from_clips(clips))
+    one, two = filled.packing.split(filled.position)
+    torch.testing.assert_close(two, torch.from_numpy(clips[1].position))
+    expected = steady.copy()
+    expected[:, 0, 9] = 0
+    expected[0, 0, 3], expected[5, 0, 3] = 1, 4
+    expected[:4, 1], expected[5, 1] = 0, 0
+    torch.testing.assert_close(one, torch.from_numpy(expected))
+    shown = filled.packing.split(filled.present)[0].numpy()
+    np.testing.assert_array_equal(shown, [[[k != 9 for k in range(20)], [t == 4] * 20] for t in range(6)])
 
 
 def test_shear_leaves_translation_alone():

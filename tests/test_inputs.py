@@ -175,3 +175,15 @@ def test_persons_together_go_by_whoever_is_seen_first():
     clip.position[:, 0], clip.present[:, 0] = 0, False
     formed = Disentangled(facing="clip", persons="together")(Batch.from_clips([clip])).position.numpy()
     np.testing.assert_allclose(formed, disentangle(clip, facing="clip"), atol=1e-6)
+
+
+def test_filled_gaps_look_like_what_was_there():
+    clip = moving_clip(6)
+    hurt = moving_clip(6)
+    hurt.present[2:4], hurt.present[4, 0, 5] = False, False
+    hurt.position[~hurt.present] = 0
+    form = Disentangled(gaps="fill")
+    formed = form(Batch.from_clips([hurt]))
+    np.testing.assert_allclose(formed.position, disentangle(clip), atol=1e-5)
+    assert formed.present.all()
+    assert (disentangle(hurt)[2:4] == 0).all()

@@ -36,6 +36,37 @@ def resample(batch: Batch, lengths: np.ndarray, *, max_frames: int | None = None
     return replace(batch, position=position, present=both | batch.present[nearer], packing=new)
 
 
+def fill(batch: Batch) -> Batch:
+    """Put joints that were not seen on the line from their last sight to their next, while their person is there.
+
+    A person is there from the first frame to the last that shows any joint of theirs; a joint not seen before or not
+    again in the clip stays where it was seen. Who or what is never seen stays absent.
+    """
+    before, after = _sights(batch, batch.present)  # (F, P, K)
+    first, last = _sights(batch, batch.present.any(dim=2))  # (F, P)
+    is_there = ((first >= 0) & (last >= 0))[..., None]
+    before, after = torch.where(before >= 0, before, after), torch.where(after >= 0, after, before)
+    row = torch.arange(batch.num_frames, device=before.device)[:, None, None]
+    part = ((row - before) / (after - before).clamp(min=1)).to(batch.position.dtype)
+    known = is_there & (before >= 0)
+    one, two = (
+        batch.position.gather(0, rows.clamp(min=0)[..., None].expand_as(batch.position)) for rows in (before, after)
+    )
+    position = torch.where(known[..., None], torch.lerp(one, two, part[..., None]), batch.position)
+    return replace(batch, position=position, present=batch.present | known)
+
+
+def _sights(batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows (F, ...) that last showed and will next show what is asked, in the same clip; -1 where none does."""
+    shape = (-1, *(1,) * (seen.ndim - 1))
+    rows = torch.arange(batch.num_frames, device=seen.device).view(shape).expand_as(seen)
+    start = batch.packing.start.view(shape)
+    end = start + batch.packing.of_clips(batch.packing.lengths)[batch.packing.clip].view(shape)
+    before = torch.where(seen, rows, -1).cummax(dim=0).values
+    after = torch.where(seen, rows, batch.num_frames).flip(0).cummin(dim=0).values.flip(0)
+    return torch.where(before >= start, before, -1), torch.where(after < end, after, -1)
+
+
 def shear(batch: Batch, matrices: Tensor) -> Batch:
     """Apply each clip's matrix (B, 3, 3) to its joints; a slot that holds translation stays as it is."""
     rows = matrices.to(batch.position.dtype)[batch.packing.clip][:, None, None]  # (F, 1, 1, 3, 3)

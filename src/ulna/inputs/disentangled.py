@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ulna.core import Clip, Parts, Skeleton, Slots, one_of, within
 from ulna.data import Batch
-from ulna.data.transforms import resample
+from ulna.data.transforms import fill, resample
 from ulna.inputs.base import InputForm
 
 Facing = Literal["released", "exact", "clip", "none"]
 LongClips = Literal["cut", "resample"]
 Persons = Literal["apart", "together"]
+Gaps = Literal["zeros", "fill"]
 
 
 class Disentangled(InputForm):
@@ -30,8 +31,8 @@ class Disentangled(InputForm):
     place and its own shoulders (paper); "together" moves and turns everybody with the first person seen, so that where
     they stand and look to one another is seen. `num_frames` resamples every whole clip to a fixed length; None
     keeps natural speed, and `long_clips` says what becomes of clips longer than `max_frames`: they are cut there
-    (paper) or resampled to as many frames. Absent joints are zeros; a joint that defines centre or shoulders is held
-    while unseen.
+    (paper) or resampled to as many frames. `gaps`: joints that a frame does not show are "zeros" (a joint that defines
+    centre or shoulders is held); "fill" puts them between where they are seen before and after.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Disentangled(InputForm):
         facing: Facing = "exact",
         parts: Parts = "local+global",
         persons: Persons = "apart",
+        gaps: Gaps = "zeros",
         max_frames: int = 300,
         num_frames: int | None = None,
         long_clips: LongClips = "cut",
@@ -48,11 +50,12 @@ class Disentangled(InputForm):
         one_of("long_clips", long_clips, LongClips)
         one_of("parts", parts, Parts)
         one_of("persons", persons, Persons)
+        one_of("gaps", gaps, Gaps)
         within("max_frames", max_frames, 1)
         if num_frames is not None:
             within("num_frames", num_frames, 1, max_frames)
         self.facing, self.parts, self.max_frames, self.num_frames = facing, parts, max_frames, num_frames
-        self.long_clips, self.persons = long_clips, persons
+        self.long_clips, self.persons, self.gaps = long_clips, persons, gaps
 
     @property
     def crop(self) -> int | None:
@@ -92,7 +95,9 @@ class Disentangled(InputForm):
         return replace(batch, position=moved, present=keep, slots=self.slots(skeleton))
 
     def _fitted(self, batch: Batch) -> Batch:
-        """Clips at the length that they are looked at."""
+        """Clips at the length that they are looked at, their gaps filled."""
+        if self.gaps == "fill":
+            batch = fill(batch)
         lengths = batch.packing.lengths
         if self.num_frames is not None:
             return resample(batch, np.full(batch.num_clips, self.num_frames))

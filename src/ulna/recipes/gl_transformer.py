@@ -70,8 +70,8 @@ def _past_the_paper(
 ) -> Recipe:
     """Joints only still, and small; each choice was measured on a development split (results/nw_ucla.md).
 
-    A clip is turned once, not frame by frame; long clips are resampled, not cut; the embedding is read from every
-    block.
+    A clip is turned once, not frame by frame; long clips are resampled, not cut; gaps are filled; the embedding is read
+    from every block.
     """
     return compose(
         f"gl_transformer/{name}",
@@ -79,6 +79,7 @@ def _past_the_paper(
             "name": "disentangled",
             "facing": "clip",
             "persons": persons,
+            "gaps": "fill",
             "max_frames": max_frames,
             "long_clips": "resample",
         },
