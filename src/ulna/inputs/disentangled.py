@@ -68,13 +68,10 @@ class Disentangled(InputForm):
         batch = self._fitted(batch)
         skeleton = batch.skeleton
         centre_slot = skeleton.index(skeleton.centre)
-        centre, first_row, there = _held(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
-        origin = centre.gather(0, first_row[..., None].expand_as(centre))
-        turned_as = batch
-        if self.persons == "together":
-            leader = there.int().argmax(dim=1)  # (F,) the first person of the clip that is ever seen
-            origin = origin.take_along_dim(leader[:, None, None], dim=1)
-            turned_as = _only(batch, leader)
+        centre, _, there = held(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
+        guides = leaders(batch) if self.persons == "together" else batch  # (F, P or 1, ...)
+        path, first_row, _ = held(guides, skeleton.centre)
+        origin = path.gather(0, first_row[..., None].expand_as(path))
         whole = batch.position - origin[:, :, None]
         local = batch.position - centre[:, :, None]
         keep = batch.present & there[..., None]
@@ -85,7 +82,7 @@ class Disentangled(InputForm):
             moved, keep = local, keep.clone()
             moved[:, :, centre_slot] = centre - origin
             keep[:, :, centre_slot] = seen
-        moved = _face(moved, turned_as, self.facing)
+        moved = face(moved, guides, self.facing)
         moved = torch.where(keep[..., None], moved, 0)
         if self.parts == "local":
             moved, keep = (
@@ -111,14 +108,15 @@ def disentangle(clip: Clip, *, facing: Facing = "exact") -> np.ndarray:
     return np.asarray(Disentangled(facing=facing)(Batch.from_clips([clip])).position.numpy())
 
 
-def _only(batch: Batch, person: Tensor) -> Batch:
-    """The batch with one person (F,) of every frame."""
-    position = batch.position.take_along_dim(person[:, None, None, None], dim=1)
-    present = batch.present.take_along_dim(person[:, None, None], dim=1)
+def leaders(batch: Batch) -> Batch:
+    """The batch with one person: in each clip the first whose centre is ever seen."""
+    leader = held(batch, batch.skeleton.centre)[2].int().argmax(dim=1)  # (F,)
+    position = batch.position.take_along_dim(leader[:, None, None, None], dim=1)
+    present = batch.present.take_along_dim(leader[:, None, None], dim=1)
     return replace(batch, position=position, present=present, absent=batch.absent[:, :1])
 
 
-def _held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
+def held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
     """A joint's path with gaps filled: from the frame that saw it last, before the first sight from the first.
 
     Gives positions (F, P, 3), the row of each clip's first sight (F, P), and whether the clip ever saw it (F, P).
@@ -138,7 +136,7 @@ def _held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
     return path.gather(0, source[..., None].expand_as(path)), first, there
 
 
-def _face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
+def face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
     """Turn frames (F, P, K, 3) about the vertical until the shoulders in a batch lie along x (unturned if never seen).
 
     The batch's persons turn each their own, its only person turns all.
@@ -150,7 +148,7 @@ def _face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
             f"skeleton {batch.skeleton.name!r} names no shoulders, so its clips cannot be turned to face the viewer; "
             "pass facing 'none' or give the skeleton its shoulders"
         )
-    (left, _, left_seen), (right, _, right_seen) = (_held(batch, joint) for joint in batch.skeleton.shoulders)
+    (left, _, left_seen), (right, _, right_seen) = (held(batch, joint) for joint in batch.skeleton.shoulders)
     across = right - left  # (F, P, 3)
     known = left_seen & right_seen
     x, z = torch.where(known, across[..., 0], 1), torch.where(known, across[..., 2], 0)
