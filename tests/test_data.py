@@ -11,7 +11,7 @@ import torch
 from conftest import make_clip
 from ulna.core import Clip, get_skeleton
 from ulna.data import Augmentation, BadStore, Batch, BatchPlan, ClipLoader, Packing, Store, load_batch, write_store
-from ulna.data.transforms import Draw, fill, mirror, resample, shear
+from ulna.data.transforms import fill, mirror, resample, shear, turn
 from ulna.inputs import Disentangled
 
 
@@ -205,6 +205,17 @@ def test_shear_leaves_translation_alone():
     torch.testing.assert_close(sheared[5:, :, 2, 0], batch.position[5:, :, 2, 0] + 0.3 * batch.position[5:, :, 2, 1])
 
 
+def test_turning_is_about_the_vertical():
+    batch = Batch.from_clips([make_clip("a", 3), make_clip("b", 2)])
+    turned = turn(batch, torch.tensor([0.0, torch.pi / 2])).position
+    torch.testing.assert_close(turned[:3], batch.position[:3])
+    x, y, z = batch.position[3:].unbind(-1)
+    torch.testing.assert_close(turned[3:], torch.stack([z, y, -x], dim=-1), atol=1e-5, rtol=0)
+    draw = Augmentation.draw(np.random.default_rng(0), 2)
+    by_augmentation = Augmentation(time=0.0, shear=0.0, turn=0.7)(batch, draw).position
+    torch.testing.assert_close(by_augmentation, turn(batch, torch.from_numpy(0.7 * draw.angle)).position)
+
+
 def test_augmentation_follows_from_its_numbers():
     batch = Disentangled()(Batch.from_clips([make_clip("a", 40), make_clip("b", 20)]))
     draw = Augmentation.draw(np.random.default_rng(0), 2)
@@ -213,9 +224,8 @@ def test_augmentation_follows_from_its_numbers():
     assert all(0.9 * n - 1 <= m <= min(1.1 * n, 41) for n, m in zip(batch.lengths, once.lengths, strict=True))
     still = Augmentation(time=0.0, shear=0.0)(batch, draw)
     assert still.position is batch.position
-    stretched = Augmentation(shear=0.0)(
-        batch, Draw(np.array([0.99, -0.99]), draw.off_diagonal, draw.swap), max_frames=41
-    )
+    drawn = dataclasses.replace(draw, stretch=np.array([0.99, -0.99]))
+    stretched = Augmentation(shear=0.0)(batch, drawn, max_frames=41)
     assert stretched.lengths == [41, 18]
 
 
@@ -257,7 +267,7 @@ def test_mirroring_exchanges_left_and_right():
     torch.testing.assert_close(once.position[:5], reflected.position)
     assert torch.equal(once.position[5:], batch.position[5:])
     assert torch.equal(mirror(once, torch.tensor([True, False])).position, batch.position), "twice is not at all"
-    draw = Draw(np.zeros(2), np.zeros((2, 3, 3)), np.array([0.4, 0.6]))
+    draw = dataclasses.replace(Augmentation.draw(np.random.default_rng(0), 2), swap=np.array([0.4, 0.6]))
     augmented = Augmentation(time=0.0, shear=0.0, mirror=0.5)(batch, draw)
     assert torch.equal(augmented.position, once.position)
 

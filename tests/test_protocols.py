@@ -63,7 +63,7 @@ def test_linear_learns_what_is_linear(store, run):
 
 def test_the_encoder_stays_frozen(store, run):
     before = {name: value.clone() for name, value in run.encoder.state_dict().items()}
-    verdict(Linear(epochs=3, augment=True), run, Labelled.of(store, "half"))
+    verdict(Linear(epochs=3, augment=2), run, Labelled.of(store, "half"))
     assert all(torch.equal(value, before[name]) for name, value in run.encoder.state_dict().items())
     assert all(p.grad is None for p in run.encoder.parameters())
 
@@ -72,11 +72,34 @@ def test_the_probe_options_are_read(store, run):
     data = Labelled.of(store, "half")
     plain = verdict(Linear(epochs=5), run, data)[1]
     for change in (
-        {"standardise": False}, {"augment": True}, {"batch_size": 7}, {"weight_decay": 0.1}, {"learning_rate": 0.1},
+        {"standardise": False}, {"augment": 1}, {"batch_size": 7}, {"weight_decay": 0.1}, {"learning_rate": 0.1},
         {"epochs": 6},
     ):  # fmt: skip
         other = verdict(Linear(**({"epochs": 5} | change)), run, data)[1]
         assert not torch.allclose(other.weight, plain.weight), change
+
+
+def test_the_probe_learns_from_changed_versions_in_turn(store, run, monkeypatch):
+    """Each version is made once and shown again; as many as epochs: anew each epoch, as the paper."""
+    made = []
+
+    def noted(*arguments, augmentation=None, **options):
+        made.append(augmentation)
+        return extract(*arguments, augmentation=augmentation, **options)
+
+    monkeypatch.setattr("ulna.protocols.linear.extract", noted)
+    data = Labelled.of(store, "half")
+    probes = {}
+    for augment, turn in ((2, 0.0), (2, 1.0), (9, 0.0)):
+        made.clear()
+        probes[augment, turn] = verdict(Linear(epochs=9, augment=augment, turn=turn), run, data)[1].weight
+        changes = [augmentation for augmentation in made if augmentation]
+        assert len(changes) == min(augment, 8)
+        assert all(change.turn == turn for change in changes)
+    assert not torch.allclose(probes[2, 0.0], probes[2, 1.0])
+    assert not torch.allclose(probes[2, 0.0], probes[9, 0.0])
+    with pytest.raises(ValueError, match="expected augment of at least 1"):
+        Linear(turn=1.0)
 
 
 def test_knn_by_hand():

@@ -69,11 +69,23 @@ def _sights(batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:
 
 def shear(batch: Batch, matrices: Tensor) -> Batch:
     """Apply each clip's matrix (B, 3, 3) to its joints; a slot that holds translation stays as it is."""
-    rows = matrices.to(batch.position.dtype)[batch.packing.clip][:, None, None]  # (F, 1, 1, 3, 3)
-    sheared = (rows * batch.position[..., None, :]).sum(dim=-1)  # no matrix product: autocast would round it
+    sheared = _mapped(batch, matrices)
     if batch.slots.global_slot is not None:
         sheared[:, :, batch.slots.global_slot] = batch.position[:, :, batch.slots.global_slot]
     return replace(batch, position=sheared)
+
+
+def turn(batch: Batch, radians: Tensor) -> Batch:
+    """Turn each clip by its angle (B,) about the vertical."""
+    zero, one, cos, sin = torch.zeros_like(radians), torch.ones_like(radians), radians.cos(), radians.sin()
+    rows = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1)
+    return replace(batch, position=_mapped(batch, rows.unflatten(-1, (3, 3))))
+
+
+def _mapped(batch: Batch, matrices: Tensor) -> Tensor:
+    """Positions under each clip's matrix (B, 3, 3)."""
+    rows = matrices.to(batch.position.dtype)[batch.packing.clip][:, None, None]  # (F, 1, 1, 3, 3)
+    return (rows * batch.position[..., None, :]).sum(dim=-1)  # no matrix product: autocast would round it
 
 
 def mirror(batch: Batch, clips: Tensor) -> Batch:
@@ -87,40 +99,43 @@ def mirror(batch: Batch, clips: Tensor) -> Batch:
 
 @dataclass(frozen=True)
 class Draw:
-    """Random numbers of a global batch: `stretch` (B,) and `off_diagonal` (B, 3, 3) with a zero diagonal in (-1, 1),
-    `swap` (B,) in (0, 1)."""
+    """Random numbers of a global batch: `stretch` (B,), `off_diagonal` (B, 3, 3) with a zero diagonal and `angle` (B,)
+    in (-1, 1); `swap` (B,) in (0, 1)."""
 
     stretch: np.ndarray
     off_diagonal: np.ndarray
     swap: np.ndarray
+    angle: np.ndarray
 
     def __getitem__(self, clips: slice | np.ndarray) -> Draw:
         """The numbers of one process's part of the batch."""
-        return Draw(self.stretch[clips], self.off_diagonal[clips], self.swap[clips])
+        return Draw(**{name: values[clips] for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """GL-Transformer's augmentation: time resampling by up to `time` and shear with off-diagonals up to `shear`.
 
-    Drawn anew for every clip and step (paper, section 4.1). 0 switches a part off. `mirror` is the chance that left
-    and right are exchanged (ours).
+    Drawn anew for every clip and step (paper, section 4.1). 0 switches a part off. Ours: `mirror` is the chance that
+    left and right are exchanged, `turn` by how many radians a clip is turned about the vertical at most.
     """
 
     time: float = 0.1
     shear: float = 0.3
     mirror: float = 0.0
+    turn: float = 0.0
 
     def __post_init__(self) -> None:
         within("augmentation.time", self.time, 0, 0.9)
         within("augmentation.shear", self.shear, 0, 10)
         within("augmentation.mirror", self.mirror, 0, 1)
+        within("augmentation.turn", self.turn, 0, np.pi)
 
     @staticmethod
     def draw(generator: np.random.Generator, num_clips: int) -> Draw:
         stretch = generator.choice([-1.0, 1.0], num_clips) * generator.random(num_clips)
         off_diagonal = generator.uniform(-1, 1, (num_clips, 3, 3)) * (1 - np.eye(3))
-        return Draw(stretch, off_diagonal, generator.random(num_clips))
+        return Draw(stretch, off_diagonal, generator.random(num_clips), generator.uniform(-1, 1, num_clips))
 
     def __call__(self, batch: Batch, draw: Draw, *, max_frames: int | None = None) -> Batch:
         """Augment a formed batch; `draw` holds numbers for its clips."""
@@ -131,4 +146,6 @@ class Augmentation:
             batch = mirror(batch, batch.packing.of_clips(draw.swap < self.mirror))
         if self.shear:
             batch = shear(batch, batch.packing.of_clips(np.eye(3) + self.shear * draw.off_diagonal))
+        if self.turn:
+            batch = turn(batch, batch.packing.of_clips(self.turn * draw.angle))
         return batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +23,9 @@ class Linear(Protocol):
     """Linear evaluation (GL-Transformer, section 4.1): Adam 3e-3, batches of 1024, the last epoch counts.
 
     `standardise` scales each feature by the training clips' mean and spread (the paper's probe does not).
-    `augment` resamples the training clips in time anew each epoch, as the paper does; without it features are
-    extracted once.
+    The probe learns from the training clips and `augment` changed versions of them, one an epoch in turn: resampled in
+    time by up to 10 % and turned about the vertical by up to `turn` radians. 0 takes them as they are; the paper
+    changes them (in time) anew each epoch, which is an `augment` of `epochs`.
     """
 
     def __init__(
@@ -34,14 +36,20 @@ class Linear(Protocol):
         batch_size: int = 1024,
         weight_decay: float = 0.0,
         standardise: bool = True,
-        augment: bool = False,
+        augment: int = 0,
+        turn: float = 0.0,
     ) -> None:
         within("epochs", epochs, 1)
         within("batch_size", batch_size, 1)
         within("learning_rate", learning_rate, 0, open_low=True)
         within("weight_decay", weight_decay, 0)
+        within("augment", augment, 0)
+        within("turn", turn, 0, np.pi)
+        if turn and not augment:
+            raise ValueError(f"turn {turn:g}: expected augment of at least 1 with it, versions of the clips to turn")
         self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
-        self.weight_decay, self.standardise, self.augment = weight_decay, standardise, augment
+        self.weight_decay, self.standardise = weight_decay, standardise
+        self.augment, self.turn = augment, turn
 
     def run(
         self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]
@@ -55,13 +63,12 @@ class Linear(Protocol):
                 head = Head(train.shape[1], len(data.store.classes))
             if self.standardise:
                 head.see(train)
-            scaled_train, scaled_test = head.scaled(train), head.scaled(test)
+            scaled_test = head.scaled(test)
             optimizer = torch.optim.Adam(head.layer.parameters(), self.learning_rate, weight_decay=self.weight_decay)
             curve = []
-            for epoch in range(self.epochs):
-                shown = head.scaled(_stretched(encoder, form, data, seed, epoch)) if self.augment else scaled_train
+            for epoch, shown in enumerate(self._shown(encoder, form, data, train, seed)):
                 order = counted(seed, "probe order", epoch)
-                train_epoch(head.layer, optimizer, shown, labels, order, batch_size=self.batch_size)
+                train_epoch(head.layer, optimizer, head.scaled(shown), labels, order, batch_size=self.batch_size)
                 with torch.no_grad():
                     predicted = head.layer(scaled_test).argmax(dim=1)
                 curve.append(float((predicted == truth).float().mean()))
@@ -69,8 +76,16 @@ class Linear(Protocol):
             classifier = Classifier(*head.folded(), data.store.classes, data.split, data.store.fingerprint)
             yield SeedOutcome(seed, predicted.tolist(), curve[best], best + 1, curve), classifier
 
-
-def _stretched(encoder: Encoder, form: InputForm, data: Labelled, seed: int, epoch: int) -> Tensor:
-    """Features of the training clips, resampled in time as an epoch draws it."""
-    generator = counted(seed, "probe augmentation", epoch)
-    return extract(encoder, form, data.store, data.train, augmentation=Augmentation(shear=0.0), generator=generator)
+    def _shown(self, encoder: Encoder, form: InputForm, data: Labelled, train: Tensor, seed: int) -> Iterator[Tensor]:
+        """The embeddings that each epoch learns from; changed versions are made when first shown and kept till last."""
+        augmentation = Augmentation(shear=0.0, turn=self.turn)
+        versions = {0: train}
+        for epoch in range(self.epochs):
+            number = epoch % (self.augment + 1)
+            if number not in versions:
+                generator = counted(seed, "probe augmentation", number)
+                versions[number] = extract(
+                    encoder, form, data.store, data.train, augmentation=augmentation, generator=generator
+                )
+            is_last = epoch + self.augment + 1 >= self.epochs
+            yield versions.pop(number) if is_last else versions[number]
