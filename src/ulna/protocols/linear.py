@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -66,9 +67,10 @@ class Linear(Protocol):
             scaled_test = head.scaled(test)
             optimizer = torch.optim.Adam(head.layer.parameters(), self.learning_rate, weight_decay=self.weight_decay)
             curve = []
-            for epoch, shown in enumerate(self._shown(encoder, form, data, train, seed)):
+            changed = partial(self._changed, encoder, form, data, head, seed)
+            for epoch, shown in enumerate(self._in_turn(head.scaled(train), changed)):
                 order = counted(seed, "probe order", epoch)
-                train_epoch(head.layer, optimizer, head.scaled(shown), labels, order, batch_size=self.batch_size)
+                train_epoch(head.layer, optimizer, shown, labels, order, batch_size=self.batch_size)
                 with torch.no_grad():
                     predicted = head.layer(scaled_test).argmax(dim=1)
                 curve.append(float((predicted == truth).float().mean()))
@@ -76,16 +78,20 @@ class Linear(Protocol):
             classifier = Classifier(*head.folded(), data.store.classes, data.split, data.store.fingerprint)
             yield SeedOutcome(seed, predicted.tolist(), curve[best], best + 1, curve), classifier
 
-    def _shown(self, encoder: Encoder, form: InputForm, data: Labelled, train: Tensor, seed: int) -> Iterator[Tensor]:
-        """The embeddings that each epoch learns from; changed versions are made when first shown and kept till last."""
+    def _changed(self, encoder: Encoder, form: InputForm, data: Labelled, head: Head, seed: int, number: int) -> Tensor:
+        """One changed version of the training clips, as the head's layer sees it."""
         augmentation = Augmentation(shear=0.0, turn=self.turn)
-        versions = {0: train}
+        generator = counted(seed, "probe augmentation", number)
+        return head.scaled(
+            extract(encoder, form, data.store, data.train, augmentation=augmentation, generator=generator)
+        )
+
+    def _in_turn(self, first: Tensor, changed: Callable[[int], Tensor]) -> Iterator[Tensor]:
+        """What each epoch learns from; a version is made when it is first shown and kept until it is last."""
+        versions = {0: first}
         for epoch in range(self.epochs):
             number = epoch % (self.augment + 1)
             if number not in versions:
-                generator = counted(seed, "probe augmentation", number)
-                versions[number] = extract(
-                    encoder, form, data.store, data.train, augmentation=augmentation, generator=generator
-                )
+                versions[number] = changed(number)
             is_last = epoch + self.augment + 1 >= self.epochs
             yield versions.pop(number) if is_last else versions[number]
