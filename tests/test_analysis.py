@@ -159,6 +159,10 @@ def test_tables(tmp_path):
         "| | p | linear |", "|---|---|---|", "| others |  | 70.2 |", "| **ours** | [75.0](results/o.json) |  |",
     ]  # fmt: skip
     assert (tmp_path / "table.png").is_file()
+    (cell,) = ours.cells.values()
+    assert cell.repeats(Cell.of(outcome, tmp_path / "elsewhere.json"))
+    assert not cell.repeats(Cell(75.0))
+    assert not cell.repeats(None)
 
 
 def test_folds_are_pooled():

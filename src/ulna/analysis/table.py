@@ -28,6 +28,10 @@ class Cell:
         sd = None if outcome.sd is None else 100 * outcome.sd
         return cls(100 * outcome.mean, sd, (100 * low, 100 * high), file)
 
+    def repeats(self, other: Cell | None) -> bool:
+        """Whether it is the same number once more, as of one untrained encoder beside several recipes."""
+        return other is not None and (self.mean, self.sd, self.interval) == (other.mean, other.sd, other.interval)
+
     @property
     def text(self) -> str:
         return f"{self.mean:.1f}" + (f" ± {self.sd:.1f}" if self.sd is not None else "")
@@ -68,7 +72,7 @@ def _cell(cell: Cell | None, folder: Path) -> str:
 def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path) -> None:
     """A dot a cell, one panel a column: ours filled, with one standard deviation and the 95 % interval.
 
-    Numbers without leaked clips are squares below those with them.
+    Published numbers are hollow; numbers without leaked clips are squares below those with them.
     """
     from matplotlib.figure import Figure
 
@@ -77,9 +81,8 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, column in zip(axes, panels, strict=True):
         for row, line in enumerate(lines):
-            colour = "#0f766e" if line.is_ours else "#697080"
-            _mark(axis, line.cells.get(column), row, "o", colour, is_filled=line.is_ours)
-            _mark(axis, line.cells.get(column + CLEAN), row + 0.28, "s", "#c2410c", is_filled=False)
+            _mark(axis, line.cells.get(column), row, "o", "#0f766e")
+            _mark(axis, line.cells.get(column + CLEAN), row + 0.28, "s", "#c2410c")
         axis.set_title(column, fontsize=10)
         axis.grid(color="#e4e2dc", linewidth=0.6)
         axis.set_axisbelow(True)
@@ -95,12 +98,15 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
     figure.savefig(path, dpi=130)
 
 
-def _mark(axis: Any, cell: Cell | None, row: int | float, form: str, colour: str, *, is_filled: bool) -> None:
+def _mark(axis: Any, cell: Cell | None, row: int | float, form: str, colour: str) -> None:
     if cell is None:
         return
+    if cell.file is None:
+        colour = "#697080"
     if cell.interval:
         axis.plot(cell.interval, [row, row], color=colour, alpha=0.35, linewidth=1.2)
     if cell.sd is not None:
         axis.plot([cell.mean - cell.sd, cell.mean + cell.sd], [row, row], color=colour, linewidth=3.5, alpha=0.45)
     size = 6 if form == "o" else 4
+    is_filled = form == "o" and cell.file is not None
     axis.plot(cell.mean, row, form, color=colour, markerfacecolor=colour if is_filled else "white", markersize=size)

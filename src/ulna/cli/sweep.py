@@ -215,10 +215,10 @@ class Sweep:
             if outcome.clean:
                 cells[column + CLEAN] = Cell.of(outcome.clean, file)
             if self.table.per_class:
-                cells |= {name: Cell(100 * a) for name, a in outcome.per_class.items() if a is not None}
+                cells |= {name: Cell(100 * a, file=file) for name, a in outcome.per_class.items() if a is not None}
             return cells
 
-        lines: dict[str, Line] = {}
+        lines: dict[str, dict[str, Cell]] = {}
         for row in self.table.rows:
             cells = {column: Cell(number) for column, number in row.numbers.items()}
             for protocol in self.protocols if row.recipe else ():
@@ -229,9 +229,13 @@ class Sweep:
                 for baseline in (CHANCE, RAW, f"{UNTRAINED}_{protocol[0]}"):
                     if beside := measured(row.recipe or "", protocol, f".{baseline}.json"):
                         name = f"{row.name}, untrained" if baseline.startswith(UNTRAINED) else beside[0].protocol
-                        lines.setdefault(name, Line(name, cells_of(beside, column)))
-            lines[row.name] = Line(row.name, cells, is_ours=row.recipe is not None)
-        return write_table(self.table.title, list(lines.values()), self.out / f"{self.name}.md")
+                        own = cells_of(beside, column)
+                        if not any(own[column].repeats(line.get(column)) for line in lines.values()):
+                            lines[name] = lines.get(name, {}) | own
+            lines[row.name] = cells
+        published = {row.name for row in self.table.rows if row.recipe is None}
+        rows = [Line(name, cells, is_ours=name not in published) for name, cells in lines.items()]
+        return write_table(self.table.title, rows, self.out / f"{self.name}.md")
 
     def _recipes(self) -> list[str]:
         return list(dict.fromkeys(row.recipe for row in self.table.rows if row.recipe))
