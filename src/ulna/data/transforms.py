@@ -42,8 +42,8 @@ def fill(batch: Batch) -> Batch:
     A person is there from the first frame to the last that shows any joint of theirs; a joint not seen before or not
     again in the clip stays where it was seen. Who or what is never seen stays absent.
     """
-    before, after = _sights(batch, batch.present)  # (F, P, K)
-    first, last = _sights(batch, batch.present.any(dim=2))  # (F, P)
+    before, after = sights(batch, batch.present)  # (F, P, K)
+    first, last = sights(batch, batch.present.any(dim=2))  # (F, P)
     is_there = ((first >= 0) & (last >= 0))[..., None]
     before, after = torch.where(before >= 0, before, after), torch.where(after >= 0, after, before)
     row = torch.arange(batch.num_frames, device=before.device)[:, None, None]
@@ -56,7 +56,7 @@ def fill(batch: Batch) -> Batch:
     return replace(batch, position=position, present=batch.present | known)
 
 
-def _sights(batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:
+def sights(batch: Batch, seen: Tensor) -> tuple[Tensor, Tensor]:
     """The rows (F, ...) that last showed and will next show what is asked, in the same clip; -1 where none does."""
     shape = (-1, *(1,) * (seen.ndim - 1))
     rows = torch.arange(batch.num_frames, device=seen.device).view(shape).expand_as(seen)

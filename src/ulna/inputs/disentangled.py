@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ulna.core import Clip, Parts, Skeleton, Slots, one_of, within
 from ulna.data import Batch
-from ulna.data.transforms import fill, resample
+from ulna.data.transforms import fill, resample, sights
 from ulna.inputs.base import InputForm
 
 Facing = Literal["released", "exact", "clip", "none"]
@@ -68,9 +68,11 @@ class Disentangled(InputForm):
         batch = self._fitted(batch)
         skeleton = batch.skeleton
         centre_slot = skeleton.index(skeleton.centre)
-        centre, _, there = held(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
-        guides = leaders(batch) if self.persons == "together" else batch  # (F, P or 1, ...)
-        path, first_row, _ = held(guides, skeleton.centre)
+        centre, first_row, there = held(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
+        guides, path = batch, centre
+        if self.persons == "together":
+            guides = leaders(batch)  # (F, 1, ...)
+            path, first_row, _ = held(guides, skeleton.centre)
         origin = path.gather(0, first_row[..., None].expand_as(path))
         whole = batch.position - origin[:, :, None]
         local = batch.position - centre[:, :, None]
@@ -122,16 +124,12 @@ def held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
     Gives positions (F, P, 3), the row of each clip's first sight (F, P), and whether the clip ever saw it (F, P).
     """
     index = batch.skeleton.index(joint)
-    seen = batch.present[:, :, index]
-    rows = torch.arange(batch.num_frames, device=seen.device)[:, None].expand_as(seen)
-    clip = batch.packing.clip[:, None].expand_as(seen)
-    end = batch.num_frames
-    first = rows.new_full((batch.num_clips, seen.shape[1]), end)
-    first = first.scatter_reduce(0, clip, torch.where(seen, rows, end), "amin")[batch.packing.clip]
-    there = first < end
-    first = torch.where(there, first, batch.packing.start[:, None])
-    last = torch.where(seen, rows, -1).cummax(dim=0).values
-    source = torch.maximum(last, first)
+    before, after = sights(batch, batch.present[:, :, index])
+    start = batch.packing.start[:, None]
+    first = after[batch.packing.start]
+    there = first >= 0
+    source = torch.where(before >= 0, before, after).maximum(start)
+    first = first.maximum(start)
     path = batch.position[:, :, index]
     return path.gather(0, source[..., None].expand_as(path)), first, there
 
