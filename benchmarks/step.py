@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import time
 import weakref
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from benchmarks.growth import peak
 from benchmarks.padded import PaddedGLTransformer, PaddedMPDP, assemble
 from benchmarks.workload import Workload
 from ulna.core import Slots, get_skeleton
-from ulna.data import Augmentation, Batch, ClipLoader
+from ulna.data import Augmentation, ClipLoader
 from ulna.encoders import GLTransformer
 from ulna.inputs import Disentangled
 from ulna.pretext import MPDP
@@ -32,7 +33,7 @@ NO_RATES = dict.fromkeys(RATES, 0.0)
 
 
 @dataclass
-class Step:
+class Step(ABC):
     """A way to train, with all it needs; calling it makes one step, from the store, and notes how long that took."""
 
     workload: Workload
@@ -60,18 +61,19 @@ class Step:
     def num_slots(self) -> int:
         return self.skeleton.num_joints * self.workload.num_persons
 
-    def build(self) -> nn.Module:
-        raise NotImplementedError
+    @abstractmethod
+    def build(self) -> nn.Module: ...
 
-    def optimize(self) -> torch.optim.Optimizer:
-        raise NotImplementedError
+    @abstractmethod
+    def optimize(self) -> torch.optim.Optimizer: ...
 
-    def assemble(self) -> tuple[torch.Tensor, ...] | tuple[Batch]:
+    @abstractmethod
+    def assemble(self) -> tuple[Any, ...]:
         """What the model is given, from the store."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
-        raise NotImplementedError
+        """The loss."""
 
     def __call__(self) -> None:
         _wait(self.device)
@@ -115,7 +117,7 @@ class Padded(Step):
     def optimize(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1)
 
-    def assemble(self) -> tuple[object, ...]:
+    def assemble(self) -> tuple[Any, ...]:
         formed = self.form(self.load(np.arange(self.num_clips)).to("cpu"))
         return tuple(part.to(self.device) for part in assemble(formed, self.draw, self.workload.max_frames))
 
@@ -141,7 +143,7 @@ class Packed(Step):
     def optimize(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1, fused=True)
 
-    def assemble(self) -> tuple[object, ...]:
+    def assemble(self) -> tuple[Any, ...]:
         batch = self.load(np.arange(self.num_clips)).to(self.device)
         return (Augmentation()(self.form(batch), self.draw, max_frames=self.workload.max_frames),)
 

@@ -16,7 +16,8 @@ install_import_hook("ulna", "beartype.beartype")
 import torch  # noqa: E402
 
 from ulna.core import Clip, Skeleton, get_skeleton  # noqa: E402
-from ulna.data import Store, write_store  # noqa: E402
+from ulna.data import Augmentation, Store, write_store  # noqa: E402
+from ulna.train import Recipe, Run, Training, compose, pretrain  # noqa: E402
 
 HERE = Path(__file__).parent
 # Reference vectors of the released GL-Transformer (12 MB) are not kept in the repository.
@@ -58,6 +59,24 @@ def make_clip(
     return Clip(id=name, position=position, skeleton=known, label=label, subject=seed, splits=splits or {})
 
 
+def tiny(epochs: int = 2, **training: Any) -> Recipe:
+    """The smallest recipe that learns something of the store below."""
+    return compose(
+        "tiny",
+        input={"name": "disentangled", "max_frames": 16},
+        encoder={"name": "gl_transformer", "width": 4, "num_heads": 2, "num_blocks": 1},
+        pretext={"name": "displacement", "intervals": (1, 3)},
+        split="half",
+        augmentation=Augmentation(),
+        training=Training(epochs=epochs, batch_size=8, learning_rate=1e-2, checkpoint_every=1, **training),
+    )
+
+
+def run_of(recipe: Recipe, store: Store, path: Path, **options: Any) -> Run:
+    """Pretrained on the CPU, in silence."""
+    return pretrain(recipe, store, path, accelerator="cpu", devices=1, progress=False, **options)
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """40 clips of two classes, 4 to 23 frames, split `half`."""
@@ -74,3 +93,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     ]
     path = tmp_path_factory.mktemp("data") / "store"
     return write_store(path, clips, get_skeleton("kinect_v1"), classes=["slow", "fast"])
+
+
+@pytest.fixture(scope="module")
+def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Four epochs of the tiny recipe; each module's own, so that what is written beside it stays there."""
+    return run_of(tiny(epochs=4), store, tmp_path_factory.mktemp("runs") / "run")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_clip
-from test_train import run_of, tiny
+from conftest import make_clip, run_of, tiny
 from ulna.analysis import write_attention, write_report, write_robustness
 from ulna.analysis.attention import attention
 from ulna.analysis.robustness import DISTURBANCES, Disturbed, dropped_frames, frame_rate, robustness

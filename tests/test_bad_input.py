@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ulna
-from test_train import cut_power_at, run_of, tiny
+from conftest import run_of, tiny
+from test_train import cut_power_at
 from ulna.core import options
 from ulna.data import Store, prepare
 from ulna.encoders import ENCODERS, GLTransformer

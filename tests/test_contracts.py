@@ -5,8 +5,7 @@ import inspect
 import pytest
 import torch
 
-from conftest import make_clip
-from test_train import run_of, tiny
+from conftest import make_clip, run_of, tiny
 from ulna.cli import VERBS
 from ulna.core import Options, Slots, build, get_skeleton, options
 from ulna.data import Batch

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import make_clip
+from conftest import make_clip, run_of, tiny
 from test_protocols import verdict
-from test_train import run_of, tiny
 from ulna.core import get_skeleton, options
 from ulna.data import write_store
 from ulna.data.subsets import label_subset
@@ -17,11 +16,6 @@ from ulna.protocols import PROTOCOLS, FineTune, Labelled
 from ulna.protocols.evaluation import evaluate
 from ulna.protocols.finetune import _Learner
 from ulna.protocols.prediction import predict
-
-
-@pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    return run_of(tiny(epochs=4), store, tmp_path_factory.mktemp("runs") / "run")
 
 
 def test_label_subsets(tmp_path):

@@ -7,8 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from conftest import make_clip
-from test_train import run_of, tiny
+from conftest import make_clip, run_of, tiny
 from ulna.core import get_skeleton, options
 from ulna.data import write_store
 from ulna.protocols import PROTOCOLS, Labelled, Outcome
@@ -16,11 +15,6 @@ from ulna.protocols.baselines import chance, nearest_raw_joints
 from ulna.protocols.classifier import Classifier
 from ulna.protocols.evaluation import check_alike, evaluate, over_runs
 from ulna.protocols.outcome import SeedOutcome, merge
-
-
-@pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    return run_of(tiny(epochs=4), store, tmp_path_factory.mktemp("runs") / "run")
 
 
 def outcome(*predictions):

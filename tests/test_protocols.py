@@ -8,7 +8,6 @@ import torch
 
 from conftest import make_clip
 from test_gl_transformer import small
-from test_train import run_of, tiny
 from ulna.core import options
 from ulna.inputs import Disentangled
 from ulna.protocols import KNN, PROTOCOLS, Labelled, Linear, Retrieval, extract
@@ -21,11 +20,6 @@ from ulna.protocols.prediction import predict
 from ulna.protocols.retrieval import rank
 
 FORM = Disentangled(max_frames=16)
-
-
-@pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    return run_of(tiny(epochs=4), store, tmp_path_factory.mktemp("runs") / "run")
 
 
 def verdict(protocol, run, data, seed=0):

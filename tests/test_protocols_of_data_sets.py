@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from test_train import run_of
+from conftest import run_of
 from ulna.cli.sweep import Sweep
 from ulna.core import options
 from ulna.data import prepare

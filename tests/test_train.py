@@ -10,27 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 import ulna
-from conftest import make_clip
+from conftest import make_clip, run_of, tiny
 from ulna.core import get_skeleton
-from ulna.data import Augmentation, write_store
+from ulna.data import write_store
 from ulna.recipes import RECIPES
-from ulna.train import Recipe, Training, compose, pretrain
-
-
-def tiny(epochs=2, **training):
-    return compose(
-        "tiny",
-        input={"name": "disentangled", "max_frames": 16},
-        encoder={"name": "gl_transformer", "width": 4, "num_heads": 2, "num_blocks": 1},
-        pretext={"name": "displacement", "intervals": (1, 3)},
-        split="half",
-        augmentation=Augmentation(),
-        training=Training(epochs=epochs, batch_size=8, learning_rate=1e-2, checkpoint_every=1, **training),
-    )
-
-
-def run_of(recipe, store, path, **options):
-    return pretrain(recipe, store, path, accelerator="cpu", devices=1, progress=False, **options)
+from ulna.train import Recipe, Training
 
 
 def weights(run):

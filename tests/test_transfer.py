@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from conftest import make_clip
-from test_train import run_of, tiny
 from ulna.core import get_skeleton, options
 from ulna.core.places import stand_ins
 from ulna.data import Batch, write_store
@@ -17,11 +16,6 @@ from ulna.protocols import PROTOCOLS
 from ulna.protocols.evaluation import evaluate
 
 FORM = Disentangled(max_frames=16)
-
-
-@pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
-    return run_of(tiny(epochs=4), store, tmp_path_factory.mktemp("runs") / "run")
 
 
 def test_transfer_to_another_skeleton(store, run, tmp_path):
