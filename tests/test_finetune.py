@@ -90,7 +90,7 @@ def test_every_option_of_fine_tuning_is_read(store, run):
     for change in (
         {"share": 0.5}, {"epochs": 3}, {"steps": 5}, {"batch_size": 7}, {"learning_rate": 1e-3}, {"weight_decay": 5.0},
         {"layer_decay": 0.1}, {"warmup": 0.5}, {"label_smoothing": 0.0}, {"time": 0.5}, {"shear": 0.0},
-        {"precision": "32-true"}, {"probe_epochs": 3},
+        {"turn": 0.7}, {"mirror": 0.9}, {"precision": "32-true"}, {"probe_epochs": 3},
     ):  # fmt: skip
         assert not torch.allclose(verdict(FineTune(**plain | change), run, data)[1].weight, reference), change
 

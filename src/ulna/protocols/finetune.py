@@ -42,8 +42,7 @@ class FineTune(Protocol):
     While it trains, embeddings are standardised by a moving mean and spread; when it is tested, about the mean of the
     training clips' embeddings without dropout and augmentation, which is another. `warmup` is the share of steps during
     which the learning rate rises. `steps` is a floor under the number of steps, so that few labels are trained on for
-    longer. Training clips are changed anew in each epoch as in pretraining, by
-    `time` and `shear`.
+    longer. Training clips are changed anew in each epoch as in pretraining, by `time`, `shear`, `turn` and `mirror`.
     """
 
     def __init__(
@@ -62,6 +61,8 @@ class FineTune(Protocol):
         label_smoothing: float = 0.1,
         time: float = 0.1,
         shear: float = 0.3,
+        turn: float = 0.0,
+        mirror: float = 0.0,
         precision: Precision = "bf16-mixed",
     ) -> None:
         within("share", share, 0, 1, open_low=True)
@@ -79,7 +80,7 @@ class FineTune(Protocol):
         self.epochs, self.steps, self.batch_size, self.probe_epochs = epochs, steps, batch_size, probe_epochs
         self.learning_rate, self.weight_decay, self.layer_decay = learning_rate, weight_decay, layer_decay
         self.warmup, self.label_smoothing, self.precision = warmup, label_smoothing, precision
-        self.augmentation = Augmentation(time=time, shear=shear)
+        self.augmentation = Augmentation(time=time, shear=shear, mirror=mirror, turn=turn)
         self.variant = f"{100 * share:g}pct" if share < 1 else ""
 
     def run(
