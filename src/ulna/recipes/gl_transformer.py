@@ -119,8 +119,8 @@ def sbu() -> Recipe:
 
     ulna pretrain gl_transformer/sbu --data STORE --out RUN --split fold1
 
-    Persons are moved and turned together. On the development parts of folds 1 and 3, linear evaluation 84.6 and 85.2;
-    6 minutes on one AMD EPYC core. The five folds are not measured yet.
+    Persons are moved and turned together. Over the five folds: linear evaluation 81.0 ± 0.5, fine-tuned 82.2 ± 2.6, an
+    untrained encoder 80.5 ± 1.1; three runs of 6 to 9 minutes a fold on one AMD EPYC core.
     """
     training = small_training(epochs=60, batch_size=16, lr_decay=0.965)
     return _past_the_paper("sbu", max_frames=50, split="fold1", training=training, persons="together")
