@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 from ulna.core import lazy_attributes
 
 _PUBLIC = {
-    "write_attention": "ulna.analysis.attention:write_attention",
+    "write_attention": "ulna.analysis.attention_page:write_attention",
     "write_report": "ulna.analysis.report:write_report",
     "write_robustness": "ulna.analysis.robustness:write_robustness",
 }
 __all__ = ["write_attention", "write_report", "write_robustness"]
 
 if TYPE_CHECKING:
-    from ulna.analysis.attention import write_attention
+    from ulna.analysis.attention_page import write_attention
     from ulna.analysis.report import write_report
     from ulna.analysis.robustness import write_robustness
 
