@@ -17,6 +17,7 @@ import torch  # noqa: E402
 
 from ulna.core import Clip, Skeleton, get_skeleton  # noqa: E402
 from ulna.data import Augmentation, Store, write_store  # noqa: E402
+from ulna.readers import READERS  # noqa: E402
 from ulna.train import Recipe, Run, Training, compose, pretrain  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -99,3 +100,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Four epochs of the tiny recipe; each module's own, so that what is written beside it stays there."""
     return run_of(tiny(epochs=4), store, tmp_path_factory.mktemp("runs") / "run")
+
+
+def read_one(name, source, path, **options):
+    """The one clip of a file, and what the reader found in the folder."""
+    reader = READERS[name](**options)
+    found = reader.open(source)
+    (clip,) = reader.read(path, found)
+    return clip, found
