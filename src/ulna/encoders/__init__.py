@@ -4,16 +4,25 @@ from typing import TYPE_CHECKING
 
 from ulna.core import NameTable, lazy_attributes
 
-ENCODERS = NameTable("encoder", {"gl_transformer": "ulna.encoders.gl_transformer:GLTransformer"})
+ENCODERS = NameTable(
+    "encoder",
+    {
+        "gl_transformer": "ulna.encoders.gl_transformer:GLTransformer",
+        "motion_transformer": "ulna.encoders.motion_transformer:MotionTransformer",
+        "h_transformer": "ulna.encoders.h_transformer:HTransformer",
+    },
+)
 _PUBLIC = ENCODERS.attributes() | {
     "Encoder": "ulna.encoders.base:Encoder",
     "FrameEncoder": "ulna.encoders.base:FrameEncoder",
 }
-__all__ = ["ENCODERS", "Encoder", "FrameEncoder", "GLTransformer"]
+__all__ = ["ENCODERS", "Encoder", "FrameEncoder", "GLTransformer", "HTransformer", "MotionTransformer"]
 
 if TYPE_CHECKING:
     from ulna.encoders.base import Encoder, FrameEncoder
     from ulna.encoders.gl_transformer import GLTransformer
+    from ulna.encoders.h_transformer import HTransformer
+    from ulna.encoders.motion_transformer import MotionTransformer
 
 
 __getattr__ = lazy_attributes(__name__, _PUBLIC)

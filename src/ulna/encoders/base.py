@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class AttentionMaps:
 class Encoder(nn.Module, ABC):
     """Turns a batch of clips into embeddings. `slots` and `num_persons` say which input it takes."""
 
+    gives: ClassVar[str] = "one vector a clip"
     slots: Slots
     num_persons: int
 
@@ -66,8 +68,17 @@ class Encoder(nn.Module, ABC):
 class FrameEncoder(Encoder):
     """An encoder that gives one vector a frame, persons side by side, and pools them by their mean."""
 
+    gives: ClassVar[str] = "one vector a frame"
     frame_width: int
     max_frames: int
+
+    def check(self, batch: Batch) -> None:
+        super().check(batch)
+        if batch.packing.lengths.max() > self.max_frames:
+            raise ValueError(
+                f"this encoder knows {self.max_frames} frames, got a clip of {batch.packing.lengths.max()}; "
+                "cut clips to its max_frames"
+            )
 
     @property
     def embedding_width(self) -> int:

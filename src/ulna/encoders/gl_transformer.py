@@ -147,11 +147,6 @@ class GLTransformer(FrameEncoder):
 
     def _embed(self, batch: Batch) -> Float[Tensor, "F S D"]:
         self.check(batch)
-        if batch.packing.lengths.max() > self.max_frames:
-            raise ValueError(
-                f"this encoder knows {self.max_frames} frames, got a clip of {batch.packing.lengths.max()}; "
-                "cut clips to its max_frames"
-            )
         slots = batch.position.transpose(1, 2)  # (F, K, P, 3)
         x = self.embed_local(slots)
         if self.embed_global is not None and self.slots.global_slot is not None:

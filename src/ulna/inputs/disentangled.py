@@ -14,7 +14,7 @@ from ulna.data import Batch
 from ulna.data.transforms import fill, resample, sights
 from ulna.inputs.base import InputForm
 
-Facing = Literal["released", "exact", "clip", "none"]
+Facing = Literal["released", "exact", "clip", "first", "none"]
 LongClips = Literal["cut", "resample"]
 Persons = Literal["apart", "together"]
 Gaps = Literal["zeros", "fill"]
@@ -27,12 +27,13 @@ class Disentangled(InputForm):
     "local" leaves it out, "mixed" keeps whole positions relative to the first frame's centre (Table 1, rows 3, 2
     and 1). `facing` turns every frame about the vertical: "exact" until the shoulders lie along x, "released" as the
     authors' code does; "clip" turns the whole clip once, until its shoulders lie along x on average, so that turning
-    round is still seen; "none" keeps the camera's view. `persons`: "apart" moves and turns each person by its own first
-    place and its own shoulders (paper); "together" moves and turns everybody with the first person seen, so that where
-    they stand and look to one another is seen. `num_frames` resamples every whole clip to a fixed length; None
-    keeps natural speed, and `long_clips` says what becomes of clips longer than `max_frames`: they are cut there
-    (paper) or resampled to as many frames. `gaps`: joints that a frame does not show are "zeros" (a joint that defines
-    centre or shoulders is held); "fill" puts them between where they are seen before and after.
+    round is still seen; "first" once, until they do where they are first seen; "none" keeps the camera's view.
+    `persons`: "apart" moves and turns each person by its own first place and its own shoulders (paper); "together"
+    moves and turns everybody with the first person seen, so that where they stand and look to one another is seen.
+    `num_frames` resamples every whole clip to a fixed length; None keeps natural speed, and `long_clips` says what
+    becomes of clips longer than `max_frames`: they are cut there (paper) or resampled to as many frames. `gaps`: joints
+    that a frame does not show are "zeros" (a joint that defines centre or shoulders is held); "fill" puts them between
+    where they are seen before and after.
     """
 
     def __init__(
@@ -150,9 +151,11 @@ def face(position: Tensor, batch: Batch, facing: Facing) -> Tensor:
     across = right - left  # (F, P, 3)
     known = left_seen & right_seen
     x, z = torch.where(known, across[..., 0], 1), torch.where(known, across[..., 2], 0)
-    if facing in ("exact", "clip"):
+    if facing in ("exact", "clip", "first"):
         if facing == "clip":
             x, z = (batch.packing.mean(side)[batch.packing.clip] for side in (x, z))
+        if facing == "first":
+            x, z = x[batch.packing.start], z[batch.packing.start]
         angle = -torch.atan2(z, x)
         cos, sin = angle.cos(), angle.sin()
     else:

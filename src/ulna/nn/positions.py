@@ -6,7 +6,9 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+from ulna.data import Packing
 
 
 def sine_cosine(num: int, width: int) -> Float[Tensor, "N W"]:
@@ -15,3 +17,14 @@ def sine_cosine(num: int, width: int) -> Float[Tensor, "N W"]:
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     angles = place * rate
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+
+
+class LearnedPositions(nn.Module):
+    """Adds to each frame what was learnt for its place in the clip; starts near zero."""
+
+    def __init__(self, num_frames: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_frames, width), std=0.02))
+
+    def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
+        return x + self.table[packing.time]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -11,9 +12,19 @@ from ulna.encoders import Encoder
 
 
 class Pretext(nn.Module, ABC):
-    """Trains the encoder that it holds; built from (encoder, *, options)."""
+    """Trains the encoder that it holds; built from (encoder, *, options). `takes` is the kind of encoder it trains."""
 
+    takes: ClassVar[type[Encoder]]
     encoder: Encoder
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        if not isinstance(encoder, self.takes):
+            raise ValueError(
+                f"{type(self).__name__} trains encoders that give {self.takes.gives}, got {type(encoder).__name__}, "
+                f"which gives {encoder.gives}"
+            )
+        self.encoder = encoder
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

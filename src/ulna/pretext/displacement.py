@@ -35,6 +35,7 @@ class MPDP(Pretext):
     (ours; the paper hides nothing).
     """
 
+    takes = FrameEncoder
     encoder: FrameEncoder
 
     def __init__(
@@ -49,23 +50,21 @@ class MPDP(Pretext):
         mask_absent: bool = False,
         hide: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         within("hide", hide, 0, 0.99)
-        if not isinstance(encoder, FrameEncoder):
-            raise ValueError(f"MPDP trains encoders that give one vector a frame, got {type(encoder).__name__}")
         one_of("early_frames", early_frames, EarlyFrames)
         within("lambda_global", lambda_global, 0)
         within("lambda_magnitude", lambda_magnitude, 0)
         if not intervals or min(intervals) < 1:
             raise ValueError(f"expected intervals of at least 1 frame, got {intervals}")
-        self.encoder, self.intervals, self.early_frames = encoder, intervals, early_frames
+        self.intervals, self.early_frames = intervals, early_frames
         self.lambda_global, self.lambda_magnitude, self.mask_absent = lambda_global, lambda_magnitude, mask_absent
         self.hide = hide
         self.interval: Tensor
         self.register_buffer("interval", torch.tensor(intervals), persistent=False)
         num = len(intervals) * len(encoder.slots) * encoder.num_persons
-        self.direction_head = nn.Linear(encoder.frame_width, num * NUM_DIRECTIONS)
-        self.magnitude_head = nn.Linear(encoder.frame_width, num * NUM_MAGNITUDES) if magnitude else None
+        self.direction_head = nn.Linear(self.encoder.frame_width, num * NUM_DIRECTIONS)
+        self.magnitude_head = nn.Linear(self.encoder.frame_width, num * NUM_MAGNITUDES) if magnitude else None
 
     def logits(self, batch: Batch) -> tuple[Float[Tensor, "F N S 27"], Float[Tensor, "F N S 16"] | None]:
         """Class scores of directions and magnitudes; the second is None where magnitudes are switched off."""

@@ -206,6 +206,7 @@ def _trainer(
             plugins=[WholeCheckpoints()],
             precision=training.precision,
             max_epochs=training.epochs,
+            gradient_clip_val=training.clip_norm or None,
             logger=TensorBoardLogger(str(work), name="tensorboard", version=""),
             callbacks=callbacks,
             use_distributed_sampler=False,

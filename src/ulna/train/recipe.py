@@ -14,7 +14,7 @@ from ulna.inputs import INPUTS
 from ulna.pretext import PRETEXTS
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Schedule = Literal["exponential", "cosine"]
+Schedule = Literal["exponential", "cosine", "linear"]
 _TABLES = {"input": INPUTS, "encoder": ENCODERS, "pretext": PRETEXTS}
 
 
@@ -22,8 +22,9 @@ _TABLES = {"input": INPUTS, "encoder": ENCODERS, "pretext": PRETEXTS}
 class Training:
     """Optimisation by AdamW.
 
-    The learning rate rises over the first `warmup` steps; under the schedule "exponential" (paper) it is multiplied by
-    `lr_decay` after every epoch, under "cosine" it falls to zero along half a cosine.
+    The learning rate rises over the first `warmup` steps; under the schedule "exponential" (GL-Transformer) it is
+    multiplied by `lr_decay` after every epoch, under "cosine" it falls to zero along half a cosine, under "linear"
+    (Motion-Transformer) from the end of the warm-up along a line.
     """
 
     epochs: int = 300
@@ -34,7 +35,10 @@ class Training:
     """On all parameters, as released."""
     lr_decay: float = 0.99
     schedule: Schedule = "exponential"
-    warmup: int = 0
+    warmup: int | float = 0
+    """Steps, or below 1 that share of all steps."""
+    clip_norm: float = 0.0
+    """Largest norm of all gradients together; longer ones are shortened to it. 0 leaves them as they are."""
     precision: Precision = "32-true"
     seed: int = 0
     """Decides the initial weights, the order of clips, augmentation and dropout."""
@@ -49,13 +53,18 @@ class Training:
         within("training.weight_decay", self.weight_decay, 0)
         within("training.lr_decay", self.lr_decay, 0, 1, open_low=True)
         within("training.warmup", self.warmup, 0)
+        within("training.clip_norm", self.clip_norm, 0)
         within("training.seed", self.seed, 0)
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """What the learning rate is multiplied by at a step, counted over all epochs."""
-        rising = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        total = self.epochs * steps_per_epoch
+        warmup = self.warmup * total if self.warmup < 1 else self.warmup
+        rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
         if self.schedule == "cosine":
-            return rising * 0.5 * (1 + math.cos(math.pi * step / (self.epochs * steps_per_epoch)))
+            return rising * 0.5 * (1 + math.cos(math.pi * step / total))
+        if self.schedule == "linear":
+            return min(rising, (total - step) / max(1.0, total - warmup))
         return rising * self.lr_decay ** (step // steps_per_epoch)
 
 

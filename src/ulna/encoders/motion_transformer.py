@@ -1,0 +1,78 @@
+"""Motion-Transformer: a transformer over the frames of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ulna.core import Slots, one_of, within
+from ulna.data import Batch
+from ulna.encoders.time_encoder import Maps, Persons, TimeEncoder, start_as_bert
+from ulna.nn.dropout import Dropout
+from ulna.nn.positions import LearnedPositions
+from ulna.nn.time_block import Norm, TimeBlock
+
+
+class MotionTransformer(TimeEncoder):
+    """Cheng, Chen, Zhang, Lin: Motion-Transformer (MMAsia 2020, doi 10.1145/3444685.3446289).
+
+    A frame is one token: its coordinates through one linear layer, plus a learnt position; blocks attend over time.
+    Only the paper's abstract is known to us; the encoder is the plain one in its authors' H-Transformer code, sizes
+    are ours. `norm` "post" normalises after each sum (BERT, released), "pre" before each branch. `persons`: each by
+    itself ("rows") or all in one token ("side"). `ff` is the hidden width of the feed-forward layers over `width`.
+    """
+
+    def __init__(
+        self,
+        slots: Slots,
+        num_persons: int,
+        max_frames: int,
+        *,
+        width: int = 512,
+        num_heads: int = 8,
+        num_blocks: int = 4,
+        ff: float = 4.0,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        norm: Norm = "post",
+        persons: Persons = "rows",
+    ) -> None:
+        super().__init__(slots, num_persons, max_frames, width=width, persons=persons)
+        one_of("norm", norm, Norm)
+        within("num_heads", num_heads, 1)
+        within("num_blocks", num_blocks, 1)
+        within("ff", ff, 0, open_low=True)
+        within("dropout", dropout, 0, 0.99)
+        within("attention_dropout", attention_dropout, 0, 0.99)
+        self.embed_frame = nn.Linear(3 * len(slots) * self.persons_at_once, width, bias=False)
+        self.place = LearnedPositions(max_frames, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            TimeBlock(
+                width,
+                num_heads,
+                hidden=int(ff * width),
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                norm=norm,
+            )
+            for _ in range(num_blocks)
+        )
+        self.last_norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
+        self.apply(start_as_bert)
+
+    def encode(self, batch: Batch, maps: Maps | None = None) -> Float[Tensor, "F H"]:
+        x = self.embed_frame(batch.position.flatten(1))
+        x = self.dropout(self.norm(self.place(x, batch.packing)))
+        for block in self.blocks:
+            x = block(x, batch.packing, maps)
+        return self.last_norm(x)
+
+    def positions(self) -> list[Float[Tensor, "T S D"]]:
+        return [self.place.table[:, None]]
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        return [[self.embed_frame, self.place, self.norm], *([block] for block in self.blocks), [self.last_norm]]

@@ -1,0 +1,274 @@
+"""Motion-Transformer, H-Transformer and flow prediction: closed forms and properties."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import make_clip, run_of, tiny
+from ulna.core import Skeleton, Slots, build, get_skeleton, options
+from ulna.data import Batch, Packing
+from ulna.data.rows import Rows, mean_of_persons, seen_persons
+from ulna.encoders import ENCODERS, FrameEncoder, HTransformer, MotionTransformer
+from ulna.encoders.h_transformer import join
+from ulna.inputs import MinMax
+from ulna.pretext import Flow
+from ulna.pretext.flow import UNIT, choose, octants
+from ulna.protocols import PROTOCOLS, Labelled
+from ulna.train import Training
+from ulna.train.run import build_pretext
+
+SLOTS = Slots.of(get_skeleton("kinect_v1"), "mixed")
+
+
+def formed(lengths=(5, 9, 12), num_persons=1, **form):
+    clips = [make_clip(f"c{i}", n, num_persons=num_persons, seed=i, speed=0.3) for i, n in enumerate(lengths)]
+    return MinMax(**form)(Batch.from_clips(clips))
+
+
+def motion(num_persons=1, **given):
+    return MotionTransformer(SLOTS, num_persons, 150, width=16, num_heads=2, num_blocks=1, **given)
+
+
+class Ahead(FrameEncoder):
+    """An oracle: each frame's feature is the movement to the next frame."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.slots, self.num_persons, self.max_frames = batch.slots, 1, 150
+        self.frame_width = 3 * len(batch.slots)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, batch):
+        following = torch.minimum(torch.arange(batch.num_frames) + 1, batch.packing.start + last(batch))
+        return self.scale * (batch.position[following] - batch.position).flatten(1) / UNIT
+
+
+def last(batch):
+    return (batch.packing.of_clips(batch.packing.lengths) - 1)[batch.packing.clip]
+
+
+def test_octants_of_hand_made_moves():
+    moves = torch.tensor([[1.0, 1, 1], [-1, -1, -1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1], [0, 0, 0], [0, 2, 3]])
+    assert octants(moves).tolist() == [7, 0, 1, 2, 4, 0, 6]
+
+
+def test_targets_end_with_their_clip():
+    position = torch.zeros(5, 1, 20, 3)
+    position[:3, 0, 4, 0] = torch.tensor([0.0, 1.0, 3.0])  # a hand goes along x in the first clip, of 3 frames
+    position[3:, 0, 4, 1] = torch.tensor([7.0, 5.0])
+    present = torch.ones(5, 1, 20, dtype=torch.bool)
+    present[1, 0, 9] = False
+    movement, counts = Flow(motion()).targets(Batch.pack(position, present, [3, 2], get_skeleton("kinect_v1")))
+    assert movement[:, 4].tolist() == [[1, 0, 0], [2, 0, 0], [0, 0, 0], [0, -2, 0], [0, 0, 0]]
+    assert counts[:, 9].tolist() == [False, False, True, True, True]
+    least = Flow(motion(), least=1.5).targets(Batch.pack(position, present, [3, 2], get_skeleton("kinect_v1")))[1]
+    assert least[:, 4].tolist() == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_chosen_frames(block):
+    packing = Packing([40, 1, 7, 100])
+    torch.manual_seed(0)
+    chosen = [choose(packing, 0.15, block) for _ in range(300)]
+    assert all(packing.clip[rows].bincount().tolist() == [6, 1, 1, 15] for rows in chosen)
+    often = torch.stack([torch.bincount(rows, minlength=148) for rows in chosen]).sum(dim=0)[48:]
+    assert (often > 15).all()  # of 45 expected: every frame of the long clip is asked for
+    runs = [rows[rows >= 48].diff().eq(1).sum().item() for rows in chosen]  # frames that follow one another
+    assert np.mean(runs) < 4 if block == 1 else np.mean(runs) > 9
+
+
+def test_corruption_is_80_10_10_and_leaves_the_rest():
+    batch, flow = formed([100] * 60), Flow(motion(), share=0.5)
+    torch.manual_seed(0)
+    chosen = choose(batch.packing, 0.5, 1)
+    seen = flow._corrupted(batch, chosen).position
+    kept = torch.ones(batch.num_frames, dtype=torch.bool)
+    kept[chosen] = False
+    assert torch.equal(seen[kept], batch.position[kept])
+    zero = (seen[chosen] == 0).flatten(1).all(dim=1).float().mean().item()
+    same = (seen[chosen] == batch.position[chosen]).flatten(1).all(dim=1).float().mean().item()
+    assert (zero, same) == pytest.approx((0.8, 0.1), abs=0.03)
+    others = seen[chosen].flatten(1)[:, None, :6] == batch.position.flatten(1)[None, :1000, :6]
+    assert others.all(dim=2).any(dim=1).float().mean() > 0.02  # the rest are frames of the same clip
+    assert Flow(motion(), corrupt_input=False)._corrupted(batch, chosen) is batch
+
+
+def test_who_sees_the_next_frame_knows_the_octant():
+    batch = formed([30] * 8)
+    torch.manual_seed(0)
+    flow = Flow(Ahead(batch), corrupt_input=False, share=1.0)
+    optimizer = torch.optim.Adam(flow.parameters(), 3e-3)
+    for _ in range(250):
+        optimizer.zero_grad()
+        flow.loss(batch).backward()
+        optimizer.step()
+    movement, counts = flow.targets(batch)
+    right = (flow.logits(batch).argmax(dim=-1) == octants(movement))[counts]
+    assert right.float().mean() > 0.97
+
+
+def test_shapes_of_the_head_and_the_losses():
+    batch = formed(num_persons=2)
+    flow = Flow(motion(2), objective="both", units=4)
+    assert flow.logits(batch).shape == (26, 40, 8)
+    losses = flow.losses(batch)
+    assert {name: len(values) for name, values in losses.items()} == {"octant": 3, "flow": 3}  # 15 % of each clip
+    assert list(Flow(motion(2), objective="pose").losses(batch)) == ["pose"]
+    with pytest.raises(ValueError, match="predicts no octants"):
+        Flow(motion(2), objective="pose").logits(batch)
+
+
+def test_losses_of_known_predictions():
+    """Every prediction zero: ln 8 for an octant, the movement's own smooth L1 and the pose's own square."""
+    batch = formed([20])
+    both, pose = Flow(motion(), objective="both", share=1.0), Flow(motion(), objective="pose", share=1.0)
+    for layer in (both.octant, both.flow, pose.head.layers[-1]):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    movement = (both.targets(batch)[0] / UNIT).abs()
+    known = torch.where(movement < 1, movement**2 / 2, movement - 0.5).mean(dim=(1, 2))
+    losses = both.losses(batch)
+    torch.testing.assert_close(losses["octant"], torch.full((20,), np.log(8.0), dtype=torch.float32))
+    torch.testing.assert_close(losses["flow"], known)
+    torch.testing.assert_close(pose.losses(batch)["pose"], (batch.position**2).mean(dim=(1, 2, 3)))
+
+
+def test_trunk_is_joined_to_each_limb():
+    trunk, *limbs = torch.arange(5.0).repeat_interleave(2)[None].split(2, dim=1)
+    assert join(torch.cat([trunk, *limbs], dim=1), 2)[0].tolist() == [0, 0, 1, 1, 0, 0, 2, 2, 0, 0, 3, 3, 0, 0, 4, 4]
+    encoder = HTransformer(SLOTS, 1, 150, width=64, num_blocks=8)
+    assert [block.attention.qkv.in_features for block in encoder.blocks] == [40, 40, *[64] * 6]
+    assert [block.attention.num_heads for block in encoder.blocks] == [5, 5, 4, 4, 2, 2, 1, 1]
+    assert sorted(k for part in encoder.places for k in part) == list(range(20))
+
+
+def test_a_skeleton_without_limbs_is_refused():
+    chain = Skeleton.from_joints("chain", ["a", "b", "c"], [-1, 0, 1])
+    with pytest.raises(ValueError, match=r"expected joints of the right arm, got a skeleton whose parts are trunk"):
+        HTransformer(Slots.of(chain, "mixed"), 1, 10, width=64)
+
+
+@pytest.mark.parametrize("name", ["motion_transformer", "h_transformer"])
+def test_persons_as_rows(name):
+    """A person's features do not depend on who else is there, and the embedding is the mean over who is."""
+    small = {"width": 16} if name == "h_transformer" else {"width": 16, "num_heads": 2}
+    torch.manual_seed(0)
+    encoder = build(ENCODERS, options(ENCODERS, name, **small), SLOTS, 2, 150).eval()
+    both = formed([6, 9], num_persons=2)
+    alone = replace(
+        both,
+        position=both.position * torch.tensor([1.0, 0.0])[:, None, None],
+        present=both.present & torch.tensor([True, False])[:, None],
+    )
+    features, one = encoder(both), encoder(alone)
+    torch.testing.assert_close(one[:, :16], features[:, :16])
+    assert (one[:, 16:] == 0).all()
+    torch.testing.assert_close(encoder.embed(alone), both.packing.mean(features[:, :16]))
+    torch.testing.assert_close(encoder.embed(both), both.packing.mean((features[:, :16] + features[:, 16:]) / 2))
+
+
+def test_rows_and_back():
+    batch = formed([3, 2], num_persons=3)
+    present = batch.present.clone()
+    present[:3, 1] = False  # the second person is not in the first clip
+    present[3, 2] = False  # the third comes late to the second clip
+    batch = replace(batch, present=present)
+    rows = Rows.of(batch)
+    assert rows.there.tolist() == [[True, False, True], [True, True, True]]
+    assert rows.batch.lengths == [3, 3, 2, 2, 2]
+    back = rows.back(rows.batch.position.flatten(1)).unflatten(1, (3, -1))
+    there = rows.there[batch.packing.clip]
+    assert torch.equal(back[there], batch.position.flatten(2)[there])
+    assert (back[~there] == 0).all()
+    nobody = replace(batch, present=torch.zeros_like(present))
+    assert seen_persons(nobody).tolist() == [[True, False, False]] * 2
+    values = torch.tensor([[1.0, 5.0, 3.0], [1.0, 2.0, 6.0]])
+    assert mean_of_persons(values, rows.there).tolist() == [[2.0], [3.0]]
+
+
+def test_attention_of_rows_is_the_mean_over_persons():
+    encoder = motion(2).eval()
+    batch = formed([6, 9], num_persons=2)
+    features, maps = encoder.attend(batch)
+    torch.testing.assert_close(features, encoder(batch))
+    assert [own.shape for own in maps[0].temporal] == [(2, 6, 6), (2, 9, 9)]
+    side = motion(2, persons="side").eval()
+    assert [own.shape for own in side.attend(batch)[1][0].temporal] == [(2, 6, 6), (2, 9, 9)]
+    torch.testing.assert_close(maps[0].temporal[0].sum(dim=-1), torch.ones(2, 6))
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_norms(norm):
+    """Either way what leaves the encoder is normalised, and "post" normalises every sum."""
+    encoder = motion(norm=norm).eval()
+    features = encoder(formed())
+    torch.testing.assert_close(features.mean(dim=1), torch.zeros(26), atol=1e-5, rtol=0)
+    torch.testing.assert_close(features.std(dim=1, unbiased=False), torch.ones(26), atol=1e-2, rtol=0)
+
+
+def test_min_max_fills_the_range():
+    clips = [make_clip(f"c{i}", n, num_persons=2, seed=i) for i, n in enumerate([5, 9])]
+    raw = Batch.from_clips(clips)
+    batch = MinMax()(raw)
+    for own in batch.packing.split(batch.position):
+        torch.testing.assert_close(own.amax(dim=(0, 1, 2)), torch.ones(3))
+        torch.testing.assert_close(own.amin(dim=(0, 1, 2)), -torch.ones(3))
+    moved = replace(raw, position=raw.position * 2 + torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(MinMax()(moved).position, batch.position, atol=1e-4, rtol=0)
+    first = MinMax(persons="first")(raw)
+    assert not first.present[:, 1].any()
+    assert (first.position[:, 1] == 0).all()
+    assert first.position[:, 0].max() == 1
+    still = replace(raw, position=torch.ones_like(raw.position))
+    assert MinMax(facing="none")(still).position.isfinite().all()
+
+
+def test_min_max_takes_every_nth_frame_of_long_clips():
+    whole, short = (MinMax(facing="none", max_frames=n)(Batch.from_clips([make_clip("a", 47)])) for n in (150, 15))
+    assert short.lengths == [15]
+    torch.testing.assert_close(short.position, whole.position[0:45:3])
+    assert MinMax(max_frames=150)(Batch.from_clips([make_clip("a", 149)])).lengths == [149]
+
+
+def test_unseen_joints_are_neither_filled_nor_measured():
+    raw = Batch.from_clips([make_clip("a", 6)])
+    position, present = raw.position.clone(), raw.present.clone()
+    position[:, 0, 7], present[:, 0, 7] = 0, False  # zeros, far from the body
+    batch = MinMax(facing="none")(replace(raw, position=position, present=present))
+    assert (batch.position[:, 0, 7] == 0).all()
+    seen = batch.position[:, :, [k for k in range(20) if k != 7]]
+    torch.testing.assert_close(seen.amin(dim=(0, 1, 2)), -torch.ones(3))
+
+
+def test_linear_schedule_rises_and_falls():
+    training = Training(epochs=10, schedule="linear", warmup=0.1)
+    rates = [training.rate(step, 10) for step in range(100)]
+    assert rates[:11] == pytest.approx([*np.arange(1, 11) / 10, 1.0], abs=1e-6)
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[-1] == pytest.approx(1 / 90)
+    assert Training(warmup=5).rate(1, 10) == pytest.approx(0.4)
+
+
+def test_gradients_are_clipped(store, tmp_path):
+    """Gradients of no length: what Adam divides by vanishes in its epsilon, and weights hardly move."""
+    moved = []
+    for norm in (0.0, 1e-12):
+        run = run_of(tiny(epochs=1, clip_norm=norm), store, tmp_path / f"run{norm}")
+        start = build_pretext(run.recipe, run.skeleton, run.num_persons).state_dict()
+        moved.append(max((own - start[name]).abs().max() for name, own in run.pretext.state_dict().items()))
+    assert moved[1] < moved[0] / 2
+
+
+def test_no_gradient_reaches_a_frozen_encoder(store, tmp_path):
+    recipe = replace(
+        tiny(epochs=1),
+        encoder=options(ENCODERS, "motion_transformer", width=16, num_heads=2, num_blocks=1),
+    )
+    run = run_of(recipe, store, tmp_path / "run")
+    protocol, data = build(PROTOCOLS, options(PROTOCOLS, "linear", epochs=2)), Labelled.of(store, "half")
+    for _ in protocol.run(run.encoder, protocol.form_for(run, store), data, seeds=[0]):
+        pass
+    assert all(parameter.grad is None for parameter in run.encoder.parameters())
