@@ -2,38 +2,23 @@
 
 from ulna.core import NameTable
 
-_GL = "ulna.recipes.gl_transformer"
-_ABLATIONS = "ulna.recipes.gl_ablations"
+
+def _rows(prefix: str, file: str, names: str) -> dict[str, str]:
+    return {f"{prefix}/{name}": f"ulna.recipes.{file}:{name}" for name in names.split()}
+
+
+_EVERYWHERE = "sample nw_ucla utd_mhad sbu ntu60_xsub ntu60_xview ntu120_xsub ntu120_xset"
+_PKU_MMD = "pku_mmd1_xsub pku_mmd1_xview pku_mmd2_xsub pku_mmd2_xview"
+_ABLATIONS = """
+    full mixed local direction magnitude intervals_1_5 intervals_1_5_10_15 positions_fixed positions_once fixed_length
+    persons_on persons_off
+"""
 RECIPES = NameTable(
     "recipe",
-    {
-        "gl_transformer/sample": f"{_GL}:sample",
-        "gl_transformer/nw_ucla": f"{_GL}:nw_ucla",
-        "gl_transformer/nw_ucla_small": f"{_GL}:nw_ucla_small",
-        "gl_transformer/nw_ucla_best": f"{_GL}:nw_ucla_best",
-        "gl_transformer/utd_mhad": f"{_GL}:utd_mhad",
-        "gl_transformer/sbu": f"{_GL}:sbu",
-        "gl_transformer/ntu60_xsub": f"{_GL}:ntu60_xsub",
-        "gl_transformer/ntu60_xview": f"{_GL}:ntu60_xview",
-        "gl_transformer/ntu120_xsub": f"{_GL}:ntu120_xsub",
-        "gl_transformer/ntu120_xset": f"{_GL}:ntu120_xset",
-        "gl_transformer/pku_mmd1_xsub": f"{_GL}:pku_mmd1_xsub",
-        "gl_transformer/pku_mmd1_xview": f"{_GL}:pku_mmd1_xview",
-        "gl_transformer/pku_mmd2_xsub": f"{_GL}:pku_mmd2_xsub",
-        "gl_transformer/pku_mmd2_xview": f"{_GL}:pku_mmd2_xview",
-        "gl_transformer/ablation/full": f"{_ABLATIONS}:full",
-        "gl_transformer/ablation/mixed": f"{_ABLATIONS}:mixed",
-        "gl_transformer/ablation/local": f"{_ABLATIONS}:local",
-        "gl_transformer/ablation/direction": f"{_ABLATIONS}:direction",
-        "gl_transformer/ablation/magnitude": f"{_ABLATIONS}:magnitude",
-        "gl_transformer/ablation/intervals_1_5": f"{_ABLATIONS}:intervals_1_5",
-        "gl_transformer/ablation/intervals_1_5_10_15": f"{_ABLATIONS}:intervals_1_5_10_15",
-        "gl_transformer/ablation/positions_fixed": f"{_ABLATIONS}:positions_fixed",
-        "gl_transformer/ablation/positions_once": f"{_ABLATIONS}:positions_once",
-        "gl_transformer/ablation/fixed_length": f"{_ABLATIONS}:fixed_length",
-        "gl_transformer/ablation/persons_on": f"{_ABLATIONS}:persons_on",
-        "gl_transformer/ablation/persons_off": f"{_ABLATIONS}:persons_off",
-    },
+    _rows("gl_transformer", "gl_transformer", f"{_EVERYWHERE} nw_ucla_small nw_ucla_best {_PKU_MMD}")
+    | _rows("gl_transformer/ablation", "gl_ablations", _ABLATIONS)
+    | _rows("motion_transformer", "motion_transformer", _EVERYWHERE)
+    | _rows("h_transformer", "h_transformer", _EVERYWHERE),
 )
 _TABLES = "ulna.recipes.tables"
 TABLES = NameTable(

@@ -33,7 +33,10 @@ class Pretraining(L.LightningModule):
     def configure_optimizers(self) -> Any:
         training = self.recipe.training
         optimizer = torch.optim.AdamW(
-            self.pretext.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+            self.pretext.parameters(),
+            lr=training.learning_rate,
+            weight_decay=training.weight_decay,
+            fused=not training.clip_norm,  # Lightning refuses to clip what a fused step unscales
         )
         rate = functools.partial(training.rate, steps_per_epoch=self.plan.steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
