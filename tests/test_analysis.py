@@ -15,7 +15,7 @@ from ulna.analysis.robustness import DISTURBANCES, Disturbed, dropped_frames, fr
 from ulna.analysis.table import Cell, Line, write_table
 from ulna.core import get_skeleton, options
 from ulna.data import Batch, write_store
-from ulna.encoders import Encoder
+from ulna.encoders import ENCODERS, Encoder
 from ulna.inputs import Disentangled
 from ulna.protocols import PROTOCOLS, Outcome
 from ulna.protocols.classifier import Classifier
@@ -82,6 +82,21 @@ def test_attention_of_two_persons_is_person_by_person(pairs):
     shown = json.loads(re.search(r"const DATA = (.*);\n", page)[1])
     assert len(shown["clips"][0]["persons"]) in (1, 2)
     assert shown["shape"] == [1, 2]
+
+
+def test_attention_over_time_alone(store, tmp_path):
+    """H-Transformer: no map among joints, and five heads, then fewer."""
+    recipe = dataclasses.replace(tiny(epochs=1), encoder=options(ENCODERS, "h_transformer", width=16))
+    run = run_of(recipe, store, tmp_path / "run")
+    found = attention(run, store, split="half", num_clips=3)
+    assert found.spatial is None
+    assert np.isfinite(found.distance).sum(axis=1).tolist() == [5, 4, 2, 1]
+    assert np.isnan(found.temporal[3, 1:]).all()
+    written = write_attention([run], store, split="half", num_clips=3)
+    assert "attention_spatial.png" not in [path.name for path in written]
+    shown = json.loads(re.search(r"const DATA = (.*);\n", written[-1].read_text())[1])
+    assert shown["clips"][0]["spatial"] is None
+    assert shown["distance"][3][1:] == [None] * 4
 
 
 def test_an_encoder_without_attention_says_so():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from ulna.core import counted, within
 from ulna.data import Batch, Store, load_batch
@@ -25,7 +25,8 @@ class Attention:
 
     Slots are person-major with each person's global slot first (`names`); `distance` (N, h) is the mean distance in
     frames between a query and what it attends to; `positions` one (T, T) a block: cosine similarity of the learned
-    positional embeddings between frames.
+    positional embeddings between frames. Where a block has fewer heads than others, the rest is NaN; `spatial` is None
+    for an encoder that attends over time alone.
     """
 
     run: str
@@ -34,7 +35,7 @@ class Attention:
     num_persons: int
     has_global: bool
     num_clips: int
-    spatial: np.ndarray
+    spatial: np.ndarray | None
     temporal: np.ndarray
     distance: np.ndarray
     positions: list[np.ndarray]
@@ -42,10 +43,10 @@ class Attention:
 
 @dataclass(frozen=True)
 class Maps:
-    """A block's attention: `spatial` (F, h, S, S) person by person, each person's global slot first, and `temporal`,
-    one (h, T, T) a clip."""
+    """A block's attention: `spatial` (F, h, S, S) person by person, each person's global slot first, if it attends
+    among joints, and `temporal`, one (h, T, T) a clip."""
 
-    spatial: Tensor
+    spatial: Tensor | None
     temporal: tuple[Tensor, ...]
 
 
@@ -58,13 +59,14 @@ def attention(run: Run, store: Store, *, split: str | None = None, num_clips: in
     run.check(store)
     clips = some_clips(store, split, num_clips)
     _, first = attend(run, store, clips[:1])
-    blocks, (heads, num_slots) = len(first), first[0].spatial.shape[1:3]
-    spatial = torch.zeros(blocks, heads, num_slots, num_slots)
+    blocks, heads = len(first), len(first[0].temporal[0])
+    spatial: Tensor | None = None
     temporal, seen = torch.zeros(blocks, heads, FRAMES, FRAMES), torch.zeros(FRAMES, FRAMES)
     distance, num_frames = torch.zeros(blocks, heads), 0
     for part in _parts(store, clips, run.form.max_frames):
         batch, maps = attend(run, store, part)
-        spatial += torch.stack([block.spatial.sum(dim=0) for block in maps])
+        if (among := spatial_maps(maps)) is not None:
+            spatial = among.sum(dim=0) + (0 if spatial is None else spatial)
         num_frames += batch.num_frames
         for place, length in enumerate(batch.lengths):
             own = torch.stack([block.temporal[place] for block in maps])  # (N, h, T, T)
@@ -80,7 +82,7 @@ def attention(run: Run, store: Store, *, split: str | None = None, num_clips: in
         run.num_persons,
         run.encoder.slots.global_slot is not None,
         len(clips),
-        (spatial / num_frames).numpy(),
+        None if spatial is None else (spatial / num_frames).numpy(),
         (temporal / seen.clamp(min=1)).numpy(),
         (distance / len(clips)).numpy(),
         [_similarity(table) for table in run.encoder.positions()],
@@ -110,15 +112,21 @@ def attend(run: Run, store: Store, clips: np.ndarray) -> tuple[Batch, list[Maps]
     batch = run.form(widen(raw, run.encoder.num_persons))
     _, blocks = run.encoder.attend(batch)
     order = [joint * run.num_persons + person for person in range(run.num_persons) for joint in joints(run)]
-    return batch, [_maps(block, order) for block in blocks]
+    num_heads = max(len(block.temporal[0]) for block in blocks)
+    return batch, [_maps(block, order, num_heads) for block in blocks]
 
 
-def _maps(block: AttentionMaps, order: list[int]) -> Maps:
-    """Slots are joint-major in the encoder."""
-    if block.spatial is None:
-        raise ValueError("this encoder has no attention among joints")
-    spatial = block.spatial[:, :, order][..., order].float().cpu()
-    return Maps(spatial, tuple(own.float().cpu() for own in block.temporal))
+def _maps(block: AttentionMaps, order: list[int], num_heads: int) -> Maps:
+    """Slots are joint-major in the encoder; heads that a block does not have are NaN."""
+    spatial = None if block.spatial is None else block.spatial[:, :, order][..., order].float().cpu()
+    more = (0, 0, 0, 0, 0, num_heads - len(block.temporal[0]))
+    return Maps(spatial, tuple(pad(own.float().cpu(), more, value=torch.nan) for own in block.temporal))
+
+
+def spatial_maps(blocks: list[Maps]) -> Tensor | None:
+    """(F, N, h, S, S) of all blocks, if they attend among joints."""
+    found = [block.spatial for block in blocks if block.spatial is not None]
+    return torch.stack(found, dim=1) if found else None
 
 
 def joints(run: Run) -> list[int]:

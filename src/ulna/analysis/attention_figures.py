@@ -20,6 +20,7 @@ def _grid(own: Attention, size: float) -> tuple[Any, Any]:
 
 
 def draw_spatial(own: Attention, path: Path) -> Path:
+    assert own.spatial is not None
     num = len(own.names)
     figure, axes = _grid(own, max(2.1, num * 0.085))
     persons = np.arange(1, own.num_persons) * (num // own.num_persons) - 0.5
@@ -47,6 +48,9 @@ def draw_temporal(own: Attention, path: Path) -> Path:
     figure, axes = _grid(own, 1.7)
     for block, row in enumerate(axes):
         for head, axis in enumerate(row):
+            if np.isnan(own.distance[block, head]):  # this block has fewer heads
+                axis.axis("off")
+                continue
             axis.imshow(own.temporal[block, head], cmap="magma", vmin=0)
             axis.set_title(f"block {block + 1}, head {head + 1}: {own.distance[block, head]:.1f} frames", fontsize=7)
             axis.tick_params(labelsize=6)
@@ -74,7 +78,7 @@ def draw_distance(runs: Sequence[Attention], path: Path) -> Path:
         for block in range(blocks):
             place = np.full(heads, block + 1 + shift)
             axis.plot(place, own.distance[block], "o", color=colour, alpha=0.5, markersize=5)
-        mean = own.distance.mean(axis=1)
+        mean = np.nanmean(own.distance, axis=1)
         axis.plot(np.arange(blocks) + 1 + shift, mean, "_", markersize=16, color=colour, label=f"{own.run} {interval}")
     axis.set_xticks(range(1, max(len(own.distance) for own in runs) + 1))
     axis.set_xlabel("block")

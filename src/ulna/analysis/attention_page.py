@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulna.analysis.attention import Attention, attend, attention, joints, some_clips
+from ulna.analysis.attention import Attention, attend, attention, joints, some_clips, spatial_maps
 from ulna.analysis.attention_figures import draw_distance, draw_positions, draw_spatial, draw_temporal
 from ulna.analysis.report import FIGURES, animation, bones, write_page
 from ulna.data import Store
@@ -31,11 +31,10 @@ def write_attention(runs: Sequence[Run], store: Store, *, split: str | None = No
     for run, own in zip(runs, found, strict=True):
         folder = run.path / FIGURES
         folder.mkdir(exist_ok=True)
-        written += [
-            draw_spatial(own, folder / "attention_spatial.png"),
-            draw_temporal(own, folder / "attention_temporal.png"),
-            draw_distance(found, folder / "attention_distance.png"),
-        ]
+        if own.spatial is not None:
+            written.append(draw_spatial(own, folder / "attention_spatial.png"))
+        written.append(draw_temporal(own, folder / "attention_temporal.png"))
+        written.append(draw_distance(found, folder / "attention_distance.png"))
         if own.positions:
             written.append(draw_positions(own, folder / "attention_positions.png"))
         written.append(_write_page(run, store, own, split))
@@ -52,7 +51,8 @@ def _write_page(run: Run, store: Store, own: Attention, split: str | None) -> Pa
         if not whole.present[frames].any():
             continue  # whoever is in it comes after the frames that the encoder sees
         moving = animation(whole, frames=frames)
-        moving["spatial"] = _packed(torch.stack([block.spatial for block in maps], dim=1))
+        among = spatial_maps(maps)
+        moving["spatial"] = None if among is None else _packed(among)
         moving["temporal"] = _packed(torch.stack([block.temporal[0] for block in maps]))
         moving["label"] = int(store.labels[clip])
         shown.append(moving)
@@ -65,7 +65,7 @@ def _write_page(run: Run, store: Store, own: Attention, split: str | None) -> Pa
         "persons": run.num_persons,
         "global": own.has_global,
         "shape": list(own.distance.shape),
-        "distance": own.distance.round(2).tolist(),
+        "distance": [[None if np.isnan(far) else round(float(far), 2) for far in row] for row in own.distance],
         "bones": bones(store.skeleton),
         "classes": list(store.classes),
         "clips": shown,
@@ -102,5 +102,6 @@ def _frames(run: Run, length: int, num: int) -> np.ndarray:
 
 def _packed(maps: Tensor) -> str:
     """Attention as one byte a number, 255 for the largest of each row."""
+    maps = maps.nan_to_num()
     scaled = maps / maps.amax(dim=-1, keepdim=True).clamp(min=1e-9)
     return base64.b64encode((scaled * 255).round().to(torch.uint8).contiguous().numpy().tobytes()).decode()
