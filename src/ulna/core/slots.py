@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ulna.core.skeleton import Skeleton
@@ -14,12 +14,12 @@ Parts = Literal["local+global", "local", "mixed"]
 class Slots:
     """Names the K places that one person has in a frame; `global_slot` is the one that holds translation, if any.
 
-    `body_parts` says of each place which part of the body it belongs to ("trunk", "left_arm" ...), "" where none.
+    `skeleton` is the one that they belong to, for encoders that know of limbs and bones.
     """
 
     names: tuple[str, ...]
     global_slot: int | None = None
-    body_parts: tuple[str, ...] = ()
+    skeleton: Skeleton | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, skeleton: Skeleton, parts: Parts = "local+global") -> Slots:
@@ -27,9 +27,11 @@ class Slots:
         names = skeleton.joints
         if parts == "local":
             names = tuple(joint for joint in names if joint != skeleton.centre)
-        part_of = {joint: part for part, joints in skeleton.parts.items() for joint in joints}
-        body_parts = tuple(part_of.get(joint, "") for joint in names)
-        return cls(names, skeleton.index(skeleton.centre) if parts == "local+global" else None, body_parts)
+        return cls(names, skeleton.index(skeleton.centre) if parts == "local+global" else None, skeleton)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def places(self, joints: tuple[str, ...]) -> list[int]:
+        """Where some joints stand; those that have no slot are left out."""
+        return [k for k, name in enumerate(self.names) if name in joints]

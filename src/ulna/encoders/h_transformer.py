@@ -100,9 +100,10 @@ def join(x: Float[Tensor, "F H"], part_width: int) -> Float[Tensor, "F W"]:
 
 
 def _places(slots: Slots, part: str) -> list[int]:
-    places = [k for k, own in enumerate(slots.body_parts) if own == part]
+    parts = {} if slots.skeleton is None else slots.skeleton.parts
+    places = slots.places(parts.get(part, ()))
     if not places:
-        known = ", ".join(sorted(set(slots.body_parts) - {""})) or "none"
+        known = ", ".join(name for name, joints in parts.items() if joints) or "none"
         raise ValueError(
             f"H-Transformer joins trunk, arms and legs: expected joints of the {part.replace('_', ' ')}, got a "
             f"skeleton whose parts are {known}; name its parts, or use another encoder"
