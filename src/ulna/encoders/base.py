@@ -26,11 +26,12 @@ class AttentionMaps:
 
 
 class Encoder(nn.Module, ABC):
-    """Turns a batch of clips into embeddings. `slots` and `num_persons` say which input it takes."""
+    """Turns a batch of clips into embeddings; `slots`, `num_persons` and `max_frames` say which input it takes."""
 
     gives: ClassVar[str] = "one vector a clip"
     slots: Slots
     num_persons: int
+    max_frames: int
 
     @property
     @abstractmethod
@@ -63,6 +64,11 @@ class Encoder(nn.Module, ABC):
                 f"with {slots} ({'with' if batch.slots.global_slot is not None else 'without'}); apply the input form "
                 "that it was trained with"
             )
+        if batch.packing.lengths.max() > self.max_frames:
+            raise ValueError(
+                f"this encoder knows {self.max_frames} frames, got a clip of {batch.packing.lengths.max()}; "
+                "cut clips to its max_frames"
+            )
 
 
 class FrameEncoder(Encoder):
@@ -70,15 +76,6 @@ class FrameEncoder(Encoder):
 
     gives: ClassVar[str] = "one vector a frame"
     frame_width: int
-    max_frames: int
-
-    def check(self, batch: Batch) -> None:
-        super().check(batch)
-        if batch.packing.lengths.max() > self.max_frames:
-            raise ValueError(
-                f"this encoder knows {self.max_frames} frames, got a clip of {batch.packing.lengths.max()}; "
-                "cut clips to its max_frames"
-            )
 
     @property
     def embedding_width(self) -> int:

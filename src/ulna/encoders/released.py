@@ -47,8 +47,9 @@ def read_state(state: Mapping[str, Tensor] | str | Path) -> dict[str, Tensor]:
     Weights stored in half precision become float32; float64 is kept.
     """
     content: Mapping[str, Any] = _open(Path(state)) if isinstance(state, str | Path) else state
-    if isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for inner in ("state_dict", "model"):
+        if isinstance(content.get(inner), Mapping):
+            content = content[inner]
     bare = {}
     for key, tensor in content.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor):

@@ -74,6 +74,24 @@ class FrameAttention(_Attention):
             parts.append(self._attend(rows.unflatten(0, group.shape), mask).flatten(0, 1))
         return self.dropout(self.proj(gather_rows(torch.cat(parts), packing.place)))
 
+    @torch.no_grad()
+    def received(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, " F"]:
+        """Attention that each frame receives: the mean over heads and over the queries of its clip."""
+        q, k, _ = scatter_rows(self._project(x).float(), packing.place, packing.num_padded).unbind(dim=1)
+        found, first = [], 0
+        for group in packing.groups:
+            rows = slice(first, first + group.num_rows)
+            own_q, own_k = (part[rows].unflatten(0, group.shape).transpose(1, 2) for part in (q, k))
+            scores = own_q @ own_k.transpose(-1, -2) * q.shape[-1] ** -0.5  # (b, H, T, T)
+            if group.valid is None:
+                found.append(scores.softmax(dim=-1).mean(dim=(1, 2)).flatten())
+            else:
+                valid = group.valid[:, None]
+                maps = scores.masked_fill(~valid[:, :, None], float("-inf")).softmax(dim=-1) * valid[..., None]
+                found.append((maps.mean(dim=1).sum(dim=1) / group.valid.sum(dim=1, keepdim=True)).flatten())
+            first += group.num_rows
+        return gather_rows(torch.cat(found), packing.place)
+
     def weights(self, x: Float[Tensor, "F W"], packing: Packing) -> tuple[Float[Tensor, "H T T"], ...]:
         """One map a clip: attention of each query frame (second last axis) over key frames (last axis)."""
         return tuple(self._weights(clip) for clip in packing.split(x))

@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING
 from ulna.core import NameTable, lazy_attributes
 
 PRETEXTS = NameTable(
-    "pretext task", {"displacement": "ulna.pretext.displacement:MPDP", "flow": "ulna.pretext.flow:Flow"}
+    "pretext task",
+    {
+        "displacement": "ulna.pretext.displacement:MPDP",
+        "flow": "ulna.pretext.flow:Flow",
+        "cross_masking": "ulna.pretext.cross_masking:CrossMasking",
+    },
 )
 _PUBLIC = PRETEXTS.attributes() | {"Pretext": "ulna.pretext.base:Pretext"}
-__all__ = ["MPDP", "PRETEXTS", "Flow", "Pretext"]
+__all__ = ["MPDP", "PRETEXTS", "CrossMasking", "Flow", "Pretext"]
 
 if TYPE_CHECKING:
     from ulna.pretext.base import Pretext
+    from ulna.pretext.cross_masking import CrossMasking
     from ulna.pretext.displacement import MPDP
     from ulna.pretext.flow import Flow
 

@@ -26,6 +26,9 @@ class Pretext(nn.Module, ABC):
             )
         self.encoder = encoder
 
+    def after_step(self) -> None:
+        """What a task does when its parameters have changed; nothing, unless it keeps a slow copy of them."""
+
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses, one value an item (a frame, say): training divides their sum by the global number of items."""

@@ -58,6 +58,9 @@ class Pretraining(L.LightningModule):
         self.log("loss", means["loss"], prog_bar=True, logger=False)
         return {"loss": loss, "means": means, "num_clips": len(self.plan.clips(step))}
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        self.pretext.after_step()
+
     def _augmented(self, batch: Batch, step: int) -> Batch:
         num_clips = len(self.plan.clips(step))
         draw = Augmentation.draw(self.plan.generator(step), num_clips)

@@ -1,0 +1,46 @@
+"""Weights of the authors' MAMP encoder (and of what is built like it) under our names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+LAYERS = {
+    "norm1": "attention_norm",
+    "attn.qkv": "attention.qkv",
+    "attn.proj": "attention.proj",
+    "norm2": "ffn_norm",
+    "mlp.fc1": "ffn.0",
+    "mlp.fc2": "ffn.2",
+}
+KINDS = ("weight", "bias")
+
+
+def segment_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's weights under our names; decoder and heads are left out. ValueError names what is missing."""
+    num_blocks = max(1, len({key.split(".")[1] for key in bare if key.startswith("blocks.")}))
+    names = {f"norm.{kind}": f"norm.{kind}" for kind in KINDS}
+    for block in range(num_blocks):
+        for theirs, ours in LAYERS.items():
+            names |= {f"blocks.{block}.{theirs}.{kind}": f"blocks.{block}.{ours}.{kind}" for kind in KINDS}
+    special = ("joints_embed.proj.weight", "joints_embed.proj.bias", "pos_embed", "temp_embed")
+    missing = [key for key in (*special, *names) if key not in bare]
+    if missing:
+        raise ValueError(
+            f"expected the weights of a released MAMP encoder, {len(missing)} are missing: {', '.join(missing[:4])}"
+        )
+    shapes = [tuple(bare[key].shape[: bare[key].ndim - 1]) for key in ("pos_embed", "temp_embed")]
+    convolution = bare["joints_embed.proj.weight"]
+    fits = convolution.ndim == 4 and convolution.shape[1::2] == (3, 1) and shapes[0][:2] == (1, 1)
+    wrong = [key for key in (*special, *names) if not (bare[key].is_floating_point() and bare[key].isfinite().all())]
+    if wrong or not fits:
+        raise ValueError(
+            f"expected finite weights of the released shapes, got others: {', '.join(wrong[:4] or special)}"
+        )
+    return {ours: bare[theirs] for theirs, ours in names.items()} | {
+        "embed_patch.weight": convolution[..., 0].transpose(1, 2).flatten(1),  # (D, 3, l, 1) -> frame by frame
+        "embed_patch.bias": bare["joints_embed.proj.bias"],
+        "place.of_joints": bare["pos_embed"][0, 0],
+        "place.of_time": bare["temp_embed"][0, :, 0],
+    }

@@ -1,0 +1,203 @@
+"""Segment transformer: tokens are a few frames of one joint (MAMP, HA-CM)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ulna.core import Skeleton, Slots, get_skeleton, within
+from ulna.data import Batch, Packing
+from ulna.data.segments import Segments
+from ulna.encoders.base import Encoder
+from ulna.encoders.released import read_state
+from ulna.encoders.released_mamp import segment_weights
+from ulna.nn.dropout import Dropout
+from ulna.nn.hyperbolic import exp0
+from ulna.nn.time_block import TimeBlock
+
+
+class SegmentTransformer(Encoder):
+    """Encoder of HA-CM (arXiv 2409.17951) and, with `ball` off and `prune_torso` off, of MAMP (arXiv 2308.07092).
+
+    A token is `segment` frames of one joint: one linear layer, plus a learnt place in the body and in time; `ball` maps
+    it into the Poincare ball of curvature -`curvature` (its length times `ball_scale` first: 1 as released, where
+    nearly all tokens end at the edge). Blocks attend over all tokens of a person. `prune_torso` leaves the torso's
+    joints out, as HA-CM does. Each person who is seen goes through by itself; a clip's embedding is the mean over
+    tokens, then over persons.
+    """
+
+    gives: ClassVar[str] = "tokens of segments"
+
+    def __init__(
+        self,
+        slots: Slots,
+        num_persons: int,
+        max_frames: int,
+        *,
+        segment: int = 3,
+        width: int = 256,
+        num_heads: int = 8,
+        num_blocks: int = 8,
+        ff: float = 4.0,
+        ball: bool = True,
+        curvature: float = 1.0,
+        ball_scale: float = 1.0,
+        prune_torso: bool = True,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, size in (
+            ("segment", segment),
+            ("width", width),
+            ("num_heads", num_heads),
+            ("num_blocks", num_blocks),
+        ):
+            within(name, size, 1)
+        within("ff", ff, 0, open_low=True)
+        within("curvature", curvature, 0, open_low=True)
+        within("ball_scale", ball_scale, 0, open_low=True)
+        within("dropout", dropout, 0, 0.99)
+        within("drop_path", drop_path, 0, 0.99)
+        self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
+        self.segment, self.width, self.ball, self.curvature, self.ball_scale = (
+            segment,
+            width,
+            ball,
+            curvature,
+            ball_scale,
+        )
+        self.torso = slots.places(slots.skeleton.torso) if slots.skeleton else []
+        self.joints = [k for k in range(len(slots)) if not (prune_torso and k in self.torso)]
+        if not self.joints:
+            raise ValueError("expected joints outside the torso, got a skeleton without; pass --encoder.no-prune-torso")
+        self.num_heads = num_heads
+        self.embed_patch = nn.Linear(3 * segment, width)
+        self.place = TokenPlaces(len(self.joints), -(-max_frames // segment), width)
+        self.dropout = Dropout(dropout)
+        rates = torch.linspace(0, drop_path, num_blocks).tolist()
+        self.blocks = nn.ModuleList(
+            TimeBlock(
+                width, num_heads, hidden=int(ff * width), norm="pre", dropout=dropout, drop_path=rate, gelu="none"
+            )
+            for rate in rates
+        )
+        self.norm = nn.LayerNorm(width)
+        for block in self.blocks:
+            block.apply(start_as_vit)
+
+    def cut(self, batch: Batch) -> Segments:
+        """The batch's persons, cut into segments."""
+        self.check(batch)
+        return Segments.of(batch, self.segment, len(self.joints))
+
+    def tokens(self, segments: Segments) -> Float[Tensor, "N D"]:
+        """Every joint of every segment, with its place, before the map into the ball; in full precision."""
+        with torch.autocast(self.place.of_joints.device.type, enabled=False):
+            flat = self.patches(segments, self.joints).flatten(0, 1)
+            return self.place(flat, segments.joint, segments.segment)
+
+    def patches(self, segments: Segments, joints: list[int]) -> Float[Tensor, "G J D"]:
+        """Joints of every segment through the linear layer alone."""
+        position = segments.rows.batch.position[:, 0]
+        with torch.autocast(position.device.type, enabled=False):
+            return self.embed_patch(segments.patches(position, joints))
+
+    def mapped(self, tokens: Float[Tensor, "*any D"]) -> Float[Tensor, "*any D"]:
+        """Tokens in the ball, in full precision: near its edge half precision tells none from another."""
+        if not self.ball:
+            return tokens
+        with torch.autocast(tokens.device.type, enabled=False):
+            return exp0(self.ball_scale * tokens.float(), self.curvature)
+
+    def encode(self, tokens: Float[Tensor, "N D"], packing: Packing) -> Float[Tensor, "N D"]:
+        """Attention over the tokens of each row, all of them or those that are shown."""
+        x = self.dropout(tokens)
+        for block in self.blocks:
+            x = block(x, packing)
+        return self.norm(x)
+
+    @torch.no_grad()
+    def received(self, tokens: Float[Tensor, "N D"], packing: Packing, number: int) -> Float[Tensor, " N"]:
+        """Attention that each token receives in the `number`-th block, from 1: the mean over heads and queries."""
+        x = tokens
+        for block in self.blocks[: number - 1]:
+            x = block(x, packing)
+        last = self.blocks[number - 1]
+        assert isinstance(last, TimeBlock)
+        return last.received(x, packing)
+
+    @property
+    def embedding_width(self) -> int:
+        return self.width
+
+    def embed(self, batch: Batch) -> Float[Tensor, "B D"]:
+        segments = self.cut(batch)
+        encoded = self.encode(self.mapped(self.tokens(segments)), segments.tokens)
+        return segments.mean_of_rows(segments.tokens.mean(encoded))
+
+    def positions(self) -> list[Float[Tensor, "T S D"]]:
+        return [self.place.of_time[:, None]]
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        return [[self.embed_patch, self.place], *([block] for block in self.blocks), [self.norm]]
+
+    @classmethod
+    def from_released(
+        cls, state: Mapping[str, Tensor] | str | Path, *, num_heads: int = 8, skeleton: str | Skeleton = "kinect_v2"
+    ) -> SegmentTransformer:
+        """Encoder with weights that MAMP's authors released (a mapping, a .safetensors or a torch file).
+
+        Frames a segment, width, depth and joints are inferred; keys may be under `module.`; what is no part of the
+        encoder is ignored. Raises ValueError naming missing keys or a skeleton that does not fit.
+        """
+        weights = segment_weights(read_state(state))
+        slots = Slots.of(get_skeleton(skeleton), "mixed")
+        width, inputs = weights["embed_patch.weight"].shape
+        num_joints, num_segments = len(weights["place.of_joints"]), len(weights["place.of_time"])
+        pruned = len(slots) - len(slots.places(slots.skeleton.torso if slots.skeleton else ()))
+        if num_joints not in (len(slots), pruned):
+            raise ValueError(f"expected {len(slots)} or {pruned} joints of {skeleton!r}, got weights for {num_joints}")
+        encoder = cls(
+            slots,
+            1,
+            num_segments * inputs // 3,
+            segment=inputs // 3,
+            width=width,
+            num_heads=num_heads,
+            num_blocks=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks.")),
+            ff=weights["blocks.0.ffn.0.weight"].shape[0] / width,
+            ball=num_joints == pruned,
+            prune_torso=num_joints == pruned,
+        )
+        try:
+            encoder.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise ValueError(f"expected the weights of a released MAMP encoder, got other shapes; {error}") from None
+        return encoder
+
+
+class TokenPlaces(nn.Module):
+    """Adds what was learnt for each joint and for each segment of a clip; starts near zero."""
+
+    def __init__(self, num_joints: int, num_segments: int, width: int) -> None:
+        super().__init__()
+        self.of_joints = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_joints, width), std=0.02))
+        self.of_time = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_segments, width), std=0.02))
+
+    def forward(
+        self, x: Float[Tensor, "N D"], joint: Int[Tensor, " N"], segment: Int[Tensor, " N"]
+    ) -> Float[Tensor, "N D"]:
+        return x + self.of_joints[joint] + self.of_time[segment]
+
+
+def start_as_vit(module: nn.Module) -> None:
+    """Weights uniform after Xavier, biases zero (as MAE)."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)

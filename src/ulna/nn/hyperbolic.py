@@ -1,0 +1,58 @@
+"""The Poincare ball of curvature -c: points of norm below 1/sqrt(c); distances grow without bound towards its edge."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+EDGE = 1e-5  # points are kept this part of the radius away from the edge
+
+
+def project(y: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any D"]:
+    """Points outside (1 - EDGE) / sqrt(c) put back there."""
+    most = (1 - EDGE) / c**0.5
+    norm = y.norm(dim=-1, keepdim=True).clamp(min=1e-15)
+    return torch.where(norm > most, y / norm * most, y)
+
+
+def exp0(x: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any D"]:
+    """Tangent vectors at the origin -> points of the ball: tanh(sqrt(c) |x|) x / (sqrt(c) |x|), kept off the edge."""
+    length = x.norm(dim=-1, keepdim=True).clamp(min=1e-15) * c**0.5
+    return project(x * (length.tanh() / length), c)
+
+
+def log0(y: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any D"]:
+    """Points of the ball -> tangent vectors at the origin; undoes `exp0`."""
+    length = y.norm(dim=-1, keepdim=True).clamp(min=1e-15) * c**0.5
+    return y * (length.clamp(max=1 - EDGE).atanh() / length)
+
+
+def mobius_add(u: Float[Tensor, "*any D"], v: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any D"]:
+    """u (+) v: v seen from -u (Ungar 2008)."""
+    uv = (u * v).sum(dim=-1, keepdim=True)
+    uu, vv = ((x * x).sum(dim=-1, keepdim=True) for x in (u, v))
+    above = (1 + 2 * c * uv + c * vv) * u + (1 - c * uu) * v
+    return above / (1 + 2 * c * uv + c**2 * uu * vv)
+
+
+def distance(u: Float[Tensor, "*any D"], v: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any"]:
+    """Geodesic distance: arcosh(1 + 2c |u - v|^2 / ((1 - c |u|^2) (1 - c |v|^2))) / sqrt(c)."""
+    return _from_square(((u - v) ** 2).sum(dim=-1), u, v, c)
+
+
+def pairwise_distance(
+    u: Float[Tensor, "*any N D"], v: Float[Tensor, "*any M D"], c: float = 1.0
+) -> Float[Tensor, "*any N M"]:
+    """Distance of every point in `u` to every point in `v`, in float64 and without gradient, a block at a time."""
+    with torch.no_grad(), torch.autocast(u.device.type, enabled=False):
+        u, v = u.double(), v.double()
+        rows = [((own[..., None, :] - v) ** 2).sum(dim=-1) for own in u.unbind(dim=-2)]
+        return _from_square(torch.stack(rows, dim=-2), u[..., :, None, :], v[..., None, :, :], c)
+
+
+def _from_square(square: Tensor, u: Tensor, v: Tensor, c: float) -> Tensor:
+    """arcosh(1 + z) = log1p(z + sqrt(z (z + 2))), exact also for small z."""
+    room_u, room_v = (1 - c * (x * x).sum(dim=-1) for x in (u, v))
+    z = 2 * c * square / (room_u * room_v)
+    return torch.log1p(z + (z * (z + 2)).sqrt()) / c**0.5

@@ -1,0 +1,346 @@
+"""HA-CM: what is shown follows the scores, and every token comes back to its place."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_clip, run_of, tiny
+from ulna.core import Slots, get_skeleton, options
+from ulna.data import Batch, Packing
+from ulna.data.segments import Segments
+from ulna.encoders import ENCODERS, SegmentTransformer
+from ulna.inputs import INPUTS, Shifted
+from ulna.pretext import PRETEXTS, CrossMasking
+from ulna.pretext.cross_masking import _apart
+from ulna.train.run import build_pretext
+
+SKELETON = get_skeleton("kinect_v2")
+SLOTS = Slots.of(SKELETON, "mixed")
+
+
+def formed(lengths=(72, 72), num_persons=1, form=None, **how):
+    clips = [
+        make_clip(f"c{i}", n, skeleton="kinect_v2", num_persons=num_persons, seed=i, **how)
+        for i, n in enumerate(lengths)
+    ]
+    return (form or Shifted())(Batch.from_clips(clips))
+
+
+def encoder(num_persons=1, **given):
+    torch.manual_seed(0)
+    sizes = {"width": 16, "num_heads": 2, "num_blocks": 2} | given
+    return SegmentTransformer(SLOTS, num_persons, 72, **sizes)
+
+
+def look(task, batch):
+    segments = task.encoder.cut(batch)
+    tokens = task.encoder.tokens(segments)
+    return segments, tokens, task.choose(segments, tokens)
+
+
+def test_counts_at_the_sizes_of_the_paper():
+    """432 tokens of 18 joints and 24 segments: 21 and 21 shown, 390 hidden."""
+    _, tokens, shown = look(CrossMasking(encoder()), formed())
+    assert len(tokens) == 2 * 432
+    assert shown.packing.lengths.tolist() == [42, 42]
+    assert [int((shown.group == g).sum()) for g in (0, 1)] == [42, 42]
+    assert int((~shown.is_shown).sum()) == 2 * 390
+    assert torch.equal(shown.is_shown.nonzero()[:, 0], shown.places)
+    assert len(encoder(prune_torso=False).joints) == 25
+
+
+def test_tokens_are_where_they_say():
+    """Token (row, segment, joint) holds just these frames of just this joint."""
+    batch = formed((72, 72), num_persons=2)
+    own = encoder(2)
+    segments = own.cut(batch)
+    patches = segments.patches(segments.rows.batch.position[:, 0], own.joints).flatten(0, 1)
+    token = int(((segments.row == 3) & (segments.segment == 5) & (segments.joint == 7)).nonzero())
+    expected = batch.position[72 + 15 : 72 + 18, 1, own.joints[7]].flatten()
+    assert torch.equal(patches[token], expected)
+
+
+def test_short_clips_have_fewer_tokens():
+    batch = formed((7, 3, 1), form=Shifted(long_only=True))
+    segments = encoder().cut(batch)
+    assert segments.packing.lengths.tolist() == [3, 1, 1]
+    assert segments.frames[2].tolist() == [6, 6, 6], "a segment that is not filled repeats the last frame"
+    losses = CrossMasking(encoder()).losses(batch)
+    assert [len(values) for values in losses.values()] == [3, 3]
+    assert losses["contrast"][1:].tolist() == [0, 0], "one segment is in one group alone"
+
+
+@pytest.mark.parametrize("keep", ["high", "low"])
+def test_how_often_a_token_is_shown_follows_its_score(keep):
+    task = CrossMasking(encoder(), keep=keep, temperature=0.3)
+    segments = task.encoder.cut(formed((72,)))
+    scores = torch.linspace(0, 1, segments.tokens.num_frames, dtype=torch.float64)[torch.randperm(432)]
+    from ulna.pretext.cross_masking import _keep
+
+    often = sum(_keep(segments, task._drawn(segments, scores), 2, 0.1).is_shown.double() for _ in range(400))
+    by_score = often[scores.argsort()].view(6, -1).mean(dim=1)
+    steps = by_score.diff() if keep == "high" else -by_score.diff()
+    assert (steps > -3).all()
+    assert abs(by_score[-1] - by_score[0]) > 60
+
+
+def test_random_shows_all_alike():
+    task = CrossMasking(encoder(), hierarchy="random", temporal="random")
+    batch = formed((72,))
+    torch.manual_seed(0)
+    often = sum(look(task, batch)[2].is_shown.double() for _ in range(600)) / 600
+    assert often.mean() == pytest.approx(42 / 432)
+    assert often.std() < 0.02  # the binomial's own: 0.012
+
+
+def test_the_hierarchy_is_that_of_the_tokens():
+    """Hyperbolic: a token moved towards the edge of the ball scores higher; graph: hands and feet lie farthest out."""
+    task = CrossMasking(encoder(ball_scale=0.2))
+    segments, tokens, _ = look(task, formed((72,)))
+    odd = int(((segments.segment == 1) & (segments.joint == 4)).nonzero())
+    out = tokens.clone()
+    out[odd] *= 4
+    assert task.scores(segments, out)[odd] > task.scores(segments, tokens)[odd]
+    graph = CrossMasking(encoder(), hierarchy="graph").scores(segments, tokens)
+    names = [SKELETON.joints[k] for k in task.encoder.joints]
+    hops = dict(zip(names, graph[segments.segment == 1].tolist(), strict=True))
+    assert (hops["neck"], hops["left_elbow"], hops["left_hand_tip"], hops["right_foot"]) == (1, 1, 4, 3)
+
+
+def test_attention_is_that_of_the_block():
+    """Received attention is the column mean of the maps; the slow copy begins as the encoder."""
+    task = CrossMasking(encoder(), attention_block=2)
+    batch = formed((72, 40), form=Shifted(long_only=True))
+    segments, tokens, _ = look(task, batch)
+    even = (segments.segment % 2 == 0).nonzero()[:, 0]
+    packing = Packing([12 * 18, 7 * 18])
+    x = task.encoder.blocks[0](task.encoder.mapped(tokens)[even], packing)
+    block = task.encoder.blocks[1]
+    maps = block.attention.weights(block.attention_norm(x), packing)
+    expected = torch.cat([own.mean(dim=(0, 1)) for own in maps])
+    torch.testing.assert_close(task.scores(segments, tokens)[even].float(), expected)
+    by_encoder = CrossMasking(encoder(), attention_source="encoder", attention_block=2)
+    torch.testing.assert_close(by_encoder.scores(segments, tokens), task.scores(segments, tokens))
+
+
+def test_the_slow_copy_follows():
+    task = CrossMasking(encoder(), ema=0.9)
+    before = task.teacher.embed_patch.weight.clone()
+    with torch.no_grad():
+        task.encoder.embed_patch.weight += 1
+    task.after_step()
+    torch.testing.assert_close(task.teacher.embed_patch.weight, before + 0.1)
+    assert CrossMasking(encoder(), attention_source="frozen").teacher is None
+    assert CrossMasking(encoder(), temporal="random").teacher is None
+
+
+def test_motion_scores_what_moves():
+    task = CrossMasking(encoder(), temporal="motion", hierarchy="random")
+    batch = formed((72,), speed=0.0)
+    position = batch.position.clone()
+    hand = SKELETON.index("left_hand")
+    position[30:33, 0, hand] += torch.tensor([[0.0], [1.0], [0.0]])
+    segments, tokens, _ = look(task, replace(batch, position=position))
+    best = int(task.scores(segments, tokens).argmax())
+    assert int(segments.segment[best]) == 10
+    assert task.encoder.joints[int(segments.joint[best])] == hand
+
+
+def test_shown_tokens_return_to_their_place():
+    """With an identity for a decoder and its positions zero, what is shown stands at its own token's place."""
+    task = CrossMasking(encoder())
+    segments, tokens, shown = look(task, formed())
+    seen = []
+
+    class Catch(torch.nn.Module):
+        def forward(self, x, packing):
+            seen.append(x)
+            return x
+
+    task.decoder, task.to_decoder = torch.nn.ModuleList([Catch()]), torch.nn.Identity()
+    for table in (task.place.of_joints, task.place.of_time):
+        torch.nn.init.zeros_(table)
+    task._missed(segments, tokens[shown.places], shown)
+    torch.testing.assert_close(seen[0][shown.is_shown], tokens[shown.is_shown])
+    assert (seen[0][~shown.is_shown] == task.mask_token).all()
+
+
+def test_the_target_of_a_still_clip_is_nothing():
+    batch = formed((72,), speed=0.5)
+    still = replace(batch, position=batch.position[:1].expand_as(batch.position))
+    task = CrossMasking(encoder())
+    assert (task.targets(task.encoder.cut(still)) == 0).all()
+    moving = task.targets(task.encoder.cut(batch))
+    torch.testing.assert_close(moving.mean(dim=1), torch.zeros(432), atol=1e-4, rtol=0)
+    assert moving.std(dim=1).median() == pytest.approx(1, abs=0.01)
+
+
+def test_contrast_of_known_features():
+    torch.manual_seed(0)
+    apart = 100 * torch.eye(8)
+    assert _apart(apart, apart).max() < 1e-6
+    alike = torch.ones(8, 4)
+    assert _apart(alike, alike).mean() * 3 == pytest.approx(3 * (1 - 1 / 8) / 8)
+
+
+def test_alpha_weighs_both_losses():
+    batch = formed()
+    plain, weighed = CrossMasking(encoder()), CrossMasking(encoder(), alpha=0.25)
+    weighed.load_state_dict(plain.state_dict())
+    torch.manual_seed(1)
+    one = plain.losses(batch)
+    torch.manual_seed(1)
+    two = weighed.losses(batch)
+    torch.testing.assert_close(two["reconstruction"], 0.75 * one["reconstruction"])
+    torch.testing.assert_close(two["contrast"], 0.25 * one["contrast"])
+
+
+def test_gradients_reach_what_learns_and_never_the_scores():
+    for source in ("ema", "encoder", "frozen"):
+        task = CrossMasking(encoder(), attention_source=source)
+        segments, tokens, _ = look(task, formed())
+        assert not task.scores(segments, tokens).requires_grad
+        task.loss(formed()).backward()
+        without = {name for name, p in task.named_parameters() if p.grad is None or not p.grad.any()}
+        assert all(name.startswith(("teacher", "frozen")) for name in without)
+
+
+def test_all_shown_is_the_encoder_itself():
+    """The downstream path over all tokens equals the pretraining path when everything is shown."""
+    task = CrossMasking(encoder().eval(), keep_ratio=0.99).eval()
+    batch = formed((72, 20), form=Shifted(long_only=True))
+    segments = task.encoder.cut(batch)
+    tokens = task.encoder.tokens(segments)
+    everything = torch.arange(len(tokens))
+    encoded = task.encoder.encode(task.encoder.mapped(tokens)[everything], segments.tokens)
+    torch.testing.assert_close(segments.mean_of_rows(segments.tokens.mean(encoded)), task.encoder.embed(batch))
+
+
+def test_absent_persons_cost_nothing_and_count_nowhere():
+    both = formed((72, 72), num_persons=2)
+    present = both.present.clone()
+    present[:, 1] = False
+    position = torch.where(present[..., None], both.position, 0)
+    one = replace(both, present=present, position=position)
+    task = CrossMasking(encoder(2).eval()).eval()
+    assert task.encoder.cut(one).num_rows == 2
+    alone = replace(one, position=position[:, :1], present=present[:, :1], absent=one.absent[:, :1])
+    single = encoder(1).eval()
+    single.load_state_dict(task.encoder.state_dict())
+    torch.testing.assert_close(task.encoder.embed(one), single.embed(alone))
+    nobody = replace(both, present=torch.zeros_like(present), position=torch.zeros_like(position))
+    assert all((values == 0).all() for values in task.losses(nobody).values())
+
+
+def test_near_the_edge_half_precision_changes_nothing():
+    own = encoder().eval()
+    segments = own.cut(formed())
+    with torch.autocast("cpu", torch.bfloat16):
+        half = own.mapped(own.tokens(segments))
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, own.mapped(own.tokens(segments)))
+
+
+def test_one_group_is_mamp():
+    task = CrossMasking(encoder(ball=False, prune_torso=False), groups=1, temporal="motion", keep="low", contrast=0.0)
+    segments, tokens, shown = look(task, formed())
+    assert list(task.losses(formed())) == ["reconstruction"]
+    assert shown.packing.lengths.tolist() == [60, 60]  # a tenth of 24 * 25
+    scores = task.scores(segments, tokens)
+    assert scores[shown.is_shown].mean() < scores.mean()
+    with pytest.raises(ValueError, match="expected contrast 0 and no alpha with groups 1"):
+        CrossMasking(encoder(), groups=1)
+
+
+def test_shifted_starts_at_the_origin():
+    clips = [make_clip(f"c{i}", n, num_persons=2, seed=i) for i, n in enumerate([50, 90])]
+    batch = Shifted()(Batch.from_clips(clips))
+    assert batch.lengths == [72, 72]
+    centre = get_skeleton("kinect_v1").index("spine")
+    assert (batch.position[[0, 72], 0, centre].abs() < 1e-6).all()
+    raw = Batch.from_clips(clips)
+    moved = replace(raw, position=raw.position + torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(Shifted()(moved).position, batch.position, atol=1e-4, rtol=0)
+    assert Shifted(long_only=True)(raw).lengths == [50, 72]
+
+
+def released(num_joints=25, num_segments=30, width=16, segment=4, depth=2):
+    torch.manual_seed(0)
+    state = {
+        "joints_embed.proj.weight": torch.randn(width, 3, segment, 1),
+        "joints_embed.proj.bias": torch.randn(width),
+        "pos_embed": torch.randn(1, 1, num_joints, width),
+        "temp_embed": torch.randn(1, num_segments, 1, width),
+        "norm.weight": torch.randn(width),
+        "norm.bias": torch.randn(width),
+        "head.fc.weight": torch.randn(3, width),
+    }
+    layers = {"norm1": (width,), "attn.qkv": (3 * width, width), "attn.proj": (width, width), "norm2": (width,)}
+    layers |= {"mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width)}
+    for block in range(depth):
+        for name, shape in layers.items():
+            state[f"blocks.{block}.{name}.weight"] = 0.2 * torch.randn(shape)
+            state[f"blocks.{block}.{name}.bias"] = torch.randn(shape[0])
+    return state
+
+
+def by_hand(state, x, num_heads=2):
+    """A released encoder, written plainly: x (T, V, 3) -> (T', V, D)."""
+    convolved = torch.nn.functional.conv2d(
+        x.permute(2, 0, 1)[None], state["joints_embed.proj.weight"], state["joints_embed.proj.bias"], stride=(4, 1)
+    )
+    z = convolved[0].permute(1, 2, 0) + state["pos_embed"][0] + state["temp_embed"][0]
+    shape = z.shape
+    z = z.flatten(0, 1)
+
+    def norm(z, name):
+        return torch.nn.functional.layer_norm(z, z.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def linear(z, name):
+        return z @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    for block in range(2):
+        own = f"blocks.{block}"
+        q, k, v = linear(norm(z, f"{own}.norm1"), f"{own}.attn.qkv").view(len(z), 3, num_heads, -1).permute(1, 2, 0, 3)
+        weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1)
+        z = z + linear((weights @ v).transpose(0, 1).flatten(1), f"{own}.attn.proj")
+        z = z + linear(torch.nn.functional.gelu(linear(norm(z, f"{own}.norm2"), f"{own}.mlp.fc1")), f"{own}.mlp.fc2")
+    return norm(z, "norm").view(shape)
+
+
+def test_released_weights_give_what_they_gave(tmp_path):
+    state = released()
+    loaded = SegmentTransformer.from_released({f"module.{k}": v for k, v in state.items()}, num_heads=2).eval()
+    batch = formed((120,), form=Shifted(max_frames=120))
+    expected = by_hand(state, batch.position[:, 0]).mean(dim=(0, 1))
+    torch.testing.assert_close(loaded.embed(batch)[0], expected, atol=1e-4, rtol=1e-4)
+    assert SegmentTransformer.from_released(released(18, 24, segment=3), num_heads=2).ball
+    torch.save({"model": state}, tmp_path / "weights.pth")
+    assert SegmentTransformer.from_released(tmp_path / "weights.pth", num_heads=2).width == 16
+    del state["norm.weight"]
+    with pytest.raises(ValueError, match=r"1 are missing: norm\.weight"):
+        SegmentTransformer.from_released(state)
+    with pytest.raises(ValueError, match=r"expected 25 or 18 joints .* got weights for 17"):
+        SegmentTransformer.from_released(released(17))
+
+
+def test_a_run_resumes_with_its_slow_copy(store, tmp_path):
+    recipe = replace(
+        tiny(epochs=2),
+        input=options(INPUTS, "shifted", max_frames=12),
+        encoder=options(ENCODERS, "segment_transformer", width=16, num_heads=2, num_blocks=1),
+        pretext=options(PRETEXTS, "cross_masking", ema=0.5),
+    )
+    run = run_of(recipe, store, tmp_path / "run")
+    start = build_pretext(run.recipe, run.skeleton, run.num_persons)
+    slow, fast = (run.pretext.teacher.embed_patch.weight, run.pretext.encoder.embed_patch.weight)
+    assert not torch.equal(slow, start.teacher.embed_patch.weight)
+    assert not torch.equal(slow, fast)
+
+
+def test_segments_of_nothing_but_one_frame():
+    segments = Segments.of(formed((1,), form=Shifted(long_only=True)), 3, 18)
+    assert segments.frames.tolist() == [[0, 0, 0]]
+    assert np.array_equal(segments.tokens.lengths, [18])
