@@ -11,7 +11,7 @@ import torch
 from conftest import make_clip
 from ulna.core import Clip, get_skeleton
 from ulna.data import Augmentation, BadStore, Batch, BatchPlan, ClipLoader, Packing, Store, load_batch, write_store
-from ulna.data.transforms import fill, mirror, resample, shear, turn
+from ulna.data.transforms import crop, fill, mirror, resample, rotate, shear, turn
 from ulna.inputs import Disentangled
 
 
@@ -214,6 +214,36 @@ def test_turning_is_about_the_vertical():
     draw = Augmentation.draw(np.random.default_rng(0), 2)
     by_augmentation = Augmentation(time=0.0, shear=0.0, turn=0.7)(batch, draw).position
     torch.testing.assert_close(by_augmentation, turn(batch, torch.from_numpy(0.7 * draw.angle)).position)
+
+
+def test_rotations_are_about_the_axes():
+    batch = Batch.from_clips([make_clip("a", 3)])
+    about_y = rotate(batch, torch.tensor([[0.0, 0.4, 0.0]])).position
+    torch.testing.assert_close(about_y, turn(batch, torch.tensor([0.4])).position)
+    x, y, z = batch.position.unbind(dim=-1)
+    quarter = torch.tensor([[torch.pi / 2, 0.0, 0.0]])
+    torch.testing.assert_close(rotate(batch, quarter).position, torch.stack([x, -z, y], dim=-1), atol=1e-5, rtol=0)
+    whole = rotate(batch, torch.tensor([[0.1, 0.2, 0.3]])).position
+    torch.testing.assert_close(whole.norm(dim=-1), batch.position.norm(dim=-1))
+
+
+def test_crops_are_parts_of_clips():
+    time = torch.arange(40.0)[:, None, None, None].expand(40, 2, 20, 3)
+    present = torch.ones(40, 2, 20, dtype=torch.bool)
+    present[:5, 1] = False  # the second person comes late
+    batch = Batch.pack(time.clone(), present, [40], get_skeleton("kinect_v1"))
+    assert batch.absent.tolist() == [[False, True]]
+    part = crop(batch, np.array([20]), np.array([0.25]), np.array([0.5]), max_frames=None)
+    torch.testing.assert_close(part.position[:, 0, 0, 0], torch.arange(10.0, 30.0))
+    assert part.absent.tolist() == [[False, False]]
+    augmentation = Augmentation(time=0.0, shear=0.0, crop=0.5)
+    draws = Augmentation.draw(np.random.default_rng(0), 200)
+    many = Batch.pack(time.repeat(200, 1, 1, 1), present.repeat(200, 1, 1), [40] * 200, get_skeleton("kinect_v1"))
+    cropped = augmentation(many, draws).position[:, 0, 0, 0].view(200, 40)
+    spans = cropped[:, -1] - cropped[:, 0]
+    assert (spans >= 19).all()
+    assert spans.mean() == pytest.approx(0.75 * 40, abs=2)
+    assert cropped.min() >= 0
 
 
 def test_augmentation_follows_from_its_numbers():
