@@ -18,7 +18,8 @@ RECIPES = NameTable(
     _rows("gl_transformer", "gl_transformer", f"{_EVERYWHERE} nw_ucla_small nw_ucla_best {_PKU_MMD}")
     | _rows("gl_transformer/ablation", "gl_ablations", _ABLATIONS)
     | _rows("motion_transformer", "motion_transformer", _EVERYWHERE)
-    | _rows("h_transformer", "h_transformer", _EVERYWHERE),
+    | _rows("h_transformer", "h_transformer", _EVERYWHERE)
+    | _rows("ha_cm", "ha_cm", f"{_EVERYWHERE} nw_ucla_random utd_mhad_random {_PKU_MMD}"),
 )
 _TABLES = "ulna.recipes.tables"
 TABLES = NameTable(
