@@ -47,7 +47,7 @@ def _write_page(run: Run, store: Store, own: Attention, split: str | None) -> Pa
     shown = []
     for clip in clips:
         batch, maps = attend(run, store, np.array([clip]))
-        frames, whole = _frames(run, int(store.lengths[clip]), batch.num_frames), store.clip(int(clip))
+        frames, whole = frames_seen(run, int(store.lengths[clip]), batch.num_frames), store.clip(int(clip))
         if not whole.present[frames].any():
             continue  # whoever is in it comes after the frames that the encoder sees
         moving = animation(whole, frames=frames)
@@ -93,7 +93,7 @@ def _for_page(run: Run, store: Store, split: str | None) -> np.ndarray:
     return clips[chosen or order[:1]]
 
 
-def _frames(run: Run, length: int, num: int) -> np.ndarray:
+def frames_seen(run: Run, length: int, num: int) -> np.ndarray:
     """The frames of a clip that the encoder sees, the nearest where the form resamples it."""
     if run.form.crop is not None:
         return np.arange(num)

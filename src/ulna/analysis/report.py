@@ -30,6 +30,8 @@ SHOWN = {
     "attention_temporal": "Attention over time",
     "attention_distance": "Attended distance",
     "attention_positions": "Positional embeddings",
+    "masks_scores": "What masks are drawn by",
+    "masks_ball": "Joints in the ball",
 }
 
 

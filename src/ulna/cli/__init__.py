@@ -22,6 +22,7 @@ VERBS = NameTable(
         "predict": "ulna.cli.predict:main",
         "embed": "ulna.cli.embed:main",
         "attention": "ulna.cli.attention:main",
+        "masks": "ulna.cli.masks:main",
         "robustness": "ulna.cli.robustness:main",
         "report": "ulna.cli.report:main",
     },
@@ -39,6 +40,7 @@ USAGE = """ulna learns what people do from how their skeletons move, without lab
   ulna predict RUN FILE...                           labels for new clips
   ulna embed RUN --data STORE --out FILE.parquet     one vector a clip
   ulna attention RUN... --data STORE                 what an encoder looks at, in figures and on a page
+  ulna masks RUN --data STORE                        what cross masking scores and shows, on moving skeletons
   ulna robustness RUN --data STORE                   accuracy under noise, gaps, other frame rates and views
   ulna report RUN                                    one self-contained HTML file
 
