@@ -13,13 +13,20 @@ _ABLATIONS = """
     full mixed local direction magnitude intervals_1_5 intervals_1_5_10_15 positions_fixed positions_once fixed_length
     persons_on persons_off
 """
+_HA_CM_ABLATIONS = """
+    hyperbolic_attention hyperbolic_motion hyperbolic_random graph_attention graph_motion graph_random
+    random_attention random_motion random_random no_contrast keep_low low_curvature scaled_map frozen_attention no_ball
+    mamp
+"""
 RECIPES = NameTable(
     "recipe",
     _rows("gl_transformer", "gl_transformer", f"{_EVERYWHERE} nw_ucla_small nw_ucla_best {_PKU_MMD}")
     | _rows("gl_transformer/ablation", "gl_ablations", _ABLATIONS)
     | _rows("motion_transformer", "motion_transformer", _EVERYWHERE)
+    | _rows("motion_transformer/ablation", "motion_ablations", "octant seen flow both pose")
     | _rows("h_transformer", "h_transformer", _EVERYWHERE)
-    | _rows("ha_cm", "ha_cm", f"{_EVERYWHERE} nw_ucla_random utd_mhad_random {_PKU_MMD}"),
+    | _rows("ha_cm", "ha_cm", f"{_EVERYWHERE} nw_ucla_random utd_mhad_random {_PKU_MMD}")
+    | _rows("ha_cm/ablation", "ha_cm_ablations", _HA_CM_ABLATIONS),
 )
 _TABLES = "ulna.recipes.tables"
 TABLES = NameTable(
@@ -29,6 +36,13 @@ TABLES = NameTable(
         "gl_transformer/table2_positions": f"{_TABLES}:gl_table2_positions",
         "gl_transformer/table2_persons": f"{_TABLES}:gl_table2_persons",
         "gl_transformer/length": f"{_TABLES}:gl_length",
+        "motion_transformer/nw_ucla": f"{_TABLES}:motion_nw_ucla",
+        "motion_transformer/utd_mhad": f"{_TABLES}:motion_utd_mhad",
+        "motion_transformer/objectives": f"{_TABLES}:motion_objectives",
+        "ha_cm/grid": f"{_TABLES}:ha_cm_grid",
+        "ha_cm/switches": f"{_TABLES}:ha_cm_switches",
+        "ha_cm/nw_ucla": f"{_TABLES}:ha_cm_nw_ucla",
+        "ha_cm/utd_mhad": f"{_TABLES}:ha_cm_utd_mhad",
         "nw_ucla": f"{_TABLES}:nw_ucla",
         "utd_mhad": f"{_TABLES}:utd_mhad",
         "sbu": f"{_TABLES}:sbu",

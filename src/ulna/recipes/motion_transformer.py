@@ -65,7 +65,8 @@ def paper_training(epochs: int) -> Training:
     )
 
 
-def _small(name: str, *, split: str, epochs: int, batch_size: int = 32, **rest: Any) -> Recipe:
+def small(name: str, *, split: str, epochs: int, batch_size: int = 32, **rest: Any) -> Recipe:
+    """A recipe for two cores; `rest` goes to `flow_recipe`."""
     encoder = {"name": "motion_transformer", **SMALL}
     training = small_training(epochs=epochs, batch_size=batch_size)
     return flow_recipe(f"motion_transformer/{name}", split=split, encoder=encoder, training=training, **rest)
@@ -83,7 +84,7 @@ def _ntu(name: str, split: str, epochs: int) -> Recipe:
 
 def sample() -> Recipe:
     """The sample inside the package. Not measured yet."""
-    return _small("sample", split="recordings", epochs=30, batch_size=16)
+    return small("sample", split="recordings", epochs=30, batch_size=16)
 
 
 def nw_ucla() -> Recipe:
@@ -91,7 +92,7 @@ def nw_ucla() -> Recipe:
 
     ulna pretrain motion_transformer/nw_ucla --data STORE --out RUN
     """
-    return _small("nw_ucla", split="xview", epochs=100)
+    return small("nw_ucla", split="xview", epochs=100)
 
 
 def utd_mhad() -> Recipe:
@@ -99,7 +100,7 @@ def utd_mhad() -> Recipe:
 
     ulna pretrain motion_transformer/utd_mhad --data STORE --out RUN
     """
-    return _small("utd_mhad", split="xsub", epochs=100, batch_size=16)
+    return small("utd_mhad", split="xsub", epochs=100, batch_size=16)
 
 
 def sbu() -> Recipe:

@@ -92,6 +92,92 @@ def gl_length() -> Table:
     )
 
 
+FLOW = (
+    "linear",
+    *(f"{protocol} --share {share}" for share in (0.05, 0.1) for protocol in ("few-labels", "scratch")),
+    "finetune",
+    "scratch",
+)
+
+
+def motion_nw_ucla() -> Table:
+    """Motion- and H-Transformer on NW-UCLA: flow prediction, then fine-tuning, against training from scratch."""
+    rows = (
+        Row("H-Transformer, published", None, {"linear": 83.9}),
+        Row("Motion-Transformer", "motion_transformer/nw_ucla"),
+        Row("H-Transformer", "h_transformer/nw_ucla"),
+    )
+    return Table("Motion- and H-Transformer on NW-UCLA, cross-view", rows, FLOW)
+
+
+def motion_utd_mhad() -> Table:
+    """Motion- and H-Transformer on UTD-MHAD: flow prediction, then fine-tuning, against training from scratch."""
+    rows = (Row("Motion-Transformer", "motion_transformer/utd_mhad"), Row("H-Transformer", "h_transformer/utd_mhad"))
+    return Table("Motion- and H-Transformer on UTD-MHAD", rows, FLOW)
+
+
+def motion_objectives() -> Table:
+    """What Motion-Transformer predicts, and from what, on NW-UCLA."""
+    rows = (
+        Row("octants, corrupted input", "motion_transformer/ablation/octant"),
+        Row("octants, input as it is", "motion_transformer/ablation/seen"),
+        Row("real-valued flow", "motion_transformer/ablation/flow"),
+        Row("octants and real-valued flow", "motion_transformer/ablation/both"),
+        Row("the pose itself (inpainting)", "motion_transformer/ablation/pose"),
+    )
+    return Table("Motion-Transformer, what is predicted, on NW-UCLA", rows)
+
+
+def _ha_cm(*names: tuple[str, str]) -> tuple[Row, ...]:
+    return tuple(Row(title, f"ha_cm/ablation/{name}") for title, name in names)
+
+
+def ha_cm_grid() -> Table:
+    """HA-CM's two criteria against weaker ones and against chance, on NW-UCLA."""
+    rows = _ha_cm(
+        *(
+            (f"{h}, {t}", f"{h}_{t}")
+            for h in ("hyperbolic", "graph", "random")
+            for t in ("attention", "motion", "random")
+        )
+    )
+    return Table("HA-CM, hierarchy and temporal criterion, on NW-UCLA", rows)
+
+
+def ha_cm_switches() -> Table:
+    """HA-CM with one thing changed, on NW-UCLA."""
+    rows = _ha_cm(
+        ("HA-CM", "hyperbolic_attention"),
+        ("random masks", "random_random"),
+        ("no cross-contrast", "no_contrast"),
+        ("low scores shown", "keep_low"),
+        ("curvature 0.1", "low_curvature"),
+        ("scaled map", "scaled_map"),
+        ("frozen attention", "frozen_attention"),
+        ("no ball", "no_ball"),
+        ("MAMP's masks", "mamp"),
+    )
+    return Table("HA-CM, one thing changed, on NW-UCLA", rows)
+
+
+def ha_cm_nw_ucla() -> Table:
+    """HA-CM and random masks beside GL- and Motion-Transformer, on NW-UCLA."""
+    rows = tuple(
+        Row(name, name)
+        for name in ("ha_cm/nw_ucla", "ha_cm/nw_ucla_random", f"{_GL}/nw_ucla_small", "motion_transformer/nw_ucla")
+    )
+    return Table("HA-CM beside GL- and Motion-Transformer, on NW-UCLA", rows, ALL[:-1])
+
+
+def ha_cm_utd_mhad() -> Table:
+    """HA-CM and random masks beside GL- and Motion-Transformer, on UTD-MHAD."""
+    rows = tuple(
+        Row(name, name)
+        for name in ("ha_cm/utd_mhad", "ha_cm/utd_mhad_random", f"{_GL}/utd_mhad", "motion_transformer/utd_mhad")
+    )
+    return Table("HA-CM beside GL- and Motion-Transformer, on UTD-MHAD", rows, ALL[:-1])
+
+
 def _benchmark(
     title: str,
     numbers: published.Numbers,
