@@ -1,4 +1,4 @@
-"""python -m benchmarks [step] [memory] [preparing] [growth]: measure on this machine and print the tables."""
+"""python -m benchmarks [step] [memory] [preparing] [masking] [growth]: measure on this machine and print the tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import growth, preparing
+from benchmarks import growth, masking, preparing
 from benchmarks.step import (
     NO_RATES,
     Packed,
@@ -28,7 +28,7 @@ from benchmarks.step import (
 )
 from benchmarks.workload import NTU, NW_UCLA
 
-USUAL = ("step", "memory", "preparing")  # `growth` takes longer
+USUAL = ("step", "memory", "preparing", "masking")  # `growth` takes longer
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     print(f"machine: {_processor()}, {os.cpu_count()} cores, torch {torch.__version__}; steps on: {_device_name()}")
     for name in wanted:
         print(f"\n## {name}", flush=True)
-        {"step": step, "memory": memory, "preparing": prepare, "growth": growth.report}[name]()
+        {"step": step, "memory": memory, "preparing": prepare, "masking": mask, "growth": growth.report}[name]()
     print(f"\n{(time.perf_counter() - began) / 60:.1f} minutes")
 
 
@@ -100,6 +100,18 @@ def prepare() -> None:
         for workers in (1, os.cpu_count() or 1) * 2:
             rate = preparing.clips_a_second(Path(folder), 1000, workers)
             print(f"{workers} workers: {rate:.0f} clips/s")
+
+
+def mask() -> None:
+    rounds, num = (3, 16) if DEVICE == "cpu" else (10, 128)
+    print("| HA-CM's step, width 256 | clips | all tokens, s a clip | ulna, s a clip | ratio |\n|---|---|---|---|---|")
+    for workload in (NTU, NW_UCLA):
+        times = masking.seconds_a_clip(workload, num, DEVICE, rounds=rounds)
+        theirs, ours = times["everything"], times["shown only"]
+        print(
+            f"| {workload.name} | {num} | {spread(theirs)} | {spread(ours)} | {min(theirs) / min(ours):.1f} |",
+            flush=True,
+        )
 
 
 def _device_name() -> str:

@@ -1,6 +1,7 @@
 """What every row of every table must do."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -131,6 +132,22 @@ def test_tasks_refuse_encoders_they_cannot_train(task):
 
     with pytest.raises(ValueError, match=rf"{PRETEXTS[task].takes.gives}, got Plain, which gives one vector a clip"):
         PRETEXTS[task](Plain())
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_is_fine_tuned(name, store, tmp_path):
+    """All stages, each with its learning rate, on top of what a task that takes it has pretrained."""
+    task = next(task for task in PRETEXTS if issubclass(ENCODERS[name], PRETEXTS[task].takes))
+    recipe = replace(tiny(epochs=1), encoder=options(ENCODERS, name, **SMALL[name]), pretext=options(PRETEXTS, task))
+    run = run_of(recipe, store, tmp_path / "run")
+    stages = [id(p) for stage in run.encoder.stages() for module in stage for p in module.parameters()]
+    assert set(stages) == {id(p) for p in run.encoder.parameters()}
+    protocol = build(PROTOCOLS, options(PROTOCOLS, "finetune", epochs=1, steps=0, probe_epochs=1))
+    data = Labelled.of(store, "half")
+    (outcome, classifier), *_ = protocol.run(run.encoder, protocol.form_for(run, store), data, seeds=[0])
+    assert len(outcome.predictions) == len(data.test)
+    moved = [key for key, value in run.encoder.state_dict().items() if not torch.equal(value, classifier.encoder[key])]
+    assert len(moved) > len(stages) / 2
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -162,7 +162,7 @@ def test_shown_tokens_return_to_their_place():
     task.decoder, task.to_decoder = torch.nn.ModuleList([Catch()]), torch.nn.Identity()
     for table in (task.place.of_joints, task.place.of_time):
         torch.nn.init.zeros_(table)
-    task._missed(segments, tokens[shown.places], shown)
+    task.missed(segments, task.filled(segments, tokens[shown.places], shown), shown)
     torch.testing.assert_close(seen[0][shown.is_shown], tokens[shown.is_shown])
     assert (seen[0][~shown.is_shown] == task.mask_token).all()
 

@@ -120,7 +120,7 @@ class CrossMasking(Pretext):
         shown = self.choose(segments, tokens)
         encoded = self.encoder.encode(self.encoder.mapped(tokens)[shown.places], shown.packing)
         rebuilt, contrast = self.weights
-        losses = {"reconstruction": rebuilt * self._missed(segments, encoded, shown)}
+        losses = {"reconstruction": rebuilt * self.missed(segments, self.filled(segments, encoded, shown), shown)}
         if contrast:
             losses["contrast"] = contrast * self._contrast(segments, encoded, shown)
         return losses
@@ -178,11 +178,15 @@ class CrossMasking(Pretext):
             score = score + ROOT_SHARE * pairwise_distance(points, torso, c)[..., 0]
         return score.flatten()
 
-    def _missed(self, segments: Segments, encoded: Float[Tensor, "V D"], shown: Shown) -> Float[Tensor, " r"]:
-        """The mean over each row's hidden tokens that were seen of their squared errors."""
+    def filled(self, segments: Segments, encoded: Float[Tensor, "V D"], shown: Shown) -> Float[Tensor, "N D"]:
+        """What the decoder is given: shown tokens at their places, one learnt token everywhere else."""
         visible = self.to_decoder(encoded)
-        x = self.mask_token.to(visible.dtype).repeat(segments.tokens.num_frames, 1).index_copy(0, shown.places, visible)
-        x = self.place(x, segments.joint, segments.segment)
+        hidden = self.mask_token.to(visible.dtype).repeat(segments.tokens.num_frames, 1)
+        return hidden.index_copy(0, shown.places, visible)
+
+    def missed(self, segments: Segments, filled: Float[Tensor, "N D"], shown: Shown) -> Float[Tensor, " r"]:
+        """The mean over each row's hidden tokens that were seen of their squared errors."""
+        x = self.place(filled, segments.joint, segments.segment)
         for block in self.decoder:
             x = block(x, segments.tokens)
         predicted = self.predict(self.decoder_norm(x)).float()

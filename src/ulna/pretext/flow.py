@@ -72,7 +72,7 @@ class Flow(Pretext):
         hidden = self.head(features)  # (N, S, 4 u)
         losses = {}
         if self.octant is not None:
-            scores = self.octant(hidden).flatten(0, 1)
+            scores = self.octant(hidden).float().flatten(0, 1)
             entropy = cross_entropy(scores, octants(movement).flatten(), reduction="none").view(counts.shape)
             losses["octant"] = _mean(entropy, counts)
         if self.flow is not None:
