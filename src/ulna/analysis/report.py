@@ -65,9 +65,10 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
 
 def write_page(template: str, content: Mapping[str, Any], path: Path) -> Path:
     """Write one of this folder's templates with its data as a file that needs nothing else."""
-    text = files("ulna.analysis").joinpath(template).read_text(encoding="utf-8")
+    folder = files("ulna.analysis")
+    text, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in (template, "player.css"))
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-    write_text(path, text.replace("/*DATA*/null", data))
+    write_text(path, text.replace("/*STYLE*/\n", style).replace("/*DATA*/null", data))
     return path
 
 
