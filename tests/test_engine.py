@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from conftest import wait_for
 from ulna.data import Store
+from ulna.pretext.cross_masking import apart
 
 EPOCHS = 6
 SMALL = [
@@ -143,6 +144,56 @@ def test_asked_to_stop(store, tmp_path, whole, step, saved):
     assert content["global_step"] == saved
     assert same(finished(pretrain(store, out, *rarely, "--resume"), out), whole[0])
     assert curve(out) == whole[1]
+
+
+def test_a_slow_copy_is_saved_with_its_step(store, tmp_path):
+    """HA-CM's copy of the encoder moves before the checkpoint of its step is written."""
+
+    def run(out, *options, **how):
+        words = [
+            "pretrain",
+            "ha_cm/sample",
+            "--data",
+            store.path,
+            "--out",
+            out,
+            *SMALL,
+            "--pretext.ema",
+            "0.5",
+            *options,
+        ]
+        return ulna(*words, **how)
+
+    whole = finished(run(tmp_path / "whole"), tmp_path / "whole")
+    stopped = run(tmp_path / "run", before=ASKED_TO_STOP.format(step=9))
+    assert stopped.returncode == 128 + signal.SIGTERM, stopped.errors
+    weights = finished(run(tmp_path / "run", "--resume"), tmp_path / "run")
+    assert any(name.startswith("teacher") for name in weights)
+    assert same(weights, whole)
+
+
+def test_rows_of_all_processes(tmp_path):
+    """Two processes with five and three rows: the loss and its gradients are those of eight rows in one."""
+    torch.manual_seed(0)
+    x, y = torch.randn(2, 8, 4)
+    torch.save((x, y), tmp_path / "rows.pt")
+    torch.multiprocessing.spawn(_apart_on_two, (str(tmp_path),), nprocs=2)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    x, y = x.requires_grad_(), y.requires_grad_()
+    apart(x, y).sum().backward()
+    torch.testing.assert_close(torch.cat([values for values, _, _ in parts]), apart(x, y))
+    torch.testing.assert_close(torch.cat([grad for _, grad, _ in parts]), x.grad)
+    torch.testing.assert_close(torch.cat([grad for _, _, grad in parts]), y.grad)
+
+
+def _apart_on_two(rank, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    own = slice(0, 5) if rank == 0 else slice(5, 8)
+    x, y = (rows[own].clone().requires_grad_() for rows in torch.load(f"{folder}/rows.pt", weights_only=True))
+    values = apart(x, y)
+    values.sum().backward()
+    torch.save((values.detach(), x.grad, y.grad), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def test_the_disk_is_full(store, tmp_path, whole):

@@ -91,8 +91,9 @@ def test_corruption_is_80_10_10_and_leaves_the_rest():
     zero = (seen[chosen] == 0).flatten(1).all(dim=1).float().mean().item()
     same = (seen[chosen] == batch.position[chosen]).flatten(1).all(dim=1).float().mean().item()
     assert (zero, same) == pytest.approx((0.8, 0.1), abs=0.03)
-    others = seen[chosen].flatten(1)[:, None, :6] == batch.position.flatten(1)[None, :1000, :6]
-    assert others.all(dim=2).any(dim=1).float().mean() > 0.02  # the rest are frames of the same clip
+    for row in chosen.tolist():  # whatever is there is a frame of the same clip
+        own = batch.position[batch.packing.clip == batch.packing.clip[row]]
+        assert (seen[row] == 0).all() or (seen[row] == own).flatten(1).all(dim=1).any()
     assert Flow(motion(), corrupt_input=False)._corrupted(batch, chosen) is batch
 
 
@@ -202,9 +203,17 @@ def test_attention_of_rows_is_the_mean_over_persons():
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_norms(norm):
-    """Either way what leaves the encoder is normalised, and "post" normalises every sum."""
+    """Either way what leaves the encoder is normalised; "post" normalises what each branch was added to as well."""
     encoder = motion(norm=norm).eval()
+    sums = []
+    encoder.blocks[0].ffn.register_forward_pre_hook(lambda _, given: sums.append(given[0]))
     features = encoder(formed())
+    torch.testing.assert_close(sums[0].mean(dim=1), torch.zeros(26), atol=1e-5, rtol=0)
+    whole = encoder.blocks[0].attention_norm if norm == "post" else encoder.blocks[0].ffn_norm
+    heard = []
+    whole.register_forward_hook(lambda _, __, made: heard.append(made))
+    encoder(formed())
+    torch.testing.assert_close(heard[0], sums[0])
     torch.testing.assert_close(features.mean(dim=1), torch.zeros(26), atol=1e-5, rtol=0)
     torch.testing.assert_close(features.std(dim=1, unbiased=False), torch.ones(26), atol=1e-2, rtol=0)
 
@@ -222,6 +231,12 @@ def test_min_max_fills_the_range():
     assert not first.present[:, 1].any()
     assert (first.position[:, 1] == 0).all()
     assert first.position[:, 0].max() == 1
+    nobody = raw.present.clone()
+    nobody[:5, 0] = False  # of the first clip, the second person is the first seen
+    second = MinMax(persons="first")(replace(raw, present=nobody))
+    assert second.present[:5, 1].all()
+    assert not second.present[5:, 1].any()
+    assert second.absent.tolist() == [[True, False], [False, True]]
     still = replace(raw, position=torch.ones_like(raw.position))
     assert MinMax(facing="none")(still).position.isfinite().all()
 
@@ -231,6 +246,10 @@ def test_min_max_takes_every_nth_frame_of_long_clips():
     assert short.lengths == [15]
     torch.testing.assert_close(short.position, whole.position[0:45:3])
     assert MinMax(max_frames=150)(Batch.from_clips([make_clip("a", 149)])).lengths == [149]
+    for length in (10, 15, 29, 30, 47):
+        given = MinMax(facing="none", max_frames=15)
+        assert len(given.frames(length)) == given(Batch.from_clips([make_clip("a", length)])).lengths[0]
+    assert MinMax(max_frames=15).frames(47).tolist() == list(range(0, 45, 3))
 
 
 def test_unseen_joints_are_neither_filled_nor_measured():

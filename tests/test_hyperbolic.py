@@ -1,6 +1,7 @@
 """The Poincare ball against geoopt, and its closed forms."""
 
 import warnings
+from decimal import Decimal, getcontext
 
 import pytest
 import torch
@@ -65,3 +66,25 @@ def test_gradients_pass_the_origin():
     x = torch.zeros(1, 3, requires_grad=True)
     exp0(x).sum().backward()
     torch.testing.assert_close(x.grad, torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("c", CURVATURES)
+def test_from_edge_to_edge(c):
+    """Where real tokens are: on a diameter distances add up, and 50 digits agree on any two points."""
+    radius = torch.tensor([0.5, 0.99, 1 - 1e-3, 1 - EDGE], dtype=torch.float64)
+    axis = torch.tensor([[0.6, 0.8]], dtype=torch.float64) / c**0.5
+    across = 2 / c**0.5 * (radius.atanh()[:, None] + radius.atanh())
+    torch.testing.assert_close(
+        pairwise_distance(radius[:, None] * axis, -radius[:, None] * axis, c), across, rtol=1e-9, atol=0
+    )
+    u, v = (exp0(10 * torch.randn(20, 5, dtype=torch.float64), c) for _ in range(2))
+    exact = torch.tensor([_exact(one, two, c) for one, two in zip(u, v, strict=True)], dtype=torch.float64)
+    torch.testing.assert_close(distance(u, v, c), exact, rtol=1e-9, atol=0)
+
+
+def _exact(u, v, c):
+    getcontext().prec = 50
+    u, v, k = [Decimal(x) for x in u.tolist()], [Decimal(x) for x in v.tolist()], Decimal(c)
+    uu, vv, apart = (sum(x * x for x in row) for row in (u, v, [a - b for a, b in zip(u, v, strict=True)]))
+    z = 2 * k * apart / ((1 - k * uu) * (1 - k * vv))
+    return float((1 + z + (z * (z + 2)).sqrt()).ln() / k.sqrt())

@@ -46,8 +46,8 @@ def _write_page(run: Run, store: Store, own: Attention, split: str | None) -> Pa
     clips = _for_page(run, store, split)
     shown = []
     for clip in clips:
-        batch, maps = attend(run, store, np.array([clip]))
-        frames, whole = frames_seen(run, int(store.lengths[clip]), batch.num_frames), store.clip(int(clip))
+        _, maps = attend(run, store, np.array([clip]))
+        frames, whole = run.form.frames(int(store.lengths[clip])), store.clip(int(clip))
         if not whole.present[frames].any():
             continue  # whoever is in it comes after the frames that the encoder sees
         moving = animation(whole, frames=frames)
@@ -91,13 +91,6 @@ def _for_page(run: Run, store: Store, split: str | None) -> np.ndarray:
             labels.add(label)
             spent += cost
     return clips[chosen or order[:1]]
-
-
-def frames_seen(run: Run, length: int, num: int) -> np.ndarray:
-    """The frames of a clip that the encoder sees, the nearest where the form resamples it."""
-    if run.form.crop is not None:
-        return np.arange(num)
-    return ((np.arange(num) + 0.5) * length / num - 0.5).round().astype(int).clip(0, length - 1)
 
 
 def _packed(maps: Tensor) -> str:

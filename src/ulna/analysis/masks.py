@@ -58,8 +58,7 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
     run.check(store)
     num_joints = len(task.encoder.joints)
     table = torch.zeros(4, 2, BINS * num_joints, dtype=torch.float64)  # score and shown, their counts; two groups
-    points = torch.zeros(num_joints + len(task.encoder.torso), task.encoder.width, dtype=torch.float64)
-    num_parts = 0
+    points = torch.zeros(num_joints + len(task.encoder.torso), task.encoder.width + 1, dtype=torch.float64)
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(0)
         for part in np.array_split(clips, -(-len(clips) // CLIPS_AT_ONCE)):
@@ -77,8 +76,7 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
                     (score.cpu()[own], counts, torch.as_tensor(shown).cpu()[own], draws * counts)
                 ):
                     table[row, half].index_add_(0, cell[own], values)
-            points += _points(task, segments, tokens).sum(dim=0).cpu()
-            num_parts += segments.packing.num_frames
+            points += _points(task, segments, tokens).cpu()
     score, shown_share = (table[row] / table[row + 1] for row in (0, 2))  # NaN where there is nothing
     over_time, by_body = score.unflatten(1, (BINS, num_joints)).numpy()
     return Masks(
@@ -91,7 +89,7 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
         over_time,
         by_body,
         shown_share.unflatten(1, (BINS, num_joints)).numpy(),
-        (points / num_parts).numpy(),
+        (points[:, :-1] / points[:, -1:].clamp(min=1)).numpy(),
         task.encoder.curvature**-0.5,
     )
 
@@ -120,8 +118,11 @@ def _over_mean(task: CrossMasking, segments: Segments, score: Tensor) -> tuple[T
 
 
 def _points(task: CrossMasking, segments: Segments, tokens: Tensor) -> Tensor:
-    """(G, J + torso, D) of each segment: its tokens in the ball."""
+    """(J + torso, D + 1): sums over segments of the joints' places in the ball, and how many these are."""
     encoder = task.encoder
-    own = tokens.unflatten(0, (-1, len(encoder.joints)))
-    everything = torch.cat([own, encoder.patches(segments, encoder.torso)], dim=1)
-    return exp0(encoder.ball_scale * everything.double(), encoder.curvature)
+    torso = encoder.patches(segments, encoder.torso).flatten(0, 1)
+    places = torch.arange(len(torso), device=torso.device) % max(1, len(encoder.torso)) + len(encoder.joints)
+    mapped = exp0(encoder.ball_scale * torch.cat([tokens, torso]).double(), encoder.curvature)
+    counted = torch.cat([mapped, mapped.new_ones(len(mapped), 1)], dim=1)
+    sums = mapped.new_zeros(len(encoder.joints) + len(encoder.torso), counted.shape[1])
+    return sums.index_add(0, torch.cat([segments.joint, places]), counted)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ulna.analysis.attention_page import frames_seen
 from ulna.analysis.masks import masks, seen_by, task_of, titles
 from ulna.analysis.masks_figures import draw_ball, draw_scores
 from ulna.analysis.report import FIGURES, animation, bones, write_page
 from ulna.data import Store
+from ulna.data.segments import Segments
 from ulna.train.run import Run
 
 PAGE = "masks.html"
@@ -22,6 +22,7 @@ NUM_CLIPS, NUM_DRAWS = 6, 4
 
 def write_masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 100) -> list[Path]:
     """Write the figures (RUN/figures/masks_*.png) and the page (RUN/masks.html) of a run of cross masking."""
+    task_of(run)
     store.verify()
     own = masks(run, store, split=split, num_clips=num_clips)
     folder = run.path / FIGURES
@@ -56,7 +57,7 @@ def _moving(run: Run, store: Store, clip: int) -> dict[str, Any] | None:
     """A clip to play, with each person's scores and a few draws as bytes: persons x segments x joints."""
     task, whole = task_of(run), store.clip(clip)
     batch = seen_by(run, store, np.array([clip]))
-    frames = frames_seen(run, whole.num_frames, batch.num_frames)
+    frames = run.form.frames(whole.num_frames)
     if not whole.present[frames].any():
         return None
     segments = task.encoder.cut(batch)
@@ -72,8 +73,8 @@ def _moving(run: Run, store: Store, clip: int) -> dict[str, Any] | None:
         "label": int(store.labels[clip]),
         "rows": rows,
         "segments": int(segments.packing.lengths[0]),
-        "score": _bytes(255 * score / most.clamp(min=1e-12)),
-        "draws": [_bytes(draw) for draw in draws],
+        "score": _bytes(segments, 255 * score / most.clamp(min=1e-12)),
+        "draws": [_bytes(segments, draw) for draw in draws],
     }
 
 
@@ -84,6 +85,9 @@ def _clips(store: Store, split: str | None) -> np.ndarray:
     return clips[np.sort(first)][:NUM_CLIPS]
 
 
-def _bytes(values: torch.Tensor) -> str:
-    """Whole numbers from 0 to 255, one byte each."""
-    return base64.b64encode(values.to(torch.uint8).cpu().numpy().tobytes()).decode()
+def _bytes(segments: Segments, values: torch.Tensor) -> str:
+    """Whole numbers from 0 to 255 of all tokens, one byte each; 0 for joints that a segment does not show."""
+    whole = torch.zeros(segments.seen.numel(), dtype=torch.uint8).index_copy(
+        0, segments.kept.cpu(), values.byte().cpu()
+    )
+    return base64.b64encode(whole.numpy().tobytes()).decode()

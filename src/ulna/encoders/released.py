@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def _open(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # what MAE-like scripts keep beside the weights
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise many kinds; torch's own text would advise to trust them
         raise ValueError(f"{path}: expected a file of plain tensors, got another ({type(error).__name__})") from None
     if not isinstance(content, Mapping):

@@ -73,7 +73,8 @@ class SegmentTransformer(Encoder):
             ball_scale,
         )
         self.torso = slots.places(slots.skeleton.torso) if slots.skeleton else []
-        self.joints = [k for k in range(len(slots)) if not (prune_torso and k in self.torso)]
+        pruned = [k for k in self.torso if prune_torso and k != slots.global_slot]  # translation is no joint
+        self.joints = [k for k in range(len(slots)) if k not in pruned]
         if not self.joints:
             raise ValueError("expected joints outside the torso, got a skeleton without; pass --encoder.no-prune-torso")
         self.num_heads = num_heads
@@ -94,13 +95,13 @@ class SegmentTransformer(Encoder):
     def cut(self, batch: Batch) -> Segments:
         """The batch's persons, cut into segments."""
         self.check(batch)
-        return Segments.of(batch, self.segment, len(self.joints))
+        return Segments.of(batch, self.segment, self.joints)
 
     def tokens(self, segments: Segments) -> Float[Tensor, "N D"]:
-        """Every joint of every segment, with its place, before the map into the ball; in full precision."""
+        """Every joint that is seen in a segment, with its place, before the map into the ball; in full precision."""
         with torch.autocast(self.place.of_joints.device.type, enabled=False):
-            flat = self.patches(segments, self.joints).flatten(0, 1)
-            return self.place(flat, segments.joint, segments.segment)
+            own = self.patches(segments, self.joints).flatten(0, 1)[segments.kept]
+            return self.place(own, segments.joint, segments.segment)
 
     def patches(self, segments: Segments, joints: list[int]) -> Float[Tensor, "G J D"]:
         """Joints of every segment through the linear layer alone."""
@@ -125,12 +126,16 @@ class SegmentTransformer(Encoder):
     @torch.no_grad()
     def received(self, tokens: Float[Tensor, "N D"], packing: Packing, number: int) -> Float[Tensor, " N"]:
         """Attention that each token receives in the `number`-th block, from 1: the mean over heads and queries."""
+        was_training = self.training
+        self.eval()
         x = tokens
         for block in self.blocks[: number - 1]:
             x = block(x, packing)
         last = self.blocks[number - 1]
         assert isinstance(last, TimeBlock)
-        return last.received(x, packing)
+        received = last.received(x, packing)
+        self.train(was_training)
+        return received
 
     @property
     def embedding_width(self) -> int:
@@ -149,12 +154,18 @@ class SegmentTransformer(Encoder):
 
     @classmethod
     def from_released(
-        cls, state: Mapping[str, Tensor] | str | Path, *, num_heads: int = 8, skeleton: str | Skeleton = "kinect_v2"
+        cls,
+        state: Mapping[str, Tensor] | str | Path,
+        *,
+        num_heads: int = 8,
+        num_persons: int = 2,
+        skeleton: str | Skeleton = "kinect_v2",
     ) -> SegmentTransformer:
         """Encoder with weights that MAMP's authors released (a mapping, a .safetensors or a torch file).
 
         Frames a segment, width, depth and joints are inferred; keys may be under `module.`; what is no part of the
-        encoder is ignored. Raises ValueError naming missing keys or a skeleton that does not fit.
+        encoder is ignored. The input that they were trained with is `Shifted(centre="spine_mid", max_frames=120)`.
+        Raises ValueError naming missing keys or a skeleton that does not fit.
         """
         weights = segment_weights(read_state(state))
         slots = Slots.of(get_skeleton(skeleton), "mixed")
@@ -165,15 +176,15 @@ class SegmentTransformer(Encoder):
             raise ValueError(f"expected {len(slots)} or {pruned} joints of {skeleton!r}, got weights for {num_joints}")
         encoder = cls(
             slots,
-            1,
+            num_persons,
             num_segments * inputs // 3,
             segment=inputs // 3,
             width=width,
             num_heads=num_heads,
             num_blocks=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks.")),
             ff=weights["blocks.0.ffn.0.weight"].shape[0] / width,
-            ball=num_joints == pruned,
-            prune_torso=num_joints == pruned,
+            ball=num_joints != len(slots),
+            prune_torso=num_joints != len(slots),
         )
         try:
             encoder.load_state_dict(dict(weights))

@@ -12,7 +12,7 @@ from torch import Tensor
 from ulna.core import Clip, Parts, Skeleton, Slots, one_of, within
 from ulna.data import Batch
 from ulna.data.transforms import fill, resample, sights
-from ulna.inputs.base import InputForm
+from ulna.inputs.base import InputForm, nearest
 
 Facing = Literal["released", "exact", "clip", "first", "none"]
 LongClips = Literal["cut", "resample"]
@@ -61,6 +61,9 @@ class Disentangled(InputForm):
     @property
     def crop(self) -> int | None:
         return self.max_frames if self.num_frames is None and self.long_clips == "cut" else None
+
+    def frames(self, length: int) -> np.ndarray:
+        return super().frames(length) if self.num_frames is None else nearest(length, self.num_frames)
 
     def slots(self, skeleton: Skeleton) -> Slots:
         return Slots.of(skeleton, self.parts)
@@ -113,10 +116,15 @@ def disentangle(clip: Clip, *, facing: Facing = "exact") -> np.ndarray:
 
 def leaders(batch: Batch) -> Batch:
     """The batch with one person: in each clip the first whose centre is ever seen."""
-    leader = held(batch, batch.skeleton.centre)[2].int().argmax(dim=1)  # (F,)
+    leader = leading(batch)
     position = batch.position.take_along_dim(leader[:, None, None, None], dim=1)
     present = batch.present.take_along_dim(leader[:, None, None], dim=1)
     return replace(batch, position=position, present=present, absent=batch.absent[:, :1])
+
+
+def leading(batch: Batch) -> Tensor:
+    """(F,) the first person of each frame's clip whose centre is ever seen."""
+    return held(batch, batch.skeleton.centre)[2].int().argmax(dim=1)
 
 
 def held(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from ulna.core import Skeleton, Slots
@@ -32,6 +33,9 @@ class Mapped(InputForm):
     @property
     def crop(self) -> int | None:
         return self.form.crop
+
+    def frames(self, length: int) -> np.ndarray:
+        return self.form.frames(length)
 
     def slots(self, skeleton: Skeleton) -> Slots:  # noqa: ARG002
         return self.form.slots(self.target)

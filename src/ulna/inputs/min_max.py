@@ -12,7 +12,7 @@ from ulna.core import Skeleton, Slots, one_of, within
 from ulna.data import Batch, Packing
 from ulna.data.transforms import fill
 from ulna.inputs.base import InputForm
-from ulna.inputs.disentangled import Facing, Gaps, face, held, leaders
+from ulna.inputs.disentangled import Facing, Gaps, face, held, leaders, leading
 
 Who = Literal["all", "first"]
 
@@ -22,10 +22,10 @@ class MinMax(InputForm):
 
     As Cheng et al. (Hierarchical Transformer, ICME 2021) prepare NTU RGB+D. Everybody is moved and turned with the
     first person seen; `facing` "first" turns a clip as its first frame says (released), "clip" as it does on average.
-    A clip of more than `max_frames` frames keeps every n-th of them, n the largest whole number that leaves as many;
-    shorter ones keep their length, where the released code repeats them. `persons` "first" leaves all others out
-    (released). `gaps` as in the disentangled form. The released code also turns spines upright; cameras stand level
-    enough for that to be left out.
+    Of a clip of more than `max_frames` frames every n-th is kept, n the largest whole number that leaves as many, and
+    what is then left over at the end is cut off (released); shorter ones keep their length, where the released code
+    repeats them. `persons` "first" leaves all others out (released). `gaps` as in the disentangled form. The released
+    code also turns spines upright; cameras stand level enough for that to be left out.
     """
 
     def __init__(
@@ -47,6 +47,9 @@ class MinMax(InputForm):
     def crop(self) -> int | None:
         return None
 
+    def frames(self, length: int) -> np.ndarray:
+        return np.arange(0, length, max(1, length // self.max_frames))[: self.max_frames]
+
     def slots(self, skeleton: Skeleton) -> Slots:
         return Slots.of(skeleton, "mixed")
 
@@ -54,17 +57,17 @@ class MinMax(InputForm):
         if self.gaps == "fill":
             batch = fill(batch)
         guides = leaders(batch)
-        position = batch.position
+        position, present, absent = batch.position, batch.present, batch.absent
         if self.centred:
             centre, _, _ = held(guides, batch.skeleton.centre)  # (F, 1, 3)
             position = position - centre[:, :, None]
-        present = batch.present
         if self.persons == "first":
-            others = torch.ones_like(present)
-            others[:, 1:] = False
-            present = present & others
+            other = (
+                torch.arange(position.shape[1], device=position.device) != leading(batch)[batch.packing.first][:, None]
+            )
+            present, absent = present & ~other[batch.packing.clip][..., None], absent | other
         position = scaled(face(position, guides, self.facing), present, batch.packing)
-        formed = replace(batch, position=position, present=present, slots=self.slots(batch.skeleton))
+        formed = replace(batch, position=position, present=present, absent=absent, slots=self.slots(batch.skeleton))
         return strided(formed, self.max_frames)
 
 

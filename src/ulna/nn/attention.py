@@ -77,7 +77,11 @@ class FrameAttention(_Attention):
     @torch.no_grad()
     def received(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, " F"]:
         """Attention that each frame receives: the mean over heads and over the queries of its clip."""
-        q, k, _ = scatter_rows(self._project(x).float(), packing.place, packing.num_padded).unbind(dim=1)
+        with torch.autocast(x.device.type, enabled=False):
+            return self._received(x.float(), packing)
+
+    def _received(self, x: Tensor, packing: Packing) -> Tensor:
+        q, k, _ = scatter_rows(self._project(x), packing.place, packing.num_padded).unbind(dim=1)
         found, first = [], 0
         for group in packing.groups:
             rows = slice(first, first + group.num_rows)

@@ -37,18 +37,24 @@ def mobius_add(u: Float[Tensor, "*any D"], v: Float[Tensor, "*any D"], c: float 
 
 
 def distance(u: Float[Tensor, "*any D"], v: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any"]:
-    """Geodesic distance: arcosh(1 + 2c |u - v|^2 / ((1 - c |u|^2) (1 - c |v|^2))) / sqrt(c)."""
+    """Geodesic distance: arcosh(1 + 2c |u - v|^2 / ((1 - c |u|^2) (1 - c |v|^2))) / sqrt(c).
+
+    Its gradient is not defined where u = v.
+    """
     return _from_square(((u - v) ** 2).sum(dim=-1), u, v, c)
 
 
 def pairwise_distance(
     u: Float[Tensor, "*any N D"], v: Float[Tensor, "*any M D"], c: float = 1.0
 ) -> Float[Tensor, "*any N M"]:
-    """Distance of every point in `u` to every point in `v`, in float64 and without gradient, a block at a time."""
+    """Distance of every point in `u` to every point in `v`, in float64 and without gradient.
+
+    From differences, not from products, which would lose what lies close together near the edge.
+    """
     with torch.no_grad(), torch.autocast(u.device.type, enabled=False):
         u, v = u.double(), v.double()
-        rows = [((own[..., None, :] - v) ** 2).sum(dim=-1) for own in u.unbind(dim=-2)]
-        return _from_square(torch.stack(rows, dim=-2), u[..., :, None, :], v[..., None, :, :], c)
+        apart = torch.cdist(u, v, compute_mode="donot_use_mm_for_euclid_dist")
+        return _from_square(apart**2, u[..., :, None, :], v[..., None, :, :], c)
 
 
 def _from_square(square: Tensor, u: Tensor, v: Tensor, c: float) -> Tensor:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from ulna.core import one_of, within
 from ulna.data import Batch, Packing
-from ulna.data.segments import Segments, group_sizes
+from ulna.data.segments import Segments
 from ulna.encoders import Encoder
 from ulna.encoders.segment_transformer import SegmentTransformer, TokenPlaces, start_as_vit
 from ulna.nn.attention import FrameAttention
+from ulna.nn.gather import all_rows
 from ulna.nn.hyperbolic import exp0, pairwise_distance
 from ulna.nn.time_block import TimeBlock
 from ulna.pretext.base import Pretext
@@ -40,10 +41,11 @@ class CrossMasking(Pretext):
     movement to the next frame, each token's normalised).
 
     `contrast` weighs the loss that holds the groups' mean features together and those of different persons apart;
-    `alpha` in (0, 1) instead weighs it against the reconstruction with 1 - alpha (the paper's figure).
-    `attention_source`: of the `attention_block`-th block of a slow copy of the encoder ("ema", of which a share `ema`
-    stays in a step), of the encoder itself, or random projections that never learn ("frozen", released). `groups` 1
-    with `temporal` "motion", `keep` "low" and `contrast` 0 is MAMP (arXiv 2308.07092).
+    `alpha` in (0, 1) takes its place: the paper's figure, which weighs it against the reconstruction with 1 - alpha and
+    compares each group with the whole alone. `attention_source`: that of the `attention_block`-th block of a slow copy
+    of the encoder ("ema", of which a share `ema` stays in a step) or of the encoder itself, among all tokens of the
+    group; or that of random projections which never learn, among the segments of each joint ("frozen", released).
+    `groups` 1 with `temporal` "motion", `keep` "low" and `contrast` 0 is MAMP (arXiv 2308.07092).
     """
 
     takes = SegmentTransformer
@@ -79,14 +81,19 @@ class CrossMasking(Pretext):
         within("contrast", contrast, 0)
         within("decoder_blocks", decoder_blocks, 1)
         if alpha is not None:
-            within("alpha", alpha, 0, 1)
+            within("alpha", alpha, 0, 0.999, open_low=True)
         if groups == 1 and (contrast or alpha):
             raise ValueError("contrast ties two groups together, expected contrast 0 and no alpha with groups 1")
         self.hierarchy, self.temporal, self.attention_source = hierarchy, temporal, attention_source
         self.attention_block, self.ema, self.groups = attention_block, ema, groups
         self.keep, self.keep_ratio, self.temperature = keep, keep_ratio, temperature
-        self.weights = (1.0, contrast) if alpha is None else (1 - alpha, alpha)
+        self.alpha, self.weights = alpha, (1.0, contrast) if alpha is None else (1 - alpha, alpha)
 
+        if hierarchy == "graph" and not self.encoder.torso:
+            raise ValueError(
+                "hierarchy 'graph' counts bones from the torso, expected a skeleton that names its torso's joints, got "
+                "one without; name them, or choose 'hyperbolic' or 'random'"
+            )
         width = self.encoder.width
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False) if self._needs("ema") else None
         self.frozen = FrameAttention(width, 1).requires_grad_(False) if self._needs("frozen") else None
@@ -109,16 +116,17 @@ class CrossMasking(Pretext):
         """Move the slow copy a little towards the encoder."""
         if self.teacher is None:
             return
+        slow: list[Tensor] = list(self.teacher.parameters())
+        now = [own.detach() for own in self.encoder.parameters()]
         with torch.no_grad():
-            for slow, now in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):
-                slow.lerp_(now.detach(), 1 - self.ema)
+            torch._foreach_lerp_(slow, now, 1 - self.ema)
 
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, " r"]]:
         """One value a person who is seen."""
         segments = self.encoder.cut(batch)
         tokens = self.encoder.tokens(segments)
         shown = self.choose(segments, tokens)
-        encoded = self.encoder.encode(self.encoder.mapped(tokens)[shown.places], shown.packing)
+        encoded = self.encoder.encode(self.encoder.mapped(tokens[shown.places]), shown.packing)
         rebuilt, contrast = self.weights
         losses = {"reconstruction": rebuilt * self.missed(segments, self.filled(segments, encoded, shown), shown)}
         if contrast:
@@ -128,8 +136,8 @@ class CrossMasking(Pretext):
     def choose(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Shown:
         """The tokens that the encoder is shown, drawn by their scores."""
         with torch.no_grad():
-            drawn = self._drawn(segments, self.scores(segments, tokens))
-        return _keep(segments, drawn, self.groups, self.keep_ratio)
+            drawn = self.draw(segments, self.scores(segments, tokens))
+        return keep_first(segments, drawn, self.groups, self.keep_ratio)
 
     @torch.no_grad()
     def scores(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
@@ -139,9 +147,9 @@ class CrossMasking(Pretext):
             return over_time
         return torch.where(segments.segment % 2 == 0, over_time, self._hierarchy_scores(segments, tokens))
 
-    def _drawn(self, segments: Segments, scores: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    def draw(self, segments: Segments, scores: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Score over the largest of its group, plus Gumbel noise: the first k of these are a weighted draw."""
-        group = segments.row * self.groups + segments.segment % self.groups
+        group = _group(segments, self.groups)
         largest = scores.new_zeros(segments.num_rows * self.groups).scatter_reduce(0, group, scores, "amax")
         weight = scores / (self.temperature * largest[group] + 1e-10)
         noise = -torch.log(-torch.log(torch.rand_like(scores) + 1e-10) + 1e-10)
@@ -153,16 +161,17 @@ class CrossMasking(Pretext):
             return tokens.new_zeros(len(tokens), dtype=torch.float64)
         if self.temporal == "motion":
             moved = segments.patches(_movement(segments), self.encoder.joints)
-            return moved.abs().mean(dim=-1).flatten().double()
+            return moved.abs().mean(dim=-1).flatten()[segments.kept].double()
         among = (segments.segment % self.groups == 0).nonzero()[:, 0]
-        packing = Packing(group_sizes(segments, self.groups)[:, 0], tokens.device)
-        score = tokens.new_zeros(len(tokens), dtype=torch.float64)
-        if self.frozen is not None:
-            return score.index_copy(0, among, self.frozen.received(tokens[among], packing).double())
-        looked_by = self.encoder if self.teacher is None else self.teacher
-        own = looked_by.mapped(looked_by.tokens(segments))[among]
-        received = looked_by.received(own, packing, self.attention_block)
-        return score.index_copy(0, among, received.double())
+        if self.frozen is not None:  # each joint's segments by themselves
+            sequence = segments.row[among] * len(segments.joints) + segments.joint[among]
+            among = among[sequence.argsort(stable=True)]
+            received = self.frozen.received(tokens[among], _packed(sequence))
+        else:
+            looked_by = self.encoder if self.teacher is None else self.teacher
+            own = looked_by.mapped(looked_by.tokens(segments)[among])
+            received = looked_by.received(own, _packed(segments.row[among]), self.attention_block)
+        return tokens.new_zeros(len(tokens), dtype=torch.float64).index_copy(0, among, received.double())
 
     def _hierarchy_scores(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
         encoder = self.encoder
@@ -171,12 +180,22 @@ class CrossMasking(Pretext):
         if self.hierarchy == "graph":
             return _hops(encoder, tokens.device)[segments.joint]
         c, scale = encoder.curvature, encoder.ball_scale
-        points = exp0(scale * tokens.double(), c).unflatten(0, (-1, len(encoder.joints)))  # (G, J, D)
-        score = pairwise_distance(points, points, c).sum(dim=-1)
+        num_joints = len(segments.joints)
+        odd = (segments.packing.time % 2 == 1).nonzero()[:, 0]
+        places = segments.packing.num_frames * num_joints
+        grid = tokens.new_zeros(places, tokens.shape[1], dtype=torch.float64).index_copy(
+            0, segments.kept, tokens.double()
+        )
+        there = segments.kept.new_zeros(places, dtype=torch.bool).index_fill(0, segments.kept, value=True)
+        points, there = (values.unflatten(0, (-1, num_joints))[odd] for values in (grid, there))  # (O, J, D), (O, J)
+        points = exp0(scale * points, c)
+        share = num_joints / there.sum(dim=1, keepdim=True).clamp(min=1)
+        score = (pairwise_distance(points, points, c) * there[:, None]).sum(dim=-1) * share
         if encoder.torso:
-            torso = exp0(scale * encoder.patches(segments, encoder.torso).double(), c).mean(dim=1, keepdim=True)
+            torso = exp0(scale * encoder.patches(segments, encoder.torso)[odd].double(), c).mean(dim=1, keepdim=True)
             score = score + ROOT_SHARE * pairwise_distance(points, torso, c)[..., 0]
-        return score.flatten()
+        whole = score.new_zeros(len(segments.packing.time), num_joints).index_copy(0, odd, score)
+        return whole.flatten()[segments.kept]
 
     def filled(self, segments: Segments, encoded: Float[Tensor, "V D"], shown: Shown) -> Float[Tensor, "N D"]:
         """What the decoder is given: shown tokens at their places, one learnt token everywhere else."""
@@ -185,13 +204,13 @@ class CrossMasking(Pretext):
         return hidden.index_copy(0, shown.places, visible)
 
     def missed(self, segments: Segments, filled: Float[Tensor, "N D"], shown: Shown) -> Float[Tensor, " r"]:
-        """The mean over each row's hidden tokens that were seen of their squared errors."""
+        """The mean over each row's hidden tokens of their squared errors; 0 where nobody is seen."""
         x = self.place(filled, segments.joint, segments.segment)
         for block in self.decoder:
             x = block(x, segments.tokens)
         predicted = self.predict(self.decoder_norm(x)).float()
         error = ((predicted - self.targets(segments)) ** 2).mean(dim=-1)
-        counts = segments.seen(self.encoder.joints).flatten() & ~shown.is_shown
+        counts = ~shown.is_shown & segments.shows_someone[segments.row]
         total, number = (
             error.new_zeros(segments.num_rows).index_add(0, segments.row, values)
             for values in (error * counts, counts.to(error.dtype))
@@ -202,20 +221,22 @@ class CrossMasking(Pretext):
     def targets(self, segments: Segments) -> Float[Tensor, "N X"]:
         """Movement to the next frame, in the ball, each token's numbers with mean 0 and spread 1; of stillness 0."""
         moved = exp0(_movement(segments), self.encoder.curvature)
-        flat = segments.patches(moved, self.encoder.joints).flatten(0, 1)
+        flat = segments.patches(moved, self.encoder.joints).flatten(0, 1)[segments.kept]
         centred = flat - flat.mean(dim=-1, keepdim=True)
         return centred / (flat.var(dim=-1, keepdim=True) + 1e-6).sqrt()
 
     def _contrast(self, segments: Segments, encoded: Float[Tensor, "V D"], shown: Shown) -> Float[Tensor, " r"]:
-        """Cross contrast among persons who are seen and have tokens in both groups."""
-        encoded = encoded.float()
-        first, second = (_mean_by_row(encoded, shown, group, segments.num_rows) for group in (0, 1))
-        is_seen = segments.packing.mean(segments.seen(self.encoder.joints).any(dim=1).float()) > 0
-        whole = segments.packing.of_clips(segments.packing.lengths > 1) & is_seen
-        everything = shown.packing.mean(encoded)
-        pairs = ((second, everything), (first, everything), (first, second))
-        found = torch.stack([_apart(x[whole], y[whole]) for x, y in pairs]).sum(dim=0)
-        return encoded.new_zeros(segments.num_rows).masked_scatter(whole, found)
+        """Cross contrast among persons, of all processes, who are seen and have tokens in both groups."""
+        with torch.autocast(encoded.device.type, enabled=False):  # products of features are large
+            encoded = encoded.float()
+            (first, in_first), (second, in_second) = (
+                _mean_by_row(encoded, shown, group, segments.num_rows) for group in (0, 1)
+            )
+            whole = (in_first & in_second & segments.shows_someone).nonzero()[:, 0]
+            first, second, everything = (x[whole] for x in (first, second, shown.packing.mean(encoded)))
+            pairs = [(second, everything), (first, everything), (first, second)][: 3 if self.alpha is None else 2]
+            found = torch.stack([apart(x, y) for x, y in pairs]).sum(dim=0)
+            return encoded.new_zeros(segments.num_rows).index_copy(0, whole, found)
 
 
 @dataclass(frozen=True)
@@ -228,18 +249,29 @@ class Shown:
     is_shown: Bool[Tensor, " N"]
 
 
-def _keep(segments: Segments, drawn: Float[Tensor, " N"], num_groups: int, share: float) -> Shown:
+def keep_first(segments: Segments, drawn: Float[Tensor, " N"], num_groups: int, share: float) -> Shown:
     """The first `share` (rounded down, at least one) of each group of each row by what was drawn."""
-    sizes = group_sizes(segments, num_groups)  # (rows, groups)
+    number = _group(segments, num_groups)
+    sizes = number.bincount(minlength=segments.num_rows * num_groups).cpu().numpy()  # (rows * groups,)
     kept = np.where(sizes > 0, np.maximum(1, (sizes * share + 1e-9).astype(int)), 0)
-    filled = sizes.flatten() > 0
-    groups, taken = (Packing(counts.flatten()[filled], drawn.device) for counts in (sizes, kept))
-    number = segments.row * num_groups + segments.segment % num_groups
+    groups, taken = (Packing(counts[sizes > 0], drawn.device) for counts in (sizes, kept))
     order = torch.argsort(drawn, descending=True)
     order = order[torch.argsort(number[order], stable=True)]
     places = order[groups.first[taken.clip] + taken.time].sort().values
     is_shown = torch.zeros(len(drawn), dtype=torch.bool, device=drawn.device).index_fill(0, places, value=True)
-    return Shown(places, Packing(kept.sum(axis=1), drawn.device), segments.segment[places] % num_groups, is_shown)
+    of_rows = Packing(kept.reshape(-1, num_groups).sum(axis=1), drawn.device)
+    return Shown(places, of_rows, segments.segment[places] % num_groups, is_shown)
+
+
+def _group(segments: Segments, num_groups: int) -> Int[Tensor, " N"]:
+    """The group of each token, counted over all rows."""
+    return segments.row * num_groups + segments.segment % num_groups
+
+
+def _packed(sequence: Int[Tensor, " N"]) -> Packing:
+    """Of tokens sorted by the sequence that they belong to."""
+    counts = sequence.bincount().cpu().numpy()
+    return Packing(counts[counts > 0], sequence.device)
 
 
 def _movement(segments: Segments) -> Float[Tensor, "R K 3"]:
@@ -263,14 +295,21 @@ def _hops(encoder: SegmentTransformer, device: torch.device) -> Float[Tensor, " 
     return torch.from_numpy(np.where(nearest < skeleton.num_joints, nearest, 0)).double().to(device)
 
 
-def _mean_by_row(values: Float[Tensor, "V D"], shown: Shown, group: int, num_rows: int) -> Float[Tensor, "r D"]:
+def _mean_by_row(
+    values: Float[Tensor, "V D"], shown: Shown, group: int, num_rows: int
+) -> tuple[Float[Tensor, "r D"], Bool[Tensor, " r"]]:
+    """The mean of a group's tokens in each row, and whether there are any."""
     own = (shown.group == group).to(values.dtype)
     row = shown.packing.clip
     total = values.new_zeros(num_rows, values.shape[1]).index_add(0, row, values * own[:, None])
-    return total / values.new_zeros(num_rows).index_add(0, row, own).clamp(min=1)[:, None]
+    count = values.new_zeros(num_rows).index_add(0, row, own)
+    return total / count.clamp(min=1)[:, None], count > 0
 
 
-def _apart(x: Float[Tensor, "b D"], y: Float[Tensor, "b D"]) -> Float[Tensor, " b"]:
-    """(softmax of x y^T over each row - 1 on the diagonal)^2, the mean over each row."""
-    same = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    return (((x @ y.T).softmax(dim=1) - same) ** 2).mean(dim=1)
+def apart(x: Float[Tensor, "b D"], y: Float[Tensor, "b D"]) -> Float[Tensor, " b"]:
+    """(softmax of x y^T over each row - 1 on the diagonal)^2, the mean over each row; `y` is that of all processes."""
+    everybody, first = all_rows(y)
+    same = torch.zeros(len(x), len(everybody), dtype=x.dtype, device=x.device)
+    places = torch.arange(len(x), device=x.device)
+    same[places, first + places] = 1
+    return (((x @ everybody.T).softmax(dim=1) - same) ** 2).mean(dim=1)

@@ -120,7 +120,7 @@ class Flow(Pretext):
 
 def choose(packing: Packing, share: float, block: int) -> Int[Tensor, " N"]:
     """Rows of `share` of each clip's frames (rounded down, at least one), at random, in runs of `block` frames."""
-    kept = Packing((packing.lengths * share).astype(int).clip(min=1), packing.device)
+    kept = Packing((packing.lengths * share + 1e-9).astype(int).clip(min=1), packing.device)
     drawn = torch.rand(packing.num_frames, device=packing.device)
     shift = (torch.rand(packing.num_clips, device=packing.device) * block).long()[packing.clip]
     run = (packing.time + shift) // block  # (F,) counted from the clip's first

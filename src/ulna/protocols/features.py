@@ -34,7 +34,7 @@ def extract(
     device = next(encoder.parameters()).device
     features = torch.empty(len(clips), encoder.embedding_width)
     draw = Augmentation.draw(generator, len(clips)) if augmentation and generator else None
-    for places in _batches(store.lengths[clips], form.max_frames):
+    for places in _batches(np.array([len(form.frames(int(length))) for length in store.lengths[clips]])):
         raw = load_batch(store, clips[places], max_frames=form.crop).to(device)
         batch = form(widen(raw, encoder.num_persons))
         if augmentation and draw:
@@ -63,8 +63,8 @@ def widen(batch: Batch, num_persons: int) -> Batch:
     return Batch.pack(position, present, batch.lengths, batch.skeleton, label=batch.label)
 
 
-def _batches(lengths: np.ndarray, max_frames: int) -> list[np.ndarray]:
+def _batches(lengths: np.ndarray) -> list[np.ndarray]:
     """Places of clips, the longest first, in batches of about FRAMES_AT_ONCE frames."""
     order = np.argsort(-lengths, kind="stable")
-    filled = np.cumsum(np.minimum(lengths[order], max_frames)) // FRAMES_AT_ONCE
+    filled = np.cumsum(lengths[order]) // FRAMES_AT_ONCE
     return [part for part in np.split(order, np.flatnonzero(np.diff(filled)) + 1) if len(part)]

@@ -42,7 +42,8 @@ class FineTune(Protocol):
     While it trains, embeddings are standardised by a moving mean and spread; when it is tested, about the mean of the
     training clips' embeddings without dropout and augmentation, which is another. `warmup` is the share of steps during
     which the learning rate rises. `steps` is a floor under the number of steps, so that few labels are trained on for
-    longer. Training clips are changed anew in each epoch as in pretraining, by `time`, `shear`, `turn` and `mirror`.
+    longer. Training clips are changed anew in each epoch by `time`, `shear`, `turn`, `mirror`, `crop` and `rotate`
+    (`Augmentation`), whatever they were changed by in pretraining.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class FineTune(Protocol):
         shear: float = 0.3,
         turn: float = 0.0,
         mirror: float = 0.0,
+        crop: float = 0.0,
+        rotate: float = 0.0,
         precision: Precision = "bf16-mixed",
     ) -> None:
         within("share", share, 0, 1, open_low=True)
@@ -80,7 +83,7 @@ class FineTune(Protocol):
         self.epochs, self.steps, self.batch_size, self.probe_epochs = epochs, steps, batch_size, probe_epochs
         self.learning_rate, self.weight_decay, self.layer_decay = learning_rate, weight_decay, layer_decay
         self.warmup, self.label_smoothing, self.precision = warmup, label_smoothing, precision
-        self.augmentation = Augmentation(time=time, shear=shear, mirror=mirror, turn=turn)
+        self.augmentation = Augmentation(time=time, shear=shear, mirror=mirror, turn=turn, crop=crop, rotate=rotate)
         self.variant = f"{100 * share:g}pct" if share < 1 else ""
 
     def run(

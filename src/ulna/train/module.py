@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -32,9 +33,14 @@ class Pretraining(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         training = self.recipe.training
+        learning = [own for own in self.pretext.parameters() if own.requires_grad]
+        vectors = [own for own in learning if own.ndim < 2 and not training.decay_vectors]
+        kept = {id(own) for own in vectors}
+        groups: list[dict[str, Any]] = [{"params": [own for own in learning if id(own) not in kept]}]
         optimizer = torch.optim.AdamW(
-            self.pretext.parameters(),
+            [*groups, {"params": vectors, "weight_decay": 0.0}] if vectors else groups,
             lr=training.learning_rate,
+            betas=(0.9, training.beta2),
             weight_decay=training.weight_decay,
             fused=not training.clip_norm,  # Lightning refuses to clip what a fused step unscales
         )
@@ -48,6 +54,8 @@ class Pretraining(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
         step, seed = self.global_step, self.recipe.training.seed
         torch.manual_seed(torch_seed(seed, "dropout", step, self.global_rank))
+        if not self._counts(step):  # shows nobody to tasks that compare persons
+            batch = replace(batch, present=torch.zeros_like(batch.present), position=torch.zeros_like(batch.position))
         with torch.autocast(self.device.type, enabled=False):  # targets are centimetres: they need every bit
             formed = self._augmented(self.form(batch), step)
         losses = self.pretext.losses(formed)
@@ -58,7 +66,9 @@ class Pretraining(L.LightningModule):
         self.log("loss", means["loss"], prog_bar=True, logger=False)
         return {"loss": loss, "means": means, "num_clips": len(self.plan.clips(step))}
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """The step, and what the task does after it: before any checkpoint of this step is written."""
+        super().optimizer_step(*arguments, **options)
         self.pretext.after_step()
 
     def _augmented(self, batch: Batch, step: int) -> Batch:
@@ -72,10 +82,14 @@ class Pretraining(L.LightningModule):
         world = self.trainer.world_size
         if world == 1:
             return values.mean()
-        counts = self.global_rank < len(self.plan.clips(step))
+        counts = self._counts(step)
         count = values.new_full((), len(values) * counts)
         torch.distributed.all_reduce(count)
         return values.sum() * counts / count * world
+
+    def _counts(self, step: int) -> bool:
+        """Whether this process has clips of its own in a step: a small last batch may leave none."""
+        return self.global_rank < len(self.plan.clips(step))
 
     def _over_processes(self, shares: dict[str, Tensor]) -> dict[str, Tensor]:
         means = torch.stack([value.detach() for value in shares.values()])

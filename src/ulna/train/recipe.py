@@ -23,8 +23,8 @@ class Training:
     """Optimisation by AdamW.
 
     The learning rate rises over the first `warmup` steps; under the schedule "exponential" (GL-Transformer) it is
-    multiplied by `lr_decay` after every epoch, under "cosine" it falls to zero along half a cosine, under "linear"
-    (Motion-Transformer) from the end of the warm-up along a line.
+    multiplied by `lr_decay` after every epoch, under "cosine" it falls along half a cosine to the share `lr_floor`,
+    under "linear" (Motion-Transformer) from the end of the warm-up along a line to zero.
     """
 
     epochs: int = 300
@@ -32,8 +32,11 @@ class Training:
     """Clips in a global batch, whatever the number of devices."""
     learning_rate: float = 5e-4
     weight_decay: float = 0.1
-    """On all parameters, as released."""
+    decay_vectors: bool = True
+    """Whether biases and norms are decayed as well, as GL-Transformer was released."""
+    beta2: float = 0.999
     lr_decay: float = 0.99
+    lr_floor: float = 0.0
     schedule: Schedule = "exponential"
     warmup: int | float = 0
     """Steps, or below 1 that share of all steps."""
@@ -52,6 +55,8 @@ class Training:
         within("training.learning_rate", self.learning_rate, 0, open_low=True)
         within("training.weight_decay", self.weight_decay, 0)
         within("training.lr_decay", self.lr_decay, 0, 1, open_low=True)
+        within("training.beta2", self.beta2, 0, 1)
+        within("training.lr_floor", self.lr_floor, 0, 1)
         within("training.warmup", self.warmup, 0)
         within("training.clip_norm", self.clip_norm, 0)
         within("training.seed", self.seed, 0)
@@ -62,7 +67,8 @@ class Training:
         warmup = self.warmup * total if self.warmup < 1 else self.warmup
         rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
         if self.schedule == "cosine":
-            return rising * 0.5 * (1 + math.cos(math.pi * step / total))
+            falling = 0.5 * (1 + math.cos(math.pi * step / total))
+            return rising * (self.lr_floor + (1 - self.lr_floor) * falling)
         if self.schedule == "linear":
             return min(rising, (total - step) / max(1.0, total - warmup))
         return rising * self.lr_decay ** (step // steps_per_epoch)
