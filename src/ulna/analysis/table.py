@@ -10,6 +10,7 @@ from typing import Any
 from ulna.core import write_text
 from ulna.protocols.outcome import Outcome
 
+PANELS_ACROSS = 6
 CLEAN = ", clean"  # ends the name of a column without the clips that are copies of training clips
 
 
@@ -77,9 +78,13 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
     from matplotlib.figure import Figure
 
     panels = [column for column in columns if not column.endswith(CLEAN)]
-    figure = Figure(figsize=(2.6 + 2.4 * len(panels), 0.9 + 0.34 * len(lines)), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, column in zip(axes, panels, strict=True):
+    across = min(len(panels), PANELS_ACROSS)
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(2.6 + 2.4 * across, 0.9 + (0.3 + 0.34 * len(lines)) * down), layout="constrained")
+    grid = figure.subplots(down, across, sharey=True, squeeze=False)
+    for axis in grid.flat[len(panels) :]:
+        axis.axis("off")
+    for axis, column in zip(grid.flat, panels, strict=False):
         for row, line in enumerate(lines):
             _mark(axis, line.cells.get(column), row, "o", "#0f766e")
             _mark(axis, line.cells.get(column + CLEAN), row + 0.28, "s", "#c2410c")
@@ -88,8 +93,8 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
         axis.set_axisbelow(True)
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(len(lines)), [line.name for line in lines])
-    axes[0].set_ylim(len(lines) - 0.4, -0.5)
+    grid[0, 0].set_yticks(range(len(lines)), [line.name for line in lines])
+    grid[0, 0].set_ylim(len(lines) - 0.4, -0.5)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     squares = "; squares: without leaked clips" if len(panels) < len(columns) else ""
     figure.supxlabel(
