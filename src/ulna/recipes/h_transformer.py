@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ulna.recipes.motion_transformer import flow_recipe, paper_training, small_training
+from ulna.recipes.motion_transformer import TURNED, flow_recipe, paper_training, small_training
 from ulna.train.recipe import Recipe
 
 SEEN = {"corrupt_input": False}
@@ -17,6 +17,7 @@ def _small(name: str, *, split: str, epochs: int, batch_size: int = 32, **encode
         f"h_transformer/{name}",
         split=split,
         encoder=SMALL | encoder,
+        input=TURNED,
         pretext=SEEN,
         training=small_training(epochs=epochs, batch_size=batch_size),
     )

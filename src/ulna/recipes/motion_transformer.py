@@ -13,6 +13,7 @@ from ulna.train.recipe import Recipe, Training, compose
 
 # What two CPU cores train in minutes.
 SMALL = {"width": 256, "num_heads": 4}
+TURNED = {"facing": "clip"}  # 60.9 on xview-dev after 20 epochs, where the first frame's facing gives 56.5
 
 
 def flow_recipe(
@@ -69,7 +70,9 @@ def small(name: str, *, split: str, epochs: int, batch_size: int = 32, **rest: A
     """A recipe for two cores; `rest` goes to `flow_recipe`."""
     encoder = {"name": "motion_transformer", **SMALL}
     training = small_training(epochs=epochs, batch_size=batch_size)
-    return flow_recipe(f"motion_transformer/{name}", split=split, encoder=encoder, training=training, **rest)
+    return flow_recipe(
+        f"motion_transformer/{name}", split=split, encoder=encoder, input=TURNED, training=training, **rest
+    )
 
 
 def _ntu(name: str, split: str, epochs: int) -> Recipe:
@@ -110,7 +113,7 @@ def sbu() -> Recipe:
     """
     encoder = {"name": "motion_transformer", **SMALL, "persons": "side"}
     training = small_training(epochs=100, batch_size=16)
-    return flow_recipe("motion_transformer/sbu", split="fold1", encoder=encoder, training=training)
+    return flow_recipe("motion_transformer/sbu", split="fold1", encoder=encoder, input=TURNED, training=training)
 
 
 def ntu60_xsub() -> Recipe:
