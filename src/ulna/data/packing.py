@@ -78,6 +78,12 @@ class Packing:
         """(F,) place of each frame in its clip, from 0."""
         return torch.arange(self.num_frames, device=self.device) - self.start
 
+    @cached_property
+    def following(self) -> Tensor:
+        """(F,) row of the next frame of the same clip, of a clip's last frame its own."""
+        last = self.of_clips(self.starts + self.lengths - 1)[self.clip]
+        return torch.minimum(torch.arange(self.num_frames, device=self.device) + 1, last)
+
     def mean(self, values: Tensor) -> Tensor:
         """(F, W) -> (B, W): mean over each clip's frames."""
         total = values.new_zeros(self.num_clips, *values.shape[1:]).index_add(0, self.clip, values)

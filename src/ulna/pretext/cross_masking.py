@@ -277,9 +277,7 @@ def _packed(sequence: Int[Tensor, " N"]) -> Packing:
 def _movement(segments: Segments) -> Float[Tensor, "R K 3"]:
     """From each frame of the rows to the next; 0 in a row's last frame and where a joint is not seen in both."""
     batch = segments.rows.batch
-    packing = batch.packing
-    last = packing.start + packing.of_clips(packing.lengths)[packing.clip] - 1
-    following = torch.minimum(torch.arange(batch.num_frames, device=packing.device) + 1, last)
+    following = batch.packing.following
     both = (batch.present[following] & batch.present)[:, 0, :, None]
     return torch.where(both, (batch.position[following] - batch.position)[:, 0], 0)
 

@@ -93,10 +93,7 @@ class Flow(Pretext):
 
         Slots are in the order of the batch: person by person. A clip's last frame moves nowhere (released).
         """
-        packing = batch.packing
-        rows = torch.arange(batch.num_frames, device=packing.device)
-        last = packing.of_clips(packing.starts + packing.lengths - 1)[packing.clip]
-        following = torch.minimum(rows + 1, last)
+        following = batch.packing.following
         movement = (batch.position[following] - batch.position).flatten(1, 2)
         counts = (batch.present & batch.present[following]).flatten(1)
         if self.least:

@@ -38,32 +38,28 @@ def flow_recipe(
     )
 
 
-def small_training(*, epochs: int, batch_size: int = 32) -> Training:
+def bert_training(*, epochs: int, learning_rate: float, batch_size: int = 32) -> Training:
     """BERT's schedule: linear warm-up over a tenth of the steps, linear to zero, gradients clipped."""
     return Training(
         epochs=epochs,
         batch_size=batch_size,
-        learning_rate=5e-4,
+        learning_rate=learning_rate,
         weight_decay=0.01,
         schedule="linear",
         warmup=0.1,
         clip_norm=1.0,
         precision="bf16-mixed",
     )
+
+
+def small_training(*, epochs: int, batch_size: int = 32) -> Training:
+    """For few clips on two cores."""
+    return bert_training(epochs=epochs, learning_rate=5e-4, batch_size=batch_size)
 
 
 def paper_training(epochs: int) -> Training:
     """As H-Transformer was released: 100,000 steps of 32 clips are some 80 epochs of NTU RGB+D 60."""
-    return Training(
-        epochs=epochs,
-        batch_size=32,
-        learning_rate=1e-4,
-        weight_decay=0.01,
-        schedule="linear",
-        warmup=0.1,
-        clip_norm=1.0,
-        precision="bf16-mixed",
-    )
+    return bert_training(epochs=epochs, learning_rate=1e-4)
 
 
 def small(name: str, *, split: str, epochs: int, batch_size: int = 32, **rest: Any) -> Recipe:
