@@ -213,7 +213,7 @@ def test_all_shown_is_the_encoder_itself():
     shown = keep_first(segments, torch.rand(len(tokens), dtype=torch.float64), 2, 1.0)
     assert shown.is_shown.all()
     encoded = task.encoder.encode(task.encoder.mapped(tokens[shown.places]), shown.packing)
-    torch.testing.assert_close(segments.mean_of_rows(shown.packing.mean(encoded)), task.encoder.embed(batch))
+    torch.testing.assert_close(segments.rows.mean(shown.packing.mean(encoded)), task.encoder.embed(batch))
 
 
 def test_absent_persons_cost_nothing_and_count_nowhere():

@@ -10,7 +10,7 @@ from torch import nn
 from conftest import make_clip, run_of, tiny
 from ulna.core import Skeleton, Slots, build, get_skeleton, options
 from ulna.data import Batch, Packing
-from ulna.data.rows import Rows, mean_of_persons, seen_persons
+from ulna.data.rows import Rows, seen_persons
 from ulna.encoders import ENCODERS, FrameEncoder, HTransformer, MotionTransformer
 from ulna.encoders.h_transformer import join
 from ulna.inputs import MinMax
@@ -171,6 +171,32 @@ def test_persons_as_rows(name):
     torch.testing.assert_close(encoder.embed(both), both.packing.mean((features[:, :16] + features[:, 16:]) / 2))
 
 
+@pytest.mark.parametrize("name", ["motion_transformer", "h_transformer"])
+def test_readout_of_all_blocks(name):
+    """Mean and spread over the frames of what every block gives, then the mean over persons."""
+    small = {"width": 16} if name == "h_transformer" else {"width": 16, "num_heads": 2, "norm": "pre"}
+    torch.manual_seed(0)
+    encoder = build(ENCODERS, options(ENCODERS, name, **small, readout="blocks"), SLOTS, 2, 150).eval()
+    batch = formed([6, 9], num_persons=2)
+    embedding, last = encoder.embed(batch), encoder(batch).unflatten(1, (2, 16))
+    assert embedding.shape == (2, encoder.embedding_width)
+    widths = [10, 16, 16, 16] if name == "h_transformer" else [16] * 4
+    assert encoder.embedding_width == 2 * sum(widths)
+    mean = batch.packing.mean(last).mean(dim=1)
+    torch.testing.assert_close(embedding[:, -32:-16], mean)
+    spread = torch.stack([last[:6].std(dim=0, unbiased=False), last[6:].std(dim=0, unbiased=False)]).mean(dim=1)
+    torch.testing.assert_close(embedding[:, -16:], spread, atol=1e-4, rtol=1e-3)
+
+
+def test_positions_start_from_noise_or_from_sines():
+    torch.manual_seed(0)
+    assert motion().place.table.std().item() == pytest.approx(0.02, rel=0.2)
+    place = motion(positions_start=0.1).place.table.detach()
+    torch.testing.assert_close(place[7, :2], 0.1 * torch.tensor([np.sin(7), np.cos(7)]).float())
+    with pytest.raises(ValueError, match="positions_start"):
+        motion(positions_start=-1.0)
+
+
 def test_rows_and_back():
     batch = formed([3, 2], num_persons=3)
     present = batch.present.clone()
@@ -186,8 +212,7 @@ def test_rows_and_back():
     assert (back[~there] == 0).all()
     nobody = replace(batch, present=torch.zeros_like(present))
     assert seen_persons(nobody).tolist() == [[True, False, False]] * 2
-    values = torch.tensor([[1.0, 5.0, 3.0], [1.0, 2.0, 6.0]])
-    assert mean_of_persons(values, rows.there).tolist() == [[2.0], [3.0]]
+    assert rows.mean(torch.tensor([[1.0], [3.0], [1.0], [2.0], [6.0]])).tolist() == [[2.0], [3.0]]
 
 
 def test_attention_of_rows_is_the_mean_over_persons():

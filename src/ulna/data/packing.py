@@ -89,6 +89,15 @@ class Packing:
         total = values.new_zeros(self.num_clips, *values.shape[1:]).index_add(0, self.clip, values)
         return total / self.of_clips(self.lengths).view(-1, *(1,) * (values.ndim - 1))
 
+    def moments(self, values: Tensor) -> Tensor:
+        """(F, W) -> (B, 2 W): mean and standard deviation over each clip's frames.
+
+        The small number under the root keeps the gradient of one frame finite.
+        """
+        mean = self.mean(values)
+        variance = self.mean((values - mean[self.clip]) ** 2)
+        return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
+
     def split(self, values: Tensor) -> tuple[Tensor, ...]:
         """(F, ...) -> one (T, ...) a clip."""
         return values.split(self.lengths.tolist())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,6 +48,12 @@ class Rows:
         spread = values.new_zeros(self.num_frames * num_persons, values.shape[1])
         return spread.index_copy(0, self.place, values).unflatten(0, (-1, num_persons)).flatten(1)
 
+    def mean(self, values: Float[Tensor, "r H"]) -> Float[Tensor, "B H"]:
+        """One vector a row -> the mean over the persons of each clip."""
+        clip = self.there.nonzero()[:, 0]
+        total = values.new_zeros(len(self.there), values.shape[1]).index_add(0, clip, values)
+        return total / self.there.sum(dim=1, keepdim=True)
+
 
 def seen_persons(batch: Batch) -> Bool[Tensor, "B P"]:
     """Who is ever seen in a clip; the first person where nobody is."""
@@ -56,16 +61,3 @@ def seen_persons(batch: Batch) -> Bool[Tensor, "B P"]:
     there = batch.packing.mean(seen) > 0
     there[:, 0] |= ~there.any(dim=1)
     return there
-
-
-def mean_of_persons(values: Float[Tensor, "B W"], there: Bool[Tensor, "B P"]) -> Float[Tensor, "B H"]:
-    """The mean over those who are there of what stands side by side for each person."""
-    counts = there.to(values.dtype)[..., None]
-    own = values.unflatten(1, (there.shape[1], -1))
-    return (own * counts).sum(dim=1) / counts.sum(dim=1)
-
-
-def by_person(encode: Callable[[Batch], Tensor], batch: Batch) -> Float[Tensor, "F W"]:
-    """What an encoder of one person gives for each, side by side."""
-    rows = Rows.of(batch)
-    return rows.back(encode(rows.batch))

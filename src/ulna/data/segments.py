@@ -84,9 +84,3 @@ class Segments:
         """Numbers of some joints in every frame -> those of every segment, frame by frame: (G, J, l * C)."""
         chosen = values[:, joints][self.frames]  # (G, l, J, C)
         return chosen.transpose(1, 2).flatten(2)
-
-    def mean_of_rows(self, values: Float[Tensor, "r D"]) -> Float[Tensor, "B D"]:
-        """One vector a row -> the mean over the rows of each clip."""
-        clip = self.rows.there.nonzero()[:, 0]
-        total = values.new_zeros(len(self.rows.there), values.shape[1]).index_add(0, clip, values)
-        return total / self.rows.there.sum(dim=1, keepdim=True)

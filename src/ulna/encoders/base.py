@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ulna.core import Slots
 from ulna.data import Batch
+
+# What a clip's embedding is made of: the output of an encoder, or what each of its blocks gives.
+Readout = Literal["mean", "blocks"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Encoder(nn.Module, ABC):
 
 
 class FrameEncoder(Encoder):
-    """An encoder that gives one vector a frame, persons side by side, and pools them by their mean."""
+    """An encoder that gives one vector a frame, persons side by side; a clip's embedding is their mean."""
 
     gives: ClassVar[str] = "one vector a frame"
     frame_width: int
@@ -85,9 +88,5 @@ class FrameEncoder(Encoder):
     def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
         """One vector a frame."""
 
-    def pool(self, features: Float[Tensor, "F W"], batch: Batch) -> Float[Tensor, "B W"]:
-        """Mean over each clip's frames."""
-        return batch.packing.mean(features)
-
-    def embed(self, batch: Batch) -> Float[Tensor, "B W"]:
-        return self.pool(self(batch), batch)
+    def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
+        return batch.packing.mean(self(batch))

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ulna.core import Skeleton, Slots, get_skeleton, one_of, within
 from ulna.data import Batch, Packing
-from ulna.encoders.base import AttentionMaps, FrameEncoder
+from ulna.encoders.base import AttentionMaps, FrameEncoder, Readout
 from ulna.encoders.released import encoder_weights, read_state
 from ulna.nn.attention import FrameAttention, SlotAttention
 from ulna.nn.drop_path import DropPath
@@ -21,7 +21,6 @@ from ulna.nn.dropout import Dropout
 from ulna.nn.positions import sine_cosine
 
 Positional = Literal["tight", "once", "fixed"]
-Readout = Literal["mean", "blocks"]
 
 
 class GLTransformer(FrameEncoder):
@@ -113,10 +112,10 @@ class GLTransformer(FrameEncoder):
 
     def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
         if self.readout == "mean":
-            return self.pool(self(batch), batch)
+            return super().embed(batch)
         outputs: list[Tensor] = []
         outputs.append(self._run(batch, None, outputs))
-        return torch.cat([part for values in outputs for part in _moments(values.float(), batch.packing)], dim=1)
+        return torch.cat([batch.packing.moments(values.float()) for values in outputs], dim=1)
 
     def positions(self) -> list[Float[Tensor, "T S D"]]:
         own = [module for module in self.modules() if isinstance(module, _Positions)]
@@ -205,13 +204,6 @@ class GLTransformer(FrameEncoder):
         except RuntimeError as error:
             raise ValueError(f"expected the weights of a released GL-Transformer, got other shapes; {error}") from None
         return encoder
-
-
-def _moments(values: Float[Tensor, "F W"], packing: Packing) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over each clip's frames; the small number keeps the gradient of one frame finite."""
-    mean = packing.mean(values)
-    variance = packing.mean((values - mean[packing.clip]) ** 2)
-    return mean, (variance + 1e-6).sqrt()
 
 
 def _check_sizes(**sizes: int | float) -> None:

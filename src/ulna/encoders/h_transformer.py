@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ulna.core import Slots, within
 from ulna.data import Batch
+from ulna.encoders.base import Readout
 from ulna.encoders.time_encoder import Maps, Persons, TimeEncoder, start_as_bert
 from ulna.nn.dropout import Dropout
 from ulna.nn.positions import LearnedPositions
@@ -26,6 +27,7 @@ class HTransformer(TimeEncoder):
     heads over the five parts; then the trunk is joined to each limb (`join`), and four, two and at last one head see
     limbs, sides and the whole body. Heads have the width of their part, but all projections are full (as released).
     `width` is that of the last stages (paper: 2048), `ff` the hidden width of the feed-forward layers over it.
+    `persons` and `readout` as in TimeEncoder, `positions_start` as in MotionTransformer.
     """
 
     def __init__(
@@ -40,13 +42,16 @@ class HTransformer(TimeEncoder):
         dropout: float = 0.1,
         attention_dropout: float = 0.1,
         persons: Persons = "rows",
+        positions_start: float = 0.0,
+        readout: Readout = "mean",
     ) -> None:
-        super().__init__(slots, num_persons, max_frames, width=width, persons=persons)
+        super().__init__(slots, num_persons, max_frames, width=width, persons=persons, readout=readout)
         if width % 8:
             raise ValueError(f"expected a width that 8 divides (a part is an eighth of it), got {width}")
         if num_blocks < 4 or num_blocks % 4:
             raise ValueError(f"expected blocks for four equal stages (4, 8, ...), got {num_blocks}")
         within("ff", ff, 0, open_low=True)
+        within("positions_start", positions_start, 0)
         within("dropout", dropout, 0, 0.99)
         within("attention_dropout", attention_dropout, 0, 0.99)
         places = [_places(slots, part) for part in PARTS]
@@ -55,7 +60,7 @@ class HTransformer(TimeEncoder):
             nn.Linear(3 * len(own) * self.persons_at_once, self.part_width, bias=False) for own in places
         )
         first = len(PARTS) * self.part_width
-        self.place = LearnedPositions(max_frames, first)
+        self.place = LearnedPositions(max_frames, first, positions_start)
         self.norm = nn.LayerNorm(first)
         self.dropout = Dropout(dropout)
         per_stage = num_blocks // len(HEADS)
@@ -72,14 +77,15 @@ class HTransformer(TimeEncoder):
         )
         self.apply(start_as_bert)
 
-    def encode(self, batch: Batch, maps: Maps | None = None) -> Float[Tensor, "F H"]:
+    def layers(self, batch: Batch, maps: Maps | None = None) -> list[Float[Tensor, "F H"]]:
         x = self.dropout(self.norm(self.place(self._embed(batch), batch.packing)))  # (F, 5 d)
-        first = len(self.blocks) // len(HEADS)
+        first, layers = len(self.blocks) // len(HEADS), []
         for number, block in enumerate(self.blocks):
             if number == first:
                 x = join(x, self.part_width)  # (F, 8 d)
             x = block(x, batch.packing, maps)
-        return x
+            layers.append(x)
+        return layers
 
     def _embed(self, batch: Batch) -> Float[Tensor, "F H"]:
         """The five parts side by side."""

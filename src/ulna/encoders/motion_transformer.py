@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ulna.core import Slots, one_of, within
 from ulna.data import Batch
+from ulna.encoders.base import Readout
 from ulna.encoders.time_encoder import Maps, Persons, TimeEncoder, start_as_bert
 from ulna.nn.dropout import Dropout
 from ulna.nn.positions import LearnedPositions
@@ -20,8 +21,10 @@ class MotionTransformer(TimeEncoder):
 
     A frame is one token: its coordinates through one linear layer, plus a learnt position; blocks attend over time.
     Only the paper's abstract is known to us; the encoder is the plain one in its authors' H-Transformer code, sizes
-    are ours. `norm` "post" normalises after each sum (BERT, released), "pre" before each branch. `persons`: each by
-    itself ("rows") or all in one token ("side"). `ff` is the hidden width of the feed-forward layers over `width`.
+    are ours. `norm` "post" normalises after each sum (BERT, released), "pre" before each branch. `ff` is the hidden
+    width of the feed-forward layers over `width`. `persons` and `readout` as in TimeEncoder. Ours: positions start as
+    sines and cosines of size `positions_start` (0: as noise near zero, from which it takes long to find out which frame
+    is the next).
     """
 
     def __init__(
@@ -38,16 +41,19 @@ class MotionTransformer(TimeEncoder):
         attention_dropout: float = 0.1,
         norm: Norm = "post",
         persons: Persons = "rows",
+        positions_start: float = 0.0,
+        readout: Readout = "mean",
     ) -> None:
-        super().__init__(slots, num_persons, max_frames, width=width, persons=persons)
+        super().__init__(slots, num_persons, max_frames, width=width, persons=persons, readout=readout)
         one_of("norm", norm, Norm)
         within("num_heads", num_heads, 1)
         within("num_blocks", num_blocks, 1)
         within("ff", ff, 0, open_low=True)
+        within("positions_start", positions_start, 0)
         within("dropout", dropout, 0, 0.99)
         within("attention_dropout", attention_dropout, 0, 0.99)
         self.embed_frame = nn.Linear(3 * len(slots) * self.persons_at_once, width, bias=False)
-        self.place = LearnedPositions(max_frames, width)
+        self.place = LearnedPositions(max_frames, width, positions_start)
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -64,12 +70,14 @@ class MotionTransformer(TimeEncoder):
         self.last_norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
         self.apply(start_as_bert)
 
-    def encode(self, batch: Batch, maps: Maps | None = None) -> Float[Tensor, "F H"]:
+    def layers(self, batch: Batch, maps: Maps | None = None) -> list[Float[Tensor, "F H"]]:
         x = self.embed_frame(batch.position.flatten(1))
         x = self.dropout(self.norm(self.place(x, batch.packing)))
+        layers = []
         for block in self.blocks:
             x = block(x, batch.packing, maps)
-        return self.last_norm(x)
+            layers.append(x)
+        return [*layers[:-1], self.last_norm(x)]
 
     def positions(self) -> list[Float[Tensor, "T S D"]]:
         return [self.place.table[:, None]]

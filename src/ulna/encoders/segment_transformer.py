@@ -144,7 +144,7 @@ class SegmentTransformer(Encoder):
     def embed(self, batch: Batch) -> Float[Tensor, "B D"]:
         segments = self.cut(batch)
         encoded = self.encode(self.mapped(self.tokens(segments)), segments.tokens)
-        return segments.mean_of_rows(segments.tokens.mean(encoded))
+        return segments.rows.mean(segments.tokens.mean(encoded))
 
     def positions(self) -> list[Float[Tensor, "T S D"]]:
         return [self.place.of_time[:, None]]

@@ -20,11 +20,15 @@ def sine_cosine(num: int, width: int) -> Float[Tensor, "N W"]:
 
 
 class LearnedPositions(nn.Module):
-    """Adds to each frame what was learnt for its place in the clip; starts near zero."""
+    """Adds to each frame what was learnt for its place in the clip.
 
-    def __init__(self, num_frames: int, width: int) -> None:
+    It starts from noise near zero (BERT), or from sines and cosines of size `start`.
+    """
+
+    def __init__(self, num_frames: int, width: int, start: float = 0.0) -> None:
         super().__init__()
-        self.table = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_frames, width), std=0.02))
+        noise = nn.init.trunc_normal_(torch.empty(num_frames, width), std=0.02)
+        self.table = nn.Parameter(start * sine_cosine(num_frames, width) if start else noise)
 
     def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
         return x + self.table[packing.time]

@@ -33,7 +33,7 @@ class TimeBlock(nn.Module):
         gelu: Gelu = "tanh",
     ) -> None:
         super().__init__()
-        self.is_post = norm == "post"
+        self.width, self.is_post = width, norm == "post"
         self.attention = FrameAttention(width, num_heads, dropout=dropout, attention_dropout=attention_dropout)
         self.attention_norm = nn.LayerNorm(width)
         self.ffn = nn.Sequential(
