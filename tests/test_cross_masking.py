@@ -216,6 +216,22 @@ def test_all_shown_is_the_encoder_itself():
     torch.testing.assert_close(segments.rows.mean(shown.packing.mean(encoded)), task.encoder.embed(batch))
 
 
+def test_readout_joint_by_joint():
+    batch = formed((72, 20), form=Shifted(long_only=True))
+    present = batch.present.clone()
+    present[72:, :, 11] = False  # a hand that the second clip never shows
+    batch = replace(batch, present=present)
+    by_joint = encoder(readout="joints").eval()
+    segments = by_joint.cut(batch)
+    values = by_joint.encode(by_joint.mapped(by_joint.tokens(segments)), segments.tokens)
+    embedding = by_joint.embed(batch).unflatten(1, (len(by_joint.joints), -1))
+    assert by_joint.embedding_width == embedding.shape[1] * by_joint.width
+    for row, joint in ((0, 0), (1, 3)):
+        own = values[(segments.row == row) & (segments.joint == joint)]
+        torch.testing.assert_close(embedding[row, joint], own.mean(dim=0))
+    assert (embedding[1, by_joint.joints.index(11)] == 0).all()
+
+
 def test_absent_persons_cost_nothing_and_count_nowhere():
     both = formed((72, 72), num_persons=2)
     present = both.present.clone()

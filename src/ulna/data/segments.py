@@ -80,6 +80,13 @@ class Segments:
         """Whether anything is seen of a row."""
         return self.packing.mean(self.seen.any(dim=1).float()) > 0
 
+    def mean_of_joints(self, values: Float[Tensor, "N D"]) -> Float[Tensor, "r X"]:
+        """One vector a token -> the mean over each joint's tokens, joints side by side; zeros for a joint not seen."""
+        place = self.row * len(self.joints) + self.joint
+        total = values.new_zeros(self.num_rows * len(self.joints), values.shape[1]).index_add(0, place, values)
+        counts = place.bincount(minlength=len(total)).clamp(min=1)
+        return (total / counts[:, None]).unflatten(0, (-1, len(self.joints))).flatten(1)
+
     def patches(self, values: Float[Tensor, "R K C"], joints: Sequence[int]) -> Float[Tensor, "G J X"]:
         """Numbers of some joints in every frame -> those of every segment, frame by frame: (G, J, l * C)."""
         chosen = values[:, joints][self.frames]  # (G, l, J, C)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ulna.core import Skeleton, Slots, get_skeleton, within
+from ulna.core import Skeleton, Slots, get_skeleton, one_of, within
 from ulna.data import Batch, Packing
 from ulna.data.segments import Segments
 from ulna.encoders.base import Encoder
@@ -18,7 +18,10 @@ from ulna.encoders.released import read_state
 from ulna.encoders.released_mamp import segment_weights
 from ulna.nn.dropout import Dropout
 from ulna.nn.hyperbolic import exp0
+from ulna.nn.positions import LearnedPositions
 from ulna.nn.time_block import TimeBlock
+
+SegmentReadout = Literal["mean", "joints"]
 
 
 class SegmentTransformer(Encoder):
@@ -28,7 +31,9 @@ class SegmentTransformer(Encoder):
     it into the Poincare ball of curvature -`curvature` (its length times `ball_scale` first: 1 as released, where
     nearly all tokens end at the edge). Blocks attend over all tokens of a person. `prune_torso` leaves the torso's
     joints out, as HA-CM does. Each person who is seen goes through by itself; a clip's embedding is the mean over
-    tokens, then over persons.
+    tokens, then over persons (`readout` "mean", the paper's linear evaluation), or the mean over each joint's tokens,
+    joints side by side, then over persons ("joints", as the paper fine-tunes). Ours: places in time start as sines and
+    cosines of size `positions_start`, those of joints as noise of that size (0: both as noise near zero).
     """
 
     gives: ClassVar[str] = "tokens of segments"
@@ -50,6 +55,8 @@ class SegmentTransformer(Encoder):
         prune_torso: bool = True,
         dropout: float = 0.0,
         drop_path: float = 0.0,
+        readout: SegmentReadout = "mean",
+        positions_start: float = 0.0,
     ) -> None:
         super().__init__()
         for name, size in (
@@ -59,6 +66,8 @@ class SegmentTransformer(Encoder):
             ("num_blocks", num_blocks),
         ):
             within(name, size, 1)
+        one_of("readout", readout, SegmentReadout)
+        within("positions_start", positions_start, 0)
         within("ff", ff, 0, open_low=True)
         within("curvature", curvature, 0, open_low=True)
         within("ball_scale", ball_scale, 0, open_low=True)
@@ -77,9 +86,9 @@ class SegmentTransformer(Encoder):
         self.joints = [k for k in range(len(slots)) if k not in pruned]
         if not self.joints:
             raise ValueError("expected joints outside the torso, got a skeleton without; pass --encoder.no-prune-torso")
-        self.num_heads = num_heads
+        self.num_heads, self.readout, self.positions_start = num_heads, readout, positions_start
         self.embed_patch = nn.Linear(3 * segment, width)
-        self.place = TokenPlaces(len(self.joints), -(-max_frames // segment), width)
+        self.place = TokenPlaces(len(self.joints), -(-max_frames // segment), width, positions_start)
         self.dropout = Dropout(dropout)
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
         self.blocks = nn.ModuleList(
@@ -139,12 +148,13 @@ class SegmentTransformer(Encoder):
 
     @property
     def embedding_width(self) -> int:
-        return self.width
+        return self.width * (1 if self.readout == "mean" else len(self.joints))
 
-    def embed(self, batch: Batch) -> Float[Tensor, "B D"]:
+    def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
         segments = self.cut(batch)
         encoded = self.encode(self.mapped(self.tokens(segments)), segments.tokens)
-        return segments.rows.mean(segments.tokens.mean(encoded))
+        own = segments.tokens.mean(encoded) if self.readout == "mean" else segments.mean_of_joints(encoded)
+        return segments.rows.mean(own)
 
     def positions(self) -> list[Float[Tensor, "T S D"]]:
         return [self.place.of_time[:, None]]
@@ -194,12 +204,12 @@ class SegmentTransformer(Encoder):
 
 
 class TokenPlaces(nn.Module):
-    """Adds what was learnt for each joint and for each segment of a clip; starts near zero."""
+    """Adds what was learnt for each joint and for each segment of a clip."""
 
-    def __init__(self, num_joints: int, num_segments: int, width: int) -> None:
+    def __init__(self, num_joints: int, num_segments: int, width: int, start: float) -> None:
         super().__init__()
-        self.of_joints = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_joints, width), std=0.02))
-        self.of_time = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_segments, width), std=0.02))
+        self.of_joints = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_joints, width), std=start or 0.02))
+        self.of_time = LearnedPositions(num_segments, width, start).table
 
     def forward(
         self, x: Float[Tensor, "N D"], joint: Int[Tensor, " N"], segment: Int[Tensor, " N"]

@@ -99,7 +99,12 @@ class CrossMasking(Pretext):
         self.frozen = FrameAttention(width, 1).requires_grad_(False) if self._needs("frozen") else None
         self.to_decoder = nn.Linear(width, width)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
-        self.place = TokenPlaces(len(self.encoder.joints), -(-encoder.max_frames // self.encoder.segment), width)
+        self.place = TokenPlaces(
+            len(self.encoder.joints),
+            -(-encoder.max_frames // self.encoder.segment),
+            width,
+            self.encoder.positions_start,
+        )
         self.decoder = nn.ModuleList(
             TimeBlock(width, self.encoder.num_heads, hidden=4 * width, norm="pre", gelu="none")
             for _ in range(decoder_blocks)
