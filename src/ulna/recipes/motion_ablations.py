@@ -11,8 +11,8 @@ from ulna.recipes.motion_transformer import small
 from ulna.train.recipe import Recipe
 
 
-def _on_nw_ucla(name: str, **pretext: Any) -> Recipe:
-    return small(f"ablation/{name}", split="xview", epochs=40, pretext=pretext)
+def _on_nw_ucla(ablation: str, **pretext: Any) -> Recipe:
+    return small(f"ablation/{ablation}", split="xview", epochs=20, pretext=pretext)
 
 
 def octant() -> Recipe:
@@ -38,3 +38,8 @@ def both() -> Recipe:
 def pose() -> Recipe:
     """The frames themselves, corrupted in runs of four (inpainting)."""
     return _on_nw_ucla("pose", objective="pose", block=4)
+
+
+def displacement() -> Recipe:
+    """GL-Transformer's task instead: direction and length of displacements over 1, 5 and 10 frames."""
+    return _on_nw_ucla("displacement", name="displacement")

@@ -124,6 +124,7 @@ def motion_objectives() -> Table:
         Row("real-valued flow", "motion_transformer/ablation/flow"),
         Row("octants and real-valued flow", "motion_transformer/ablation/both"),
         Row("the pose itself (inpainting)", "motion_transformer/ablation/pose"),
+        Row("displacements over 1, 5, 10 frames (MPDP)", "motion_transformer/ablation/displacement"),
     )
     return Table("Motion-Transformer, what is predicted, on NW-UCLA", rows)
 
