@@ -107,6 +107,20 @@ def test_the_hierarchy_is_that_of_the_tokens():
     assert (hops["neck"], hops["left_elbow"], hops["left_hand_tip"], hops["right_foot"]) == (1, 1, 4, 3)
 
 
+def test_hierarchy_per_segment_compares_joints_alone():
+    """Every odd segment's highest score is 1, and joints keep their order within it."""
+    batch = formed((72, 40), form=Shifted(long_only=True))
+    task, own = CrossMasking(encoder()), CrossMasking(encoder(), per_segment=True)
+    segments, tokens, _ = look(task, batch)
+    whole, relative = task.scores(segments, tokens), own.scores(segments, tokens)
+    for number in segments.number[segments.segment % 2 == 1].unique():
+        here = segments.number == number
+        assert relative[here].max().item() == pytest.approx(1)
+        torch.testing.assert_close(relative[here], whole[here] / whole[here].max())
+    even = segments.segment % 2 == 0
+    assert torch.equal(whole[even], relative[even])
+
+
 def test_attention_is_that_of_the_block():
     """Received attention is the column mean of the maps; the slow copy begins as the encoder."""
     task = CrossMasking(encoder(), attention_block=2)

@@ -40,6 +40,9 @@ class CrossMasking(Pretext):
     The encoder sees the shown tokens of both groups; a decoder predicts how the others move (mean squared error of the
     movement to the next frame, each token's normalised).
 
+    Ours: `per_segment` sets a hyperbolic score against the largest of its own segment first, so that it compares joints
+    and not moments; as released, segments far from where the person started score most.
+
     `contrast` weighs the loss that holds the groups' mean features together and those of different persons apart;
     `alpha` in (0, 1) takes its place: the paper's figure, which weighs it against the reconstruction with 1 - alpha and
     compares each group with the whole alone. `attention_source`: that of the `attention_block`-th block of a slow copy
@@ -64,6 +67,7 @@ class CrossMasking(Pretext):
         keep: Keep = "high",
         keep_ratio: float = 0.1,
         temperature: float = 0.9,
+        per_segment: bool = False,
         contrast: float = 1.0,
         alpha: float | None = None,
         decoder_blocks: int = 3,
@@ -87,6 +91,7 @@ class CrossMasking(Pretext):
         self.hierarchy, self.temporal, self.attention_source = hierarchy, temporal, attention_source
         self.attention_block, self.ema, self.groups = attention_block, ema, groups
         self.keep, self.keep_ratio, self.temperature = keep, keep_ratio, temperature
+        self.per_segment = per_segment
         self.alpha, self.weights = alpha, (1.0, contrast) if alpha is None else (1 - alpha, alpha)
 
         if hierarchy == "graph" and not self.encoder.torso:
@@ -199,6 +204,8 @@ class CrossMasking(Pretext):
         if encoder.torso:
             torso = exp0(scale * encoder.patches(segments, encoder.torso)[odd].double(), c).mean(dim=1, keepdim=True)
             score = score + ROOT_SHARE * pairwise_distance(points, torso, c)[..., 0]
+        if self.per_segment:
+            score = score / (score * there).amax(dim=1, keepdim=True).clamp(min=1e-10)
         whole = score.new_zeros(len(segments.packing.time), num_joints).index_copy(0, odd, score)
         return whole.flatten()[segments.kept]
 
