@@ -8,8 +8,8 @@ from ulna.recipes.motion_transformer import TURNED, bert_training, flow_recipe, 
 from ulna.train.recipe import Recipe
 
 SEEN = {"corrupt_input": False}
-# A quarter of the paper's width: parts of 64. Chosen on NW-UCLA's xview-dev (20 epochs, one seed, linear): positions that
-# start as sines of 0.03 and a learning rate of 5e-4 65.7; of 0.1 and 1e-3 55.0.
+# A quarter of the paper's width: parts of 64. Chosen on NW-UCLA's xview-dev (20 epochs, one seed, linear): positions
+# that start as sines of 0.03 and a learning rate of 5e-4 65.7; of 0.1 and 1e-3 55.0.
 SMALL = {"name": "h_transformer", "width": 512, "positions_start": 0.03}
 
 
