@@ -23,7 +23,7 @@ RECIPES = NameTable(
     _rows("gl_transformer", "gl_transformer", f"{_EVERYWHERE} nw_ucla_small nw_ucla_best {_PKU_MMD}")
     | _rows("gl_transformer/ablation", "gl_ablations", _ABLATIONS)
     | _rows("motion_transformer", "motion_transformer", _EVERYWHERE)
-    | _rows("motion_transformer/ablation", "motion_ablations", "octant seen flow both pose displacement")
+    | _rows("motion_transformer/ablation", "motion_ablations", "seen flow both pose displacement")
     | _rows("h_transformer", "h_transformer", _EVERYWHERE)
     | _rows("ha_cm", "ha_cm", f"{_EVERYWHERE} nw_ucla_random utd_mhad_random {_PKU_MMD}")
     | _rows("ha_cm/ablation", "ha_cm_ablations", _HA_CM_ABLATIONS),

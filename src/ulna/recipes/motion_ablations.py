@@ -1,4 +1,4 @@
-"""What Motion-Transformer predicts, and from what, on NW-UCLA, for two CPU cores.
+"""What Motion-Transformer predicts, and from what, on NW-UCLA, beside `motion_transformer/nw_ucla`, for two CPU cores.
 
 `ulna sweep motion_transformer/objectives --data STORE --out FOLDER` runs all of them.
 """
@@ -13,11 +13,6 @@ from ulna.train.recipe import Recipe
 
 def _on_nw_ucla(ablation: str, **pretext: Any) -> Recipe:
     return small(f"ablation/{ablation}", split="xview", epochs=20, pretext=pretext)
-
-
-def octant() -> Recipe:
-    """Octants at corrupted frames, the default."""
-    return _on_nw_ucla("octant")
 
 
 def seen() -> Recipe:

@@ -119,7 +119,7 @@ def motion_utd_mhad() -> Table:
 def motion_objectives() -> Table:
     """What Motion-Transformer predicts, and from what, on NW-UCLA."""
     rows = (
-        Row("octants, corrupted input", "motion_transformer/ablation/octant"),
+        Row("octants, corrupted input", "motion_transformer/nw_ucla"),
         Row("octants, input as it is", "motion_transformer/ablation/seen"),
         Row("real-valued flow", "motion_transformer/ablation/flow"),
         Row("octants and real-valued flow", "motion_transformer/ablation/both"),
