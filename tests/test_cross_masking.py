@@ -14,7 +14,8 @@ from ulna.data.segments import Segments
 from ulna.encoders import SegmentTransformer
 from ulna.inputs import Shifted
 from ulna.pretext import CrossMasking
-from ulna.pretext.cross_masking import apart, keep_first
+from ulna.pretext.cross_masking import apart
+from ulna.pretext.masks import keep_first
 
 SKELETON = get_skeleton("kinect_v2")
 SLOTS = Slots.of(SKELETON, "mixed")
@@ -77,7 +78,7 @@ def test_how_often_a_token_is_shown_follows_its_score(keep):
     task = CrossMasking(encoder(), keep=keep, temperature=0.3)
     segments = task.encoder.cut(formed((72,)))
     scores = torch.linspace(0, 1, segments.tokens.num_frames, dtype=torch.float64)[torch.randperm(432)]
-    often = sum(keep_first(segments, task.draw(segments, scores), 2, 0.1).is_shown.double() for _ in range(400))
+    often = sum(task.show(segments, scores).is_shown.double() for _ in range(400))
     by_score = often[scores.argsort()].view(6, -1).mean(dim=1)
     steps = by_score.diff() if keep == "high" else -by_score.diff()
     assert (steps > -3).all()

@@ -30,12 +30,12 @@ class Segments:
     """The segments of each row."""
     frames: Int[Tensor, "G l"]
     """Which frames of the rows each segment holds."""
-    seen: Bool[Tensor, "G J"]
-    """Whether a segment shows a joint."""
     kept: Int[Tensor, " N"]
     """Of all joints of all segments (G * J) those that are tokens."""
     tokens: Packing
     """The tokens of each row."""
+    shows_someone: Bool[Tensor, " r"]
+    """Whether anything is seen of a row."""
 
     @classmethod
     def of(cls, batch: Batch, length: int, joints: Sequence[int]) -> Segments:
@@ -46,10 +46,11 @@ class Segments:
         last = (old.of_clips(old.lengths) - 1)[packing.clip][:, None]
         frames = old.first[packing.clip][:, None] + torch.minimum(time, last)
         seen = rows.batch.present[:, 0, joints][frames].any(dim=1)  # (G, J)
-        nobody = packing.mean(seen.any(dim=1).float()) == 0
-        kept = (seen | nobody[packing.clip][:, None]).flatten().nonzero()[:, 0]
+        someone = packing.mean(seen.any(dim=1).float()) > 0
+        kept = (seen | ~someone[packing.clip][:, None]).flatten().nonzero()[:, 0]
         counts = packing.clip[kept // len(joints)].bincount(minlength=packing.num_clips)
-        return cls(rows, joints, packing, frames, seen, kept, Packing(counts.cpu().numpy(), old.device))
+        tokens = Packing(counts.cpu().numpy(), old.device)
+        return cls(rows, joints, packing, frames, kept, tokens, someone)
 
     @property
     def num_rows(self) -> int:
@@ -74,11 +75,6 @@ class Segments:
     def joint(self) -> Int[Tensor, " N"]:
         """Joint of each token, as a place among `joints`."""
         return self.kept % len(self.joints)
-
-    @cached_property
-    def shows_someone(self) -> Bool[Tensor, " r"]:
-        """Whether anything is seen of a row."""
-        return self.packing.mean(self.seen.any(dim=1).float()) > 0
 
     def mean_of_joints(self, values: Float[Tensor, "N D"]) -> Float[Tensor, "r X"]:
         """One vector a token -> the mean over each joint's tokens, joints side by side; zeros for a joint not seen."""

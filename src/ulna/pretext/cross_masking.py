@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ulna.core import one_of, within
-from ulna.data import Batch, Packing
+from ulna.data import Batch
 from ulna.data.segments import Segments
 from ulna.encoders import Encoder
 from ulna.encoders.segment_transformer import SegmentTransformer, TokenPlaces, start_as_vit
 from ulna.nn.attention import FrameAttention
 from ulna.nn.gather import all_rows
-from ulna.nn.hyperbolic import exp0, pairwise_distance
+from ulna.nn.hyperbolic import exp0
 from ulna.nn.time_block import TimeBlock
 from ulna.pretext.base import Pretext
+from ulna.pretext.masks import Shown, draw, graph_scores, hyperbolic_scores, keep_first, motion_scores, movement, packed
 
 Hierarchy = Literal["hyperbolic", "graph", "random"]
 Temporal = Literal["attention", "motion", "random"]
 AttentionSource = Literal["ema", "encoder", "frozen"]
 Keep = Literal["high", "low"]
-ROOT_SHARE = 0.01  # of the distance to the torso in the hierarchy score
 
 
 class CrossMasking(Pretext):
@@ -145,9 +143,11 @@ class CrossMasking(Pretext):
 
     def choose(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Shown:
         """The tokens that the encoder is shown, drawn by their scores."""
-        with torch.no_grad():
-            drawn = self.draw(segments, self.scores(segments, tokens))
-        return keep_first(segments, drawn, self.groups, self.keep_ratio)
+        return self.show(segments, self.scores(segments, tokens))
+
+    def show(self, segments: Segments, scores: Float[Tensor, " N"]) -> Shown:
+        drawn = draw(segments, scores, self.groups, self.temperature)
+        return keep_first(segments, drawn if self.keep == "high" else -drawn, self.groups, self.keep_ratio)
 
     @torch.no_grad()
     def scores(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
@@ -157,57 +157,28 @@ class CrossMasking(Pretext):
             return over_time
         return torch.where(segments.segment % 2 == 0, over_time, self._hierarchy_scores(segments, tokens))
 
-    def draw(self, segments: Segments, scores: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """Score over the largest of its group, plus Gumbel noise: the first k of these are a weighted draw."""
-        group = _group(segments, self.groups)
-        largest = scores.new_zeros(segments.num_rows * self.groups).scatter_reduce(0, group, scores, "amax")
-        weight = scores / (self.temperature * largest[group] + 1e-10)
-        noise = -torch.log(-torch.log(torch.rand_like(scores) + 1e-10) + 1e-10)
-        drawn = weight + noise
-        return drawn if self.keep == "high" else -drawn
-
     def _temporal_scores(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
         if self.temporal == "random":
             return tokens.new_zeros(len(tokens), dtype=torch.float64)
         if self.temporal == "motion":
-            moved = segments.patches(_movement(segments), self.encoder.joints)
-            return moved.abs().mean(dim=-1).flatten()[segments.kept].double()
+            return motion_scores(self.encoder, segments)
         among = (segments.segment % self.groups == 0).nonzero()[:, 0]
         if self.frozen is not None:  # each joint's segments by themselves
             sequence = segments.row[among] * len(segments.joints) + segments.joint[among]
             among = among[sequence.argsort(stable=True)]
-            received = self.frozen.received(tokens[among], _packed(sequence))
+            received = self.frozen.received(tokens[among], packed(sequence))
         else:
             looked_by = self.encoder if self.teacher is None else self.teacher
             own = looked_by.mapped(looked_by.tokens(segments)[among])
-            received = looked_by.received(own, _packed(segments.row[among]), self.attention_block)
+            received = looked_by.received(own, packed(segments.row[among]), self.attention_block)
         return tokens.new_zeros(len(tokens), dtype=torch.float64).index_copy(0, among, received.double())
 
     def _hierarchy_scores(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
-        encoder = self.encoder
-        if self.hierarchy == "random":
-            return tokens.new_zeros(len(tokens), dtype=torch.float64)
+        if self.hierarchy == "hyperbolic":
+            return hyperbolic_scores(self.encoder, segments, tokens, per_segment=self.per_segment)
         if self.hierarchy == "graph":
-            return _hops(encoder, tokens.device)[segments.joint]
-        c, scale = encoder.curvature, encoder.ball_scale
-        num_joints = len(segments.joints)
-        odd = (segments.packing.time % 2 == 1).nonzero()[:, 0]
-        places = segments.packing.num_frames * num_joints
-        grid = tokens.new_zeros(places, tokens.shape[1], dtype=torch.float64).index_copy(
-            0, segments.kept, tokens.double()
-        )
-        there = segments.kept.new_zeros(places, dtype=torch.bool).index_fill(0, segments.kept, value=True)
-        points, there = (values.unflatten(0, (-1, num_joints))[odd] for values in (grid, there))  # (O, J, D), (O, J)
-        points = exp0(scale * points, c)
-        share = num_joints / there.sum(dim=1, keepdim=True).clamp(min=1)
-        score = (pairwise_distance(points, points, c) * there[:, None]).sum(dim=-1) * share
-        if encoder.torso:
-            torso = exp0(scale * encoder.patches(segments, encoder.torso)[odd].double(), c).mean(dim=1, keepdim=True)
-            score = score + ROOT_SHARE * pairwise_distance(points, torso, c)[..., 0]
-        if self.per_segment:
-            score = score / (score * there).amax(dim=1, keepdim=True).clamp(min=1e-10)
-        whole = score.new_zeros(len(segments.packing.time), num_joints).index_copy(0, odd, score)
-        return whole.flatten()[segments.kept]
+            return graph_scores(self.encoder, segments)
+        return tokens.new_zeros(len(tokens), dtype=torch.float64)
 
     def filled(self, segments: Segments, encoded: Float[Tensor, "V D"], shown: Shown) -> Float[Tensor, "N D"]:
         """What the decoder is given: shown tokens at their places, one learnt token everywhere else."""
@@ -232,7 +203,7 @@ class CrossMasking(Pretext):
     @torch.no_grad()
     def targets(self, segments: Segments) -> Float[Tensor, "N X"]:
         """Movement to the next frame, in the ball, each token's numbers with mean 0 and spread 1; of stillness 0."""
-        moved = exp0(_movement(segments), self.encoder.curvature)
+        moved = exp0(movement(segments), self.encoder.curvature)
         flat = segments.patches(moved, self.encoder.joints).flatten(0, 1)[segments.kept]
         centred = flat - flat.mean(dim=-1, keepdim=True)
         return centred / (flat.var(dim=-1, keepdim=True) + 1e-6).sqrt()
@@ -249,60 +220,6 @@ class CrossMasking(Pretext):
             pairs = [(second, everything), (first, everything), (first, second)][: 3 if self.alpha is None else 2]
             found = torch.stack([apart(x, y) for x, y in pairs]).sum(dim=0)
             return encoded.new_zeros(segments.num_rows).index_copy(0, whole, found)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The tokens that are shown: their `places` among all, in order, the `group` of each, and those of each row."""
-
-    places: Int[Tensor, " V"]
-    packing: Packing
-    group: Int[Tensor, " V"]
-    is_shown: Bool[Tensor, " N"]
-
-
-def keep_first(segments: Segments, drawn: Float[Tensor, " N"], num_groups: int, share: float) -> Shown:
-    """The first `share` (rounded down, at least one) of each group of each row by what was drawn."""
-    number = _group(segments, num_groups)
-    sizes = number.bincount(minlength=segments.num_rows * num_groups).cpu().numpy()  # (rows * groups,)
-    kept = np.where(sizes > 0, np.maximum(1, (sizes * share + 1e-9).astype(int)), 0)
-    groups, taken = (Packing(counts[sizes > 0], drawn.device) for counts in (sizes, kept))
-    order = torch.argsort(drawn, descending=True)
-    order = order[torch.argsort(number[order], stable=True)]
-    places = order[groups.first[taken.clip] + taken.time].sort().values
-    is_shown = torch.zeros(len(drawn), dtype=torch.bool, device=drawn.device).index_fill(0, places, value=True)
-    of_rows = Packing(kept.reshape(-1, num_groups).sum(axis=1), drawn.device)
-    return Shown(places, of_rows, segments.segment[places] % num_groups, is_shown)
-
-
-def _group(segments: Segments, num_groups: int) -> Int[Tensor, " N"]:
-    """The group of each token, counted over all rows."""
-    return segments.row * num_groups + segments.segment % num_groups
-
-
-def _packed(sequence: Int[Tensor, " N"]) -> Packing:
-    """Of tokens sorted by the sequence that they belong to."""
-    counts = sequence.bincount().cpu().numpy()
-    return Packing(counts[counts > 0], sequence.device)
-
-
-def _movement(segments: Segments) -> Float[Tensor, "R K 3"]:
-    """From each frame of the rows to the next; 0 in a row's last frame and where a joint is not seen in both."""
-    batch = segments.rows.batch
-    following = batch.packing.following
-    both = (batch.present[following] & batch.present)[:, 0, :, None]
-    return torch.where(both, (batch.position[following] - batch.position)[:, 0], 0)
-
-
-def _hops(encoder: SegmentTransformer, device: torch.device) -> Float[Tensor, " J"]:
-    """Bones from each token's joint to the nearest joint of the torso; 0 where none leads there."""
-    skeleton = encoder.slots.skeleton
-    assert skeleton is not None
-    torso = [skeleton.index(encoder.slots.names[k]) for k in encoder.torso]
-    own = [skeleton.index(encoder.slots.names[k]) for k in encoder.joints]
-    hops = skeleton.hops[own][:, torso]
-    nearest = np.where(hops < 0, skeleton.num_joints, hops).min(axis=1)
-    return torch.from_numpy(np.where(nearest < skeleton.num_joints, nearest, 0)).double().to(device)
 
 
 def _mean_by_row(
