@@ -66,9 +66,11 @@ def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = 
 def write_page(template: str, content: Mapping[str, Any], path: Path) -> Path:
     """Write one of this folder's templates with its data as a file that needs nothing else."""
     folder = files("ulna.analysis")
-    text, style = (folder.joinpath(name).read_text(encoding="utf-8") for name in (template, "player.css"))
+    text, style, player = (
+        folder.joinpath(name).read_text(encoding="utf-8") for name in (template, "player.css", "player.js")
+    )
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-    write_text(path, text.replace("/*STYLE*/\n", style).replace("/*DATA*/null", data))
+    write_text(path, text.replace("/*STYLE*/\n", style).replace("/*PLAYER*/\n", player).replace("/*DATA*/null", data))
     return path
 
 
