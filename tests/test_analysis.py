@@ -179,6 +179,15 @@ def test_tables(tmp_path):
     assert not cell.repeats(None)
 
 
+def test_training_from_scratch_stands_beside_fine_tuning(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *_, **__: drawn.append(figure))
+    cells = {name: Cell(50.0, file=tmp_path / "o.json") for name in ("few-labels 5pct", "scratch 5pct", "scratch")}
+    write_table("Title", [Line("ours", cells)], tmp_path / "table.md")
+    panels = {axis.get_title(): [line.get_marker() for line in axis.lines] for axis in drawn[0].axes}
+    assert panels == {"few-labels 5pct": ["o", "D"], "scratch": ["o"]}
+
+
 def test_folds_are_pooled():
     def fold(name, clips, predictions):
         seeds = [SeedOutcome(i, p, run=f"{name}-{i}") for i, p in enumerate(predictions)]

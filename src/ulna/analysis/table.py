@@ -73,11 +73,13 @@ def _cell(cell: Cell | None, folder: Path) -> str:
 def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path) -> None:
     """A dot a cell, one panel a column: ours filled, with one standard deviation and the 95 % interval.
 
-    Published numbers are hollow; numbers without leaked clips are squares below those with them.
+    Published numbers are hollow; numbers without leaked clips are squares below those with them. Training from scratch
+    stands, as diamonds, in the panel of fine-tuning on as many labels.
     """
     from matplotlib.figure import Figure
 
-    panels = [column for column in columns if not column.endswith(CLEAN)]
+    beside = {tuned: column for column in columns if (tuned := _tuned(column)) in columns}
+    panels = [column for column in columns if not column.endswith(CLEAN) and column not in beside.values()]
     across = min(len(panels), PANELS_ACROSS)
     down = -(-len(panels) // across)
     figure = Figure(figsize=(2.6 + 2.4 * across, 0.9 + (0.3 + 0.34 * len(lines)) * down), layout="constrained")
@@ -88,6 +90,7 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
         for row, line in enumerate(lines):
             _mark(axis, line.cells.get(column), row, "o", "#0f766e")
             _mark(axis, line.cells.get(column + CLEAN), row + 0.28, "s", "#c2410c")
+            _mark(axis, line.cells.get(beside.get(column, "")), row - 0.28, "D", "#6d5bd0")
         axis.set_title(column, fontsize=10)
         axis.grid(color="#e4e2dc", linewidth=0.6)
         axis.set_axisbelow(True)
@@ -96,11 +99,21 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
     grid[0, 0].set_yticks(range(len(lines)), [line.name for line in lines])
     grid[0, 0].set_ylim(len(lines) - 0.4, -0.5)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    squares = "; squares: without leaked clips" if len(panels) < len(columns) else ""
-    figure.supxlabel(
-        f"accuracy in percent; thick: one standard deviation, thin: 95 % bootstrap interval{squares}", fontsize=8
-    )
+    key = "accuracy in percent; thick: one standard deviation, thin: 95 % bootstrap interval"
+    if any(column.endswith(CLEAN) for column in columns):
+        key += "; squares: without leaked clips"
+    if beside:
+        key += "; diamonds: from scratch"
+    figure.supxlabel(key, fontsize=8)
     figure.savefig(path, dpi=130)
+
+
+def _tuned(column: str) -> str:
+    """The column of fine-tuning on as many labels as a column of training from scratch has; "" for other columns."""
+    protocol, _, share = column.partition(" ")
+    if protocol != "scratch":
+        return ""
+    return f"few-labels {share}" if share else "finetune"
 
 
 def _mark(axis: Any, cell: Cell | None, row: int | float, form: str, colour: str) -> None:
