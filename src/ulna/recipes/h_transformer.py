@@ -41,7 +41,9 @@ def sample() -> Recipe:
 
 
 def nw_ucla() -> Recipe:
-    """NW-UCLA at a quarter of the paper's width. Not measured yet.
+    """NW-UCLA at a quarter of the paper's width: linear 72.7 (untrained 60.3, the paper at full width 83.9).
+
+    Three seeds, 13 minutes a run on one core; results/README.md.
 
     ulna pretrain h_transformer/nw_ucla --data STORE --out RUN
     """
@@ -49,7 +51,7 @@ def nw_ucla() -> Recipe:
 
 
 def utd_mhad() -> Recipe:
-    """UTD-MHAD, odd subjects train. Not measured yet.
+    """UTD-MHAD, odd subjects train. Not measured by us.
 
     ulna pretrain h_transformer/utd_mhad --data STORE --out RUN
     """
@@ -57,7 +59,7 @@ def utd_mhad() -> Recipe:
 
 
 def sbu() -> Recipe:
-    """SBU, fold 1 of 5 (--split for the others): both persons in one token. Not measured yet.
+    """SBU, fold 1 of 5 (--split for the others): both persons in one token. Not measured by us.
 
     ulna pretrain h_transformer/sbu --data STORE --out RUN --split fold1
     """

@@ -89,7 +89,9 @@ def sample() -> Recipe:
 
 
 def nw_ucla() -> Recipe:
-    """NW-UCLA at half of our width for NTU. Not measured yet.
+    """NW-UCLA at half of our width for NTU: linear 68.6 (untrained 59.3), 5 % of the labels 51.7 (from scratch 47.6).
+
+    Three seeds, four minutes a run on one core; results/README.md.
 
     ulna pretrain motion_transformer/nw_ucla --data STORE --out RUN
     """
@@ -97,7 +99,9 @@ def nw_ucla() -> Recipe:
 
 
 def utd_mhad() -> Recipe:
-    """UTD-MHAD, odd subjects train. Not measured yet.
+    """UTD-MHAD, odd subjects train: linear 82.5 (untrained 66.1), 5 % of the labels 59.3 (from scratch 43.2).
+
+    Three seeds, six minutes a run on one core; results/README.md.
 
     ulna pretrain motion_transformer/utd_mhad --data STORE --out RUN
     """
@@ -105,7 +109,7 @@ def utd_mhad() -> Recipe:
 
 
 def sbu() -> Recipe:
-    """SBU, fold 1 of 5 (--split for the others): both persons in one token. Not measured yet.
+    """SBU, fold 1 of 5 (--split for the others): both persons in one token. Not measured by us.
 
     ulna pretrain motion_transformer/sbu --data STORE --out RUN --split fold1
     """
