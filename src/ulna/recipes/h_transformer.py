@@ -36,7 +36,12 @@ def _ntu(name: str, split: str, epochs: int) -> Recipe:
 
 
 def sample() -> Recipe:
-    """The sample inside the package. Not measured yet."""
+    """The sample inside the package, whose store `ulna quickstart` writes. Three minutes a run on one core of two.
+
+    Linear 86.5 ± 1.0, three seeds; an untrained encoder has 81.9 ± 1.6.
+
+    ulna pretrain h_transformer/sample --data quickstart/store --out RUN
+    """
     return _small("sample", split="recordings", epochs=30, batch_size=16)
 
 

@@ -84,7 +84,12 @@ def _ntu(name: str, split: str, epochs: int) -> Recipe:
 
 
 def sample() -> Recipe:
-    """The sample inside the package. Not measured yet."""
+    """The sample inside the package, whose store `ulna quickstart` writes. Two minutes a run on one core of two.
+
+    Linear 86.5 ± 1.8, three seeds; an untrained encoder has 87.5 ± 3.1: pretraining adds nothing there.
+
+    ulna pretrain motion_transformer/sample --data quickstart/store --out RUN
+    """
     return small("sample", split="recordings", epochs=30, batch_size=16)
 
 
