@@ -87,7 +87,6 @@ def _clips(store: Store, split: str | None) -> np.ndarray:
 
 def _bytes(segments: Segments, values: torch.Tensor) -> str:
     """Whole numbers from 0 to 255 of all tokens, one byte each; 0 for joints that a segment does not show."""
-    whole = torch.zeros(segments.packing.num_frames * len(segments.joints), dtype=torch.uint8).index_copy(
-        0, segments.kept.cpu(), values.byte().cpu()
-    )
+    whole = torch.zeros(segments.num_places, dtype=torch.uint8)
+    whole = whole.index_copy(0, segments.kept.cpu(), values.byte().cpu())
     return base64.b64encode(whole.numpy().tobytes()).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ulna.data.batch import Batch
@@ -17,12 +17,13 @@ class Rows:
     """A batch with one person a clip: `batch` holds everyone who is ever seen in a clip, each as a clip of one person.
 
     `place` (R,) says where each of its frames stands among the (F, P) of the batch that it was made from, `there`
-    (B, P) who is seen; of a clip that shows nobody the first person counts.
+    (B, P) who is seen, `clip` to which clip each row belongs; of a clip that shows nobody the first person counts.
     """
 
     batch: Batch
     place: Tensor
     there: Bool[Tensor, "B P"]
+    clip: Int[Tensor, " r"]
     num_frames: int
 
     @classmethod
@@ -40,7 +41,7 @@ class Rows:
             label=batch.label[clip],
             packing=new,
         )
-        return cls(rows, place, there, batch.num_frames)
+        return cls(rows, place, there, clip, batch.num_frames)
 
     def back(self, values: Float[Tensor, "R H"]) -> Float[Tensor, "F W"]:
         """Each person's values side by side, zeros for who is not there."""
@@ -50,8 +51,7 @@ class Rows:
 
     def mean(self, values: Float[Tensor, "r H"]) -> Float[Tensor, "B H"]:
         """One vector a row -> the mean over the persons of each clip."""
-        clip = self.there.nonzero()[:, 0]
-        total = values.new_zeros(len(self.there), values.shape[1]).index_add(0, clip, values)
+        total = values.new_zeros(len(self.there), values.shape[1]).index_add(0, self.clip, values)
         return total / self.there.sum(dim=1, keepdim=True)
 
 

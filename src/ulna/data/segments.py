@@ -56,6 +56,11 @@ class Segments:
     def num_rows(self) -> int:
         return self.packing.num_clips
 
+    @property
+    def num_places(self) -> int:
+        """Joints of all segments, G * J, tokens or not."""
+        return self.packing.num_frames * len(self.joints)
+
     @cached_property
     def row(self) -> Int[Tensor, " N"]:
         """Row of each token."""

@@ -28,10 +28,9 @@ def hyperbolic_scores(
     c, scale = encoder.curvature, encoder.ball_scale
     num_joints = len(segments.joints)
     odd = (segments.packing.time % 2 == 1).nonzero()[:, 0]
-    places = segments.packing.num_frames * num_joints
-    grid = tokens.new_zeros(places, tokens.shape[1], dtype=torch.float64)
+    grid = tokens.new_zeros(segments.num_places, tokens.shape[1], dtype=torch.float64)
     grid = grid.index_copy(0, segments.kept, tokens.double())
-    there = segments.kept.new_zeros(places, dtype=torch.bool).index_fill(0, segments.kept, value=True)
+    there = segments.kept.new_zeros(segments.num_places, dtype=torch.bool).index_fill(0, segments.kept, value=True)
     points, there = (values.unflatten(0, (-1, num_joints))[odd] for values in (grid, there))  # (O, J, D), (O, J)
     points = exp0(scale * points, c)
     share = num_joints / there.sum(dim=1, keepdim=True).clamp(min=1)

@@ -54,22 +54,28 @@ def bert_training(*, epochs: int, learning_rate: float, batch_size: int = 32) ->
     )
 
 
-def small_training(*, epochs: int, batch_size: int = 32) -> Training:
-    """For few clips on two cores."""
-    return bert_training(epochs=epochs, learning_rate=1e-3, batch_size=batch_size)
-
-
 def paper_training(epochs: int) -> Training:
     """As H-Transformer was released: 100,000 steps of 32 clips are some 80 epochs of NTU RGB+D 60."""
     return bert_training(epochs=epochs, learning_rate=1e-4)
 
 
-def small(name: str, *, split: str, epochs: int, batch_size: int = 32, **rest: Any) -> Recipe:
-    """A recipe for two cores; `rest` goes to `flow_recipe`."""
-    encoder = {"name": "motion_transformer", **SMALL}
-    training = small_training(epochs=epochs, batch_size=batch_size)
+def small(
+    name: str,
+    *,
+    split: str,
+    epochs: int,
+    batch_size: int = 32,
+    pretext: dict[str, Any] | None = None,
+    **encoder: Any,
+) -> Recipe:
+    """For few clips on two cores."""
     return flow_recipe(
-        f"motion_transformer/{name}", split=split, encoder=encoder, input=TURNED, training=training, **rest
+        f"motion_transformer/{name}",
+        split=split,
+        encoder={"name": "motion_transformer", **SMALL, **encoder},
+        input=TURNED,
+        pretext=pretext,
+        training=bert_training(epochs=epochs, learning_rate=1e-3, batch_size=batch_size),
     )
 
 
@@ -118,9 +124,7 @@ def sbu() -> Recipe:
 
     ulna pretrain motion_transformer/sbu --data STORE --out RUN --split fold1
     """
-    encoder = {"name": "motion_transformer", **SMALL, "persons": "side"}
-    training = small_training(epochs=40, batch_size=16)
-    return flow_recipe("motion_transformer/sbu", split="fold1", encoder=encoder, input=TURNED, training=training)
+    return small("sbu", split="fold1", epochs=40, batch_size=16, persons="side")
 
 
 def ntu60_xsub() -> Recipe:
