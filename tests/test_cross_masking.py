@@ -246,6 +246,19 @@ def test_readout_joint_by_joint():
     assert (embedding[1, by_joint.joints.index(11)] == 0).all()
 
 
+def test_readout_of_all_blocks():
+    batch = formed((72, 20), form=Shifted(long_only=True))
+    all_blocks = encoder(readout="blocks").eval()
+    segments = all_blocks.cut(batch)
+    layers = all_blocks.layers(all_blocks.mapped(all_blocks.tokens(segments)), segments.tokens)
+    embedding = all_blocks.embed(batch)
+    assert all_blocks.embedding_width == embedding.shape[1]
+    seen = embedding.unflatten(1, (len(layers), len(all_blocks.joints), 2, -1))
+    own = layers[1][(segments.row == 1) & (segments.joint == 3)]
+    expected = torch.stack([own.mean(dim=0), (own.var(dim=0, correction=0) + 1e-6).sqrt()])
+    torch.testing.assert_close(seen[1, 1, 3], expected)
+
+
 def test_absent_persons_cost_nothing_and_count_nowhere():
     both = formed((72, 72), num_persons=2)
     present = both.present.clone()

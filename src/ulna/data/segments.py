@@ -81,12 +81,30 @@ class Segments:
         """Joint of each token, as a place among `joints`."""
         return self.kept % len(self.joints)
 
+    @cached_property
+    def row_joint(self) -> Int[Tensor, " N"]:
+        """Joint of each token, counted over all rows."""
+        return self.row * len(self.joints) + self.joint
+
     def mean_of_joints(self, values: Float[Tensor, "N D"]) -> Float[Tensor, "r X"]:
         """One vector a token -> the mean over each joint's tokens, joints side by side; zeros for a joint not seen."""
-        place = self.row * len(self.joints) + self.joint
-        total = values.new_zeros(self.num_rows * len(self.joints), values.shape[1]).index_add(0, place, values)
-        counts = place.bincount(minlength=len(total)).clamp(min=1)
-        return (total / counts[:, None]).unflatten(0, (-1, len(self.joints))).flatten(1)
+        return self._means(values).unflatten(0, (-1, len(self.joints))).flatten(1)
+
+    def moments_of_joints(self, values: Float[Tensor, "N D"]) -> Float[Tensor, "r X"]:
+        """The same with the standard deviation over each joint's tokens beside each mean.
+
+        The small number under the root keeps the gradient of one token finite.
+        """
+        mean = self._means(values)
+        variance = self._means((values - mean[self.row_joint]) ** 2)
+        moments = torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
+        return moments.unflatten(0, (-1, len(self.joints))).flatten(1)
+
+    def _means(self, values: Float[Tensor, "N D"]) -> Float[Tensor, "P D"]:
+        """Over the tokens of each joint of each row (r * J)."""
+        total = values.new_zeros(self.num_rows * len(self.joints), values.shape[1])
+        counts = self.row_joint.bincount(minlength=len(total)).clamp(min=1)
+        return total.index_add(0, self.row_joint, values) / counts[:, None]
 
     def patches(self, values: Float[Tensor, "R K C"], joints: Sequence[int]) -> Float[Tensor, "G J X"]:
         """Numbers of some joints in every frame -> those of every segment, frame by frame: (G, J, l * C)."""

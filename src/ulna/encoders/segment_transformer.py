@@ -21,7 +21,7 @@ from ulna.nn.hyperbolic import exp0
 from ulna.nn.positions import LearnedPositions
 from ulna.nn.time_block import TimeBlock
 
-SegmentReadout = Literal["mean", "joints"]
+SegmentReadout = Literal["mean", "joints", "blocks"]
 
 
 class SegmentTransformer(Encoder):
@@ -32,8 +32,9 @@ class SegmentTransformer(Encoder):
     nearly all tokens end at the edge). Blocks attend over all tokens of a person. `prune_torso` leaves the torso's
     joints out, as HA-CM does. Each person who is seen goes through by itself; a clip's embedding is the mean over
     tokens, then over persons (`readout` "mean", the paper's linear evaluation), or the mean over each joint's tokens,
-    joints side by side, then over persons ("joints", as the paper fine-tunes). Ours: places in time start as sines and
-    cosines of size `positions_start`, those of joints as noise of that size (0: both as noise near zero).
+    joints side by side, then over persons ("joints", as the paper fine-tunes). Ours: `readout` "blocks" takes mean and
+    standard deviation over each joint's tokens, before the first block and after every one. Places in time start as
+    sines and cosines of size `positions_start`, those of joints as noise of that size (0: both as noise near zero).
     """
 
     gives: ClassVar[str] = "tokens of segments"
@@ -127,10 +128,14 @@ class SegmentTransformer(Encoder):
 
     def encode(self, tokens: Float[Tensor, "N D"], packing: Packing) -> Float[Tensor, "N D"]:
         """Attention over the tokens of each row, all of them or those that are shown."""
-        x = self.dropout(tokens)
+        return self.layers(tokens, packing)[-1]
+
+    def layers(self, tokens: Float[Tensor, "N D"], packing: Packing) -> list[Float[Tensor, "N D"]]:
+        """What goes into the blocks and what each of them gives, the last one normalised."""
+        layers = [self.dropout(tokens)]
         for block in self.blocks:
-            x = block(x, packing)
-        return self.norm(x)
+            layers.append(block(layers[-1], packing))
+        return [*layers[:-1], self.norm(layers[-1])]
 
     @torch.no_grad()
     def received(self, tokens: Float[Tensor, "N D"], packing: Packing, number: int) -> Float[Tensor, " N"]:
@@ -148,12 +153,19 @@ class SegmentTransformer(Encoder):
 
     @property
     def embedding_width(self) -> int:
-        return self.width * (1 if self.readout == "mean" else len(self.joints))
+        if self.readout == "mean":
+            return self.width
+        return self.width * len(self.joints) * (1 if self.readout == "joints" else 2 * (len(self.blocks) + 1))
 
     def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
         segments = self.cut(batch)
-        encoded = self.encode(self.mapped(self.tokens(segments)), segments.tokens)
-        own = segments.tokens.mean(encoded) if self.readout == "mean" else segments.mean_of_joints(encoded)
+        layers = self.layers(self.mapped(self.tokens(segments)), segments.tokens)
+        if self.readout == "mean":
+            own = segments.tokens.mean(layers[-1])
+        elif self.readout == "joints":
+            own = segments.mean_of_joints(layers[-1])
+        else:
+            own = torch.cat([segments.moments_of_joints(layer.float()) for layer in layers], dim=1)
         return segments.rows.mean(own)
 
     def positions(self) -> list[Float[Tensor, "T S D"]]:
