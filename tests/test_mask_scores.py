@@ -1,0 +1,104 @@
+"""What is shown follows the scores, and the scores are those of the tokens."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from segments_helpers import SKELETON, encoder, formed, look
+from ulna.core import Slots
+from ulna.data import Packing
+from ulna.encoders import SegmentTransformer
+from ulna.inputs import Shifted
+from ulna.pretext import CrossMasking
+
+
+@pytest.mark.parametrize("keep", ["high", "low"])
+def test_how_often_a_token_is_shown_follows_its_score(keep):
+    task = CrossMasking(encoder(), keep=keep, temperature=0.3)
+    segments = task.encoder.cut(formed((72,)))
+    scores = torch.linspace(0, 1, segments.tokens.num_frames, dtype=torch.float64)[torch.randperm(432)]
+    often = sum(task.show(segments, scores).is_shown.double() for _ in range(400))
+    by_score = often[scores.argsort()].view(6, -1).mean(dim=1)
+    steps = by_score.diff() if keep == "high" else -by_score.diff()
+    assert (steps > -3).all()
+    assert abs(by_score[-1] - by_score[0]) > 60
+
+
+def test_random_shows_all_alike():
+    task = CrossMasking(encoder(), hierarchy="random", temporal="random")
+    batch = formed((72,))
+    torch.manual_seed(0)
+    often = sum(look(task, batch)[2].is_shown.double() for _ in range(600)) / 600
+    assert often.mean() == pytest.approx(42 / 432)
+    assert often.std() < 0.02  # the binomial's own: 0.012
+
+
+def test_the_hierarchy_is_that_of_the_tokens():
+    """Hyperbolic: a token moved towards the edge of the ball scores higher; graph: hands and feet lie farthest out."""
+    task = CrossMasking(encoder(ball_scale=0.2))
+    segments, tokens, _ = look(task, formed((72,)))
+    odd = int(((segments.segment == 1) & (segments.joint == 4)).nonzero())
+    out = tokens.clone()
+    out[odd] *= 4
+    assert task.scores(segments, out)[odd] > task.scores(segments, tokens)[odd]
+    graph = CrossMasking(encoder(), hierarchy="graph").scores(segments, tokens)
+    names = [SKELETON.joints[k] for k in task.encoder.joints]
+    hops = dict(zip(names, graph[segments.segment == 1].tolist(), strict=True))
+    assert (hops["neck"], hops["left_elbow"], hops["left_hand_tip"], hops["right_foot"]) == (1, 1, 4, 3)
+
+
+def test_hierarchy_per_segment_compares_joints_alone():
+    """Every odd segment's highest score is 1, and joints keep their order within it."""
+    batch = formed((72, 40), form=Shifted(long_only=True))
+    task, own = CrossMasking(encoder()), CrossMasking(encoder(), per_segment=True)
+    segments, tokens, _ = look(task, batch)
+    whole, relative = task.scores(segments, tokens), own.scores(segments, tokens)
+    for number in segments.number[segments.segment % 2 == 1].unique():
+        here = segments.number == number
+        assert relative[here].max().item() == pytest.approx(1)
+        torch.testing.assert_close(relative[here], whole[here] / whole[here].max())
+    even = segments.segment % 2 == 0
+    assert torch.equal(whole[even], relative[even])
+
+
+def test_attention_is_that_of_the_block():
+    """Received attention is the column mean of the maps; the slow copy begins as the encoder."""
+    task = CrossMasking(encoder(), attention_block=2)
+    batch = formed((72, 40), form=Shifted(long_only=True))
+    segments, tokens, _ = look(task, batch)
+    even = (segments.segment % 2 == 0).nonzero()[:, 0]
+    packing = Packing([12 * 18, 7 * 18])
+    x = task.encoder.blocks[0](task.encoder.mapped(tokens)[even], packing)
+    block = task.encoder.blocks[1]
+    maps = block.attention.weights(block.attention_norm(x), packing)
+    expected = torch.cat([own.mean(dim=(0, 1)) for own in maps])
+    torch.testing.assert_close(task.scores(segments, tokens)[even].float(), expected)
+    by_encoder = CrossMasking(encoder(), attention_source="encoder", attention_block=2)
+    torch.testing.assert_close(by_encoder.scores(segments, tokens), task.scores(segments, tokens))
+
+
+def test_motion_scores_what_moves():
+    task = CrossMasking(encoder(), temporal="motion", hierarchy="random")
+    batch = formed((72,), speed=0.0)
+    position = batch.position.clone()
+    hand = SKELETON.index("left_hand")
+    position[30:33, 0, hand] += torch.tensor([[0.0], [1.0], [0.0]])
+    segments, tokens, _ = look(task, replace(batch, position=position))
+    best = int(task.scores(segments, tokens).argmax())
+    assert int(segments.segment[best]) == 10
+    assert task.encoder.joints[int(segments.joint[best])] == hand
+
+
+def test_frozen_attention_is_among_the_segments_of_a_joint():
+    task = CrossMasking(encoder(), attention_source="frozen")
+    segments, tokens, _ = look(task, formed((72,)))
+    score = task.scores(segments, tokens)
+    own = ((segments.joint == 3) & (segments.segment % 2 == 0)).nonzero()[:, 0]
+    (maps,) = task.frozen.weights(tokens[own], Packing([12]))
+    torch.testing.assert_close(score[own].float(), maps[0].mean(dim=0))
+
+
+def test_the_graph_needs_a_torso():
+    with pytest.raises(ValueError, match="expected a skeleton that names its torso's joints"):
+        CrossMasking(SegmentTransformer(Slots(("a", "b")), 1, 12, width=8, num_heads=2), hierarchy="graph")
