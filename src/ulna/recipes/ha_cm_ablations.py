@@ -12,9 +12,7 @@ from ulna.train.recipe import Recipe
 
 
 def _on_nw_ucla(name: str, *, encoder: dict[str, Any] | None = None, **pretext: Any) -> Recipe:
-    return small(
-        f"ablation/{name}", split="xview", max_frames=48, epochs=20, batch_size=32, encoder=encoder, pretext=pretext
-    )
+    return small(f"ablation/{name}", split="xview", max_frames=24, epochs=60, encoder=encoder, pretext=pretext)
 
 
 def hyperbolic_attention() -> Recipe:
@@ -70,6 +68,21 @@ def no_contrast() -> Recipe:
 def keep_low() -> Recipe:
     """HA-CM with low scores shown, high ones hidden."""
     return _on_nw_ucla("keep_low", keep="low")
+
+
+def sharp() -> Recipe:
+    """HA-CM whose scores decide more: temperature 0.2, where the largest score weighs e^5 times as much as none."""
+    return _on_nw_ucla("sharp", temperature=0.2)
+
+
+def sharp_per_segment() -> Recipe:
+    """The same, and the hierarchy compares the joints of a segment alone."""
+    return _on_nw_ucla("sharp_per_segment", temperature=0.2, per_segment=True)
+
+
+def sharp_low() -> Recipe:
+    """The same with low scores shown, high ones hidden."""
+    return _on_nw_ucla("sharp_low", temperature=0.2, per_segment=True, keep="low")
 
 
 def low_curvature() -> Recipe:
