@@ -11,6 +11,7 @@ from ulna.data import Packing
 from ulna.encoders import SegmentTransformer
 from ulna.inputs import Shifted
 from ulna.pretext import CrossMasking
+from ulna.pretext.masks import ranked
 
 
 @pytest.mark.parametrize("keep", ["high", "low"])
@@ -48,18 +49,35 @@ def test_the_hierarchy_is_that_of_the_tokens():
     assert (hops["neck"], hops["left_elbow"], hops["left_hand_tip"], hops["right_foot"]) == (1, 1, 4, 3)
 
 
-def test_hierarchy_per_segment_compares_joints_alone():
-    """Every odd segment's highest score is 1, and joints keep their order within it."""
-    batch = formed((72, 40), form=Shifted(long_only=True))
-    task, own = CrossMasking(encoder()), CrossMasking(encoder(), per_segment=True)
-    segments, tokens, _ = look(task, batch)
-    whole, relative = task.scores(segments, tokens), own.scores(segments, tokens)
-    for number in segments.number[segments.segment % 2 == 1].unique():
-        here = segments.number == number
-        assert relative[here].max().item() == pytest.approx(1)
-        torch.testing.assert_close(relative[here], whole[here] / whole[here].max())
-    even = segments.segment % 2 == 0
-    assert torch.equal(whole[even], relative[even])
+@pytest.mark.parametrize("among", ["clip", "segment", "joint"])
+def test_ranks_by_hand(among):
+    """The share of others that score less, one token after the other; equal scores have equal ranks."""
+    segments = encoder().cut(formed((72, 40), form=Shifted(long_only=True)))
+    scores = torch.randint(0, 6, (segments.tokens.num_frames,), dtype=torch.float64)
+    ranks = ranked(segments, scores, 2, among)
+    for token in range(0, len(scores), 7):
+        alike = (segments.row == segments.row[token]) & (segments.segment % 2 == segments.segment[token] % 2)
+        if among == "segment":
+            alike &= segments.segment == segments.segment[token]
+        elif among == "joint":
+            alike &= segments.joint == segments.joint[token]
+        less = (scores[alike] < scores[token]).sum() / (alike.sum() - 1)
+        assert ranks[token].item() == pytest.approx(less.item())
+
+
+def test_ranks_make_close_scores_count():
+    """Scores that differ by a hundredth: as they are the upper fifth is shown by chance, as ranks it is most of all."""
+
+    def share_of_upper(**options):
+        task = CrossMasking(encoder(), temperature=0.2, **options)
+        often = sum(task.show(segments, scores).is_shown.double() for _ in range(100))
+        return (often[upper].sum() / often.sum()).item()
+
+    segments = encoder().cut(formed((72,)))
+    scores = 1 + 0.01 * torch.rand(segments.tokens.num_frames, dtype=torch.float64)
+    upper = ranked(segments, scores, 2, "clip") >= 0.8
+    assert share_of_upper() == pytest.approx(0.2, abs=0.03)
+    assert share_of_upper(ranks="clip") > 0.5
 
 
 def test_attention_is_that_of_the_block():

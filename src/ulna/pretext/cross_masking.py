@@ -19,12 +19,23 @@ from ulna.nn.gather import all_rows
 from ulna.nn.hyperbolic import exp0
 from ulna.nn.time_block import TimeBlock
 from ulna.pretext.base import Pretext
-from ulna.pretext.masks import Shown, draw, graph_scores, hyperbolic_scores, keep_first, motion_scores, movement, packed
+from ulna.pretext.masks import (
+    Shown,
+    draw,
+    graph_scores,
+    hyperbolic_scores,
+    keep_first,
+    motion_scores,
+    movement,
+    packed,
+    ranked,
+)
 
 Hierarchy = Literal["hyperbolic", "graph", "random"]
 Temporal = Literal["attention", "motion", "random"]
 AttentionSource = Literal["ema", "encoder", "frozen"]
 Keep = Literal["high", "low"]
+Ranks = Literal["none", "clip", "segment", "joint"]
 
 
 class CrossMasking(Pretext):
@@ -38,8 +49,9 @@ class CrossMasking(Pretext):
     The encoder sees the shown tokens of both groups; a decoder predicts how the others move (mean squared error of the
     movement to the next frame, each token's normalised).
 
-    Ours: `per_segment` sets a hyperbolic score against the largest of its own segment first, so that it compares joints
-    and not moments; as released, segments far from where the person started score most.
+    Ours: `ranks` puts in place of a score how many of the other tokens score less, of its group ("clip"), its segment
+    ("segment": joints are compared, not moments) or its joint ("joint": moments, not joints). As released ("none")
+    scores that lie close together, and hyperbolic ones do, show hardly other tokens than chance does.
 
     `contrast` weighs the loss that holds the groups' mean features together and those of different persons apart;
     `alpha` in (0, 1) takes its place: the paper's figure, which weighs it against the reconstruction with 1 - alpha and
@@ -65,7 +77,7 @@ class CrossMasking(Pretext):
         keep: Keep = "high",
         keep_ratio: float = 0.1,
         temperature: float = 0.9,
-        per_segment: bool = False,
+        ranks: Ranks = "none",
         contrast: float = 1.0,
         alpha: float | None = None,
         decoder_blocks: int = 3,
@@ -75,6 +87,7 @@ class CrossMasking(Pretext):
         one_of("temporal", temporal, Temporal)
         one_of("attention_source", attention_source, AttentionSource)
         one_of("keep", keep, Keep)
+        one_of("ranks", ranks, Ranks)
         within("attention_block", attention_block, 1, len(self.encoder.blocks))
         within("ema", ema, 0, 1)
         within("groups", groups, 1, 2)
@@ -89,7 +102,7 @@ class CrossMasking(Pretext):
         self.hierarchy, self.temporal, self.attention_source = hierarchy, temporal, attention_source
         self.attention_block, self.ema, self.groups = attention_block, ema, groups
         self.keep, self.keep_ratio, self.temperature = keep, keep_ratio, temperature
-        self.per_segment = per_segment
+        self.ranks: Ranks = ranks
         self.alpha, self.weights = alpha, (1.0, contrast) if alpha is None else (1 - alpha, alpha)
 
         if hierarchy == "graph" and not self.encoder.torso:
@@ -146,6 +159,8 @@ class CrossMasking(Pretext):
         return self.show(segments, self.scores(segments, tokens))
 
     def show(self, segments: Segments, scores: Float[Tensor, " N"]) -> Shown:
+        if self.ranks != "none":
+            scores = ranked(segments, scores, self.groups, self.ranks)
         drawn = draw(segments, scores, self.groups, self.temperature)
         return keep_first(segments, drawn if self.keep == "high" else -drawn, self.groups, self.keep_ratio)
 
@@ -175,7 +190,7 @@ class CrossMasking(Pretext):
 
     def _hierarchy_scores(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
         if self.hierarchy == "hyperbolic":
-            return hyperbolic_scores(self.encoder, segments, tokens, per_segment=self.per_segment)
+            return hyperbolic_scores(self.encoder, segments, tokens)
         if self.hierarchy == "graph":
             return graph_scores(self.encoder, segments)
         return tokens.new_zeros(len(tokens), dtype=torch.float64)

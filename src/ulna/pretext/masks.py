@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,12 +15,13 @@ from ulna.data.segments import Segments
 from ulna.encoders.segment_transformer import SegmentTransformer
 from ulna.nn.hyperbolic import exp0, pairwise_distance
 
+Among = Literal["clip", "segment", "joint"]
 ROOT_SHARE = 0.01  # of the distance to the torso in the hierarchy score
 
 
 @torch.no_grad()
 def hyperbolic_scores(
-    encoder: SegmentTransformer, segments: Segments, tokens: Float[Tensor, "N D"], *, per_segment: bool
+    encoder: SegmentTransformer, segments: Segments, tokens: Float[Tensor, "N D"]
 ) -> Float[Tensor, " N"]:
     """Of tokens in odd segments: the distance to all joints of the segment in the ball; 0 in even ones.
 
@@ -38,8 +40,6 @@ def hyperbolic_scores(
     if encoder.torso:
         torso = exp0(scale * encoder.patches(segments, encoder.torso)[odd].double(), c).mean(dim=1, keepdim=True)
         score = score + ROOT_SHARE * pairwise_distance(points, torso, c)[..., 0]
-    if per_segment:
-        score = score / (score * there).amax(dim=1, keepdim=True).clamp(min=1e-10)
     whole = score.new_zeros(len(segments.packing.time), num_joints).index_copy(0, odd, score)
     return whole.flatten()[segments.kept]
 
@@ -61,6 +61,25 @@ def motion_scores(encoder: SegmentTransformer, segments: Segments) -> Float[Tens
     """How much each token's joint moves from frame to frame, the mean over its segment."""
     moved = segments.patches(movement(segments), encoder.joints)
     return moved.abs().mean(dim=-1).flatten()[segments.kept].double()
+
+
+def ranked(segments: Segments, scores: Float[Tensor, " N"], num_groups: int, among: Among) -> Float[Tensor, " N"]:
+    """The share that scores less, of the other tokens of its group of the row ("clip"), of its segment or its joint."""
+    unit = {
+        "clip": group_of(segments, num_groups),
+        "segment": segments.number,
+        "joint": group_of(segments, num_groups) * len(segments.joints) + segments.joint,
+    }[among]
+    order = scores.argsort()
+    order = order[unit[order].argsort(stable=True)]
+    unit, scores = unit[order], scores[order]
+    place = torch.arange(len(order), device=order.device)
+    is_first = unit.diff(prepend=unit[:1] - 1) != 0
+    is_more = is_first | (scores.diff(prepend=scores[:1] - 1) != 0)
+    first, less = (torch.where(begins, place, 0).cummax(dim=0).values for begins in (is_first, is_more))
+    others = unit.bincount()[unit] - 1
+    share = (less - first).double() / others.clamp(min=1)
+    return torch.empty_like(share).index_copy(0, order, share)
 
 
 def draw(segments: Segments, scores: Float[Tensor, " N"], num_groups: int, temperature: float) -> Float[Tensor, " N"]:

@@ -70,21 +70,6 @@ def keep_low() -> Recipe:
     return _on_nw_ucla("keep_low", keep="low")
 
 
-def sharp() -> Recipe:
-    """HA-CM whose scores decide more: temperature 0.2, where the largest score weighs e^5 times as much as none."""
-    return _on_nw_ucla("sharp", temperature=0.2)
-
-
-def sharp_per_segment() -> Recipe:
-    """The same, and the hierarchy compares the joints of a segment alone."""
-    return _on_nw_ucla("sharp_per_segment", temperature=0.2, per_segment=True)
-
-
-def sharp_low() -> Recipe:
-    """The same with low scores shown, high ones hidden."""
-    return _on_nw_ucla("sharp_low", temperature=0.2, per_segment=True, keep="low")
-
-
 def low_curvature() -> Recipe:
     """HA-CM in a ball of curvature -0.1."""
     return _on_nw_ucla("low_curvature", encoder={"curvature": 0.1})
