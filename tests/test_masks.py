@@ -43,6 +43,9 @@ def test_draws_follow_the_scores(found):
     feet, elbows = ([k for k, name in enumerate(own.names[:13]) if word in name] for word in ("foot", "elbow"))
     assert own.hierarchy[:, feet].mean() == pytest.approx(3 * own.hierarchy[:, elbows].mean())
     assert own.shown[1][:, feet].mean() > 2 * own.shown[1][:, elbows].mean()
+    shown, by_chance = own.highest[1]
+    assert by_chance == pytest.approx(4 / 13)  # hands and feet, whose scores are equal
+    assert shown > 2 * by_chance
     assert own.points.shape == (20, 16)
     assert (np.linalg.norm(own.points, axis=1) < own.radius).all()
 

@@ -14,11 +14,13 @@ from ulna.data import Batch, Store, load_batch
 from ulna.data.segments import Segments
 from ulna.nn.hyperbolic import exp0
 from ulna.pretext import CrossMasking
+from ulna.pretext.masks import ranked
 from ulna.protocols.features import widen
 from ulna.train.run import Run
 
 CLIPS_AT_ONCE = 16
 BINS = 6  # of a clip's time
+UPPER = 0.2  # of the others may score more
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Masks:
 
     `hierarchy` and `attention` (BINS, J): score of a token in odd and even segments, over the mean of its group in its
     clip; `shown` (2, BINS, J): how often it was shown, even segments first. NaN where a part has no such segment.
+    `highest` (2, 2): of what is shown in even and in odd segments the share that has one of its group's highest scores
+    (less than a fifth score more), and the share that chance would show; where both are alike scores decide nothing.
     `points` (J + torso, D): the joints' mean tokens in the ball, those of the torso last; `radius` is the ball's.
     """
 
@@ -39,6 +43,7 @@ class Masks:
     attention: np.ndarray
     hierarchy: np.ndarray
     shown: np.ndarray
+    highest: np.ndarray
     points: np.ndarray
     radius: float
 
@@ -58,6 +63,7 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
     run.check(store)
     num_joints = len(task.encoder.joints)
     table = torch.zeros(4, 2, BINS * num_joints, dtype=torch.float64)  # score and shown, their counts; two groups
+    highest = torch.zeros(2, 2, 2, dtype=torch.float64)  # group; shown, there; highest fifth, all
     points = torch.zeros(num_joints + len(task.encoder.torso), task.encoder.width + 1, dtype=torch.float64)
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(0)
@@ -65,7 +71,9 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
             batch = seen_by(run, store, part)
             segments = task.encoder.cut(batch)
             tokens = task.encoder.tokens(segments)
-            score, group = _over_mean(task, segments, task.scores(segments, tokens))
+            scores = task.scores(segments, tokens)
+            score, group = _over_mean(task, segments, scores)
+            upper = ranked(segments, -scores, task.groups, "clip") < UPPER
             shown = sum(task.choose(segments, tokens).is_shown.double() for _ in range(draws))
             time = segments.segment * BINS // segments.packing.of_clips(segments.packing.lengths)[segments.row]
             cell = (time * num_joints + segments.joint).cpu()
@@ -76,6 +84,9 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
                     (score.cpu()[own], counts, torch.as_tensor(shown).cpu()[own], draws * counts)
                 ):
                     table[row, half].index_add_(0, cell[own], values)
+                for row, values in enumerate((torch.as_tensor(shown), torch.ones_like(score))):
+                    of_half = values * (group == half)
+                    highest[half, row] += torch.stack([of_half[upper].sum(), of_half.sum()]).cpu()
             points += _points(task, segments, tokens).cpu()
     score, shown_share = (table[row] / table[row + 1] for row in (0, 2))  # NaN where there is nothing
     over_time, by_body = score.unflatten(1, (BINS, num_joints)).numpy()
@@ -89,6 +100,7 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
         over_time,
         by_body,
         shown_share.unflatten(1, (BINS, num_joints)).numpy(),
+        (highest[..., 0] / highest[..., 1]).numpy(),
         (points[:, :-1] / points[:, -1:].clamp(min=1)).numpy(),
         task.encoder.curvature**-0.5,
     )

@@ -34,12 +34,20 @@ def draw_scores(own: Masks, path: Path) -> Path:
             drawn = axis.imshow(values.T, cmap=("viridis", "magma")[row], vmin=0, vmax=most or 1, aspect="auto")
             axis.set_yticks(range(num), own.names[:num], fontsize=6)
             axis.set_xticks([-0.5, BINS / 2 - 0.5, BINS - 0.5], ["first", "middle", "last"], fontsize=7)
-            group = ("even", "odd")[column]
-            axis.set_title(f"{group} segments: {own.titles[column]}" if row == 0 else f"{group} segments", fontsize=8)
+            title = f"{('even', 'odd')[column]} segments: {own.titles[column]}" if row == 0 else _highest(own, column)
+            axis.set_title(title, fontsize=8)
         figure.colorbar(drawn, ax=list(axes[row]), shrink=0.9).set_label(label, fontsize=8)
     figure.suptitle(f"What masks are drawn by, {own.num_clips} clips", fontsize=9)
     figure.savefig(path, dpi=150)
     return path
+
+
+def _highest(own: Masks, group: int) -> str:
+    """Whether scores decide what is shown; all scores are highest where all are equal."""
+    shown, chance = own.highest[group]
+    if not chance < 1:
+        return "shown by chance"
+    return f"of what is shown {shown:.0%} have the highest scores, by chance {chance:.0%}"
 
 
 def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
