@@ -88,7 +88,7 @@ def nw_ucla() -> Recipe:
 
     ulna pretrain ha_cm/nw_ucla --data STORE --out RUN
     """
-    return small("nw_ucla", split="xview", max_frames=24, epochs=200)
+    return small("nw_ucla", split="xview", max_frames=24, epochs=400)
 
 
 def nw_ucla_random() -> Recipe:
@@ -96,7 +96,7 @@ def nw_ucla_random() -> Recipe:
 
     ulna pretrain ha_cm/nw_ucla_random --data STORE --out RUN
     """
-    return small("nw_ucla_random", split="xview", max_frames=24, epochs=200, pretext=RANDOM)
+    return small("nw_ucla_random", split="xview", max_frames=24, epochs=400, pretext=RANDOM)
 
 
 def utd_mhad() -> Recipe:
@@ -104,7 +104,7 @@ def utd_mhad() -> Recipe:
 
     ulna pretrain ha_cm/utd_mhad --data STORE --out RUN
     """
-    return small("utd_mhad", split="xsub", max_frames=36, epochs=200)
+    return small("utd_mhad", split="xsub", max_frames=36, epochs=400)
 
 
 def utd_mhad_random() -> Recipe:
@@ -112,7 +112,7 @@ def utd_mhad_random() -> Recipe:
 
     ulna pretrain ha_cm/utd_mhad_random --data STORE --out RUN
     """
-    return small("utd_mhad_random", split="xsub", max_frames=36, epochs=200, pretext=RANDOM)
+    return small("utd_mhad_random", split="xsub", max_frames=36, epochs=400, pretext=RANDOM)
 
 
 def sbu() -> Recipe:
