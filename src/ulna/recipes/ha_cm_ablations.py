@@ -75,6 +75,21 @@ def keep_low() -> Recipe:
     return _on_nw_ucla("keep_low", keep="low")
 
 
+def ranked() -> Recipe:
+    """HA-CM whose scores decide: by ranks, half of what is shown is of the fifth with the highest scores."""
+    return _on_nw_ucla("ranked", ranks="clip", temperature=0.3)
+
+
+def ranked_low() -> Recipe:
+    """The same with low scores shown, high ones hidden."""
+    return _on_nw_ucla("ranked_low", ranks="clip", temperature=0.3, keep="low")
+
+
+def ranked_by_joint() -> Recipe:
+    """Ranks among the moments of a joint, so that all joints are shown alike."""
+    return _on_nw_ucla("ranked_by_joint", ranks="joint", temperature=0.3)
+
+
 def low_curvature() -> Recipe:
     """HA-CM in a ball of curvature -0.1."""
     return _on_nw_ucla("low_curvature", encoder={"curvature": 0.1})
