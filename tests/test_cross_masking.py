@@ -7,6 +7,7 @@ import torch
 
 from segments_helpers import encoder, formed, look
 from ulna.inputs import Shifted
+from ulna.nn.hyperbolic import exp0
 from ulna.pretext import CrossMasking
 from ulna.pretext.cross_masking import apart
 from ulna.pretext.masks import keep_first
@@ -118,6 +119,50 @@ def test_absent_persons_cost_nothing_and_count_nowhere():
     torch.testing.assert_close(task.encoder.embed(one), single.embed(alone))
     nobody = replace(both, present=torch.zeros_like(present), position=torch.zeros_like(position))
     assert all((values == 0).all() for values in task.losses(nobody).values())
+
+
+def test_targets_by_hand():
+    """A joint's movement to the next frame in three frames; none where either does not show it, or at the end."""
+    batch = formed((72, 72), num_persons=2)
+    present = batch.present.clone()
+    present[100, 1, 11] = False
+    task = CrossMasking(encoder(2, curvature=0.5))
+    segments = task.encoder.cut(replace(batch, present=present))
+    targets = task.targets(segments)
+    for row, segment, joint in ((0, 5, 11), (3, 9, 11), (2, 23, 15)):
+        clip, person = divmod(row, 2)
+        frames = clip * 72 + segment * 3 + torch.arange(3)
+        moved = torch.zeros(3, 3)
+        for k, frame in enumerate(frames.tolist()):
+            if frame % 72 < 71 and present[frame, person, joint] and present[frame + 1, person, joint]:
+                moved[k] = batch.position[frame + 1, person, joint] - batch.position[frame, person, joint]
+        flat = exp0(moved, 0.5).flatten()
+        expected = (flat - flat.mean()) / (flat.var() + 1e-6).sqrt()
+        chosen = (segments.row == row) & (segments.segment == segment)
+        chosen &= segments.joint == task.encoder.joints.index(joint)
+        torch.testing.assert_close(targets[chosen][0], expected)
+
+
+def test_only_what_is_hidden_is_to_be_predicted():
+    """With a decoder that says nothing the loss is the mean square of the hidden tokens' targets."""
+    task = CrossMasking(encoder())
+    torch.nn.init.zeros_(task.predict.weight)
+    segments, _, shown = look(task, formed((72, 40), form=Shifted(long_only=True)))
+    filled = torch.randn(len(segments.row), 16)
+    square = (task.targets(segments) ** 2).mean(dim=1)
+    expected = [square[(segments.row == row) & ~shown.is_shown].mean() for row in (0, 1)]
+    torch.testing.assert_close(task.missed(segments, filled, shown), torch.stack(expected))
+
+
+def test_the_decoder_is_told_where_and_when():
+    """Tokens that are all alike are told apart by their places alone."""
+    task = CrossMasking(encoder(positions_start=0.3)).eval()
+    segments, _, shown = look(task, formed((72,)))
+    seen = []
+    task.decoder[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    task.missed(segments, torch.zeros(432, 16), shown)
+    expected = task.place.of_joints[segments.joint] + task.place.of_time[segments.segment]
+    torch.testing.assert_close(seen[0], expected)
 
 
 def test_contrast_of_whole_rows_by_hand():

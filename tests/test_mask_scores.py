@@ -10,6 +10,7 @@ from ulna.core import Slots
 from ulna.data import Packing
 from ulna.encoders import SegmentTransformer
 from ulna.inputs import Shifted
+from ulna.nn.hyperbolic import distance, exp0
 from ulna.pretext import CrossMasking
 from ulna.pretext.masks import ranked
 
@@ -114,7 +115,68 @@ def test_frozen_attention_is_among_the_segments_of_a_joint():
     score = task.scores(segments, tokens)
     own = ((segments.joint == 3) & (segments.segment % 2 == 0)).nonzero()[:, 0]
     (maps,) = task.frozen.weights(tokens[own], Packing([12]))
-    torch.testing.assert_close(score[own].float(), maps[0].mean(dim=0))
+    torch.testing.assert_close(score[own].float(), maps[0].sum(dim=0))
+
+
+@pytest.mark.parametrize("source", ["ema", "encoder", "frozen"])
+def test_attention_where_no_even_segment_shows_anybody(source):
+    """Six frames, of which the last three show somebody: there is nothing to score, and the hierarchy draws."""
+    batch = formed((6,), form=Shifted(long_only=True))
+    batch = replace(batch, present=batch.present & (torch.arange(6) >= 3)[:, None, None])
+    segments, tokens, shown = look(task := CrossMasking(encoder(), attention_source=source), batch)
+    assert segments.segment.unique().tolist() == [1]
+    assert (task.scores(segments, tokens) > 0).all()
+    assert shown.packing.lengths.tolist() == [1]
+
+
+def test_attention_is_that_of_the_slow_copy_or_of_the_encoder_as_chosen():
+    slow, own = CrossMasking(encoder()), CrossMasking(encoder(), attention_source="encoder")
+    batch = formed((72,))
+    segments, tokens, _ = look(slow, batch)
+    even = segments.segment % 2 == 0
+    before = [task.scores(segments, tokens)[even] for task in (slow, own)]
+    for task in (slow, own):
+        with torch.no_grad():
+            task.encoder.blocks[0].attention_norm.weight.mul_(3)
+    after = [task.scores(segments, tokens)[even] for task in (slow, own)]
+    assert torch.equal(before[0], after[0])
+    assert not torch.allclose(before[1], after[1])
+
+
+def test_hyperbolic_scores_by_hand():
+    """Sums of distances to the joints of the segment that are seen, made up for those that are not, and a hundredth of
+    the distance to the torso; in a ball of another curvature, with room."""
+    c, scale, hand = 0.5, 0.3, SKELETON.index("left_hand")
+    batch = formed((72,))
+    present = batch.present.clone()
+    present[:, :, hand] = False
+    batch = replace(batch, present=present)
+    task = CrossMasking(encoder(curvature=c, ball_scale=scale), temporal="random")
+    segments, tokens, _ = look(task, batch)
+    scores = task.scores(segments, tokens)
+    torso = task.encoder.patches(segments, task.encoder.torso)
+    points = exp0(scale * tokens.double(), c)
+    for number, joint in ((1, 3), (1, 17), (23, 0)):
+        here = (segments.segment == number).nonzero()[:, 0]
+        (own,) = here[segments.joint[here] == joint]
+        root = exp0(scale * torso[number].double(), c).mean(dim=0)
+        far = sum(distance(points[own], points[other], c) for other in here)
+        expected = far * 18 / 17 + 0.01 * distance(points[own], root, c)
+        assert scores[own].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_low_is_drawn_as_mamp_hides():
+    """What is hidden is drawn by its score, which is sharper than to draw what is shown."""
+    often = {}
+    for keep in ("high", "low"):
+        task = CrossMasking(encoder(), keep=keep)
+        segments = task.encoder.cut(formed((72,)))
+        scores = torch.linspace(0, 1, segments.tokens.num_frames, dtype=torch.float64)[torch.randperm(432)]
+        shown = sum(task.show(segments, scores).is_shown.double() for _ in range(300))
+        thirds = shown[scores.argsort()].view(3, -1).sum(dim=1)
+        often[keep] = (thirds.max() / thirds.min()).item()
+    assert often["high"] == pytest.approx(2, abs=0.5)
+    assert often["low"] > 4
 
 
 def test_the_graph_needs_a_torso():

@@ -89,6 +89,27 @@ def test_only_what_is_seen_is_a_token():
     torch.testing.assert_close(alone.patches(own, alone.joints)[0], task.encoder.patches(segments, alone.joints)[44])
 
 
+def test_who_shows_nothing_but_the_torso_is_not_in_the_embedding():
+    both = formed((72,), num_persons=2)
+    present = both.present.clone()
+    own = encoder(2).eval()
+    present[:, 1, own.joints] = False
+    torso_only = replace(both, present=present, position=torch.where(present[..., None], both.position, 0))
+    present = present.clone()
+    present[:, 1] = False
+    alone = replace(both, present=present, position=torch.where(present[..., None], both.position, 0))
+    assert own.cut(torso_only).num_rows == 2
+    torch.testing.assert_close(own.embed(torso_only), own.embed(alone))
+
+
+def test_the_map_into_the_ball_is_that_of_its_curvature_and_room():
+    own = encoder(curvature=0.25, ball_scale=0.5)
+    tokens = 3 * torch.randn(5, 16)
+    norm = tokens.norm(dim=1, keepdim=True)
+    expected = tokens / norm * 2 * torch.tanh(0.5 * 0.5 * norm)
+    torch.testing.assert_close(own.mapped(tokens), expected)
+
+
 def test_near_the_edge_half_precision_changes_nothing():
     own = encoder().eval()
     segments = own.cut(formed())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from ulna.analysis.attention import some_clips
 from ulna.core import within
 from ulna.data import Batch, Store, load_batch
 from ulna.data.segments import Segments
-from ulna.nn.hyperbolic import exp0
+from ulna.encoders import SegmentTransformer
+from ulna.nn.hyperbolic import distance, exp0
 from ulna.pretext import CrossMasking
 from ulna.pretext.masks import ranked
 from ulna.protocols.features import widen
@@ -25,17 +27,19 @@ UPPER = 0.2  # of the others may score more
 
 @dataclass(frozen=True)
 class Masks:
-    """Averages over clips and persons; J joints that are tokens, BINS parts of a clip.
+    """Averages over clips and persons; J joints that are tokens, T parts of a clip (a group's segments, 6 at most).
 
-    `hierarchy` and `attention` (BINS, J): score of a token in odd and even segments, over the mean of its group in its
-    clip; `shown` (2, BINS, J): how often it was shown, even segments first. NaN where a part has no such segment.
+    `attention` and `hierarchy` (T, J): score of a token in even and odd segments, over the mean of its group in its
+    clip; `shown` (2, T, J): how often it was shown, even segments first. NaN where a part has no such segment.
     `highest` (2, 2): of what is shown in even and in odd segments the share that has one of its group's highest scores
     (less than a fifth score more), and the share that chance would show; where both are alike scores decide nothing.
-    `points` (J + torso, D): the joints' mean tokens in the ball, those of the torso last; `radius` is the ball's.
+    `points` (J + torso, D): the joints' mean tokens in the ball, those of the torso last; `depth` (J + torso,): how far
+    their tokens lie from its middle, the mean of hyperbolic distances; `radius` is the ball's.
     """
 
     run: str
     names: list[str]
+    labels: list[str]
     num_torso: int
     num_clips: int
     titles: tuple[str, str]
@@ -45,6 +49,7 @@ class Masks:
     shown: np.ndarray
     highest: np.ndarray
     points: np.ndarray
+    depth: np.ndarray
     radius: float
 
 
@@ -61,49 +66,72 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
     within("draws", draws, 1)
     task, clips = task_of(run), some_clips(store, split, num_clips)
     run.check(store)
-    num_joints = len(task.encoder.joints)
-    table = torch.zeros(4, 2, BINS * num_joints, dtype=torch.float64)  # score and shown, their counts; two groups
-    highest = torch.zeros(2, 2, 2, dtype=torch.float64)  # group; shown, there; highest fifth, all
-    points = torch.zeros(num_joints + len(task.encoder.torso), task.encoder.width + 1, dtype=torch.float64)
+    sums = _Sums.empty(task)
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(0)
         for part in np.array_split(clips, -(-len(clips) // CLIPS_AT_ONCE)):
-            batch = seen_by(run, store, part)
-            segments = task.encoder.cut(batch)
-            tokens = task.encoder.tokens(segments)
-            scores = task.scores(segments, tokens)
-            score, group = _over_mean(task, segments, scores)
-            upper = ranked(segments, -scores, task.groups, "clip") < UPPER
-            shown = sum(task.choose(segments, tokens).is_shown.double() for _ in range(draws))
-            time = segments.segment * BINS // segments.packing.of_clips(segments.packing.lengths)[segments.row]
-            cell = (time * num_joints + segments.joint).cpu()
-            for half in range(2):
-                own = (group == half).cpu()
-                counts = torch.ones(int(own.sum()), dtype=torch.float64)
-                for row, values in enumerate(
-                    (score.cpu()[own], counts, torch.as_tensor(shown).cpu()[own], draws * counts)
-                ):
-                    table[row, half].index_add_(0, cell[own], values)
-                for row, values in enumerate((torch.as_tensor(shown), torch.ones_like(score))):
-                    of_half = values * (group == half)
-                    highest[half, row] += torch.stack([of_half[upper].sum(), of_half.sum()]).cpu()
-            points += _points(task, segments, tokens).cpu()
-    score, shown_share = (table[row] / table[row + 1] for row in (0, 2))  # NaN where there is nothing
-    over_time, by_body = score.unflatten(1, (BINS, num_joints)).numpy()
+            sums.add(task, seen_by(run, store, part), draws)
+    score, shown = (values[..., 0] / values[..., 1] for values in (sums.score, sums.shown))  # NaN where nothing is
+    over_time, by_body = score.numpy()
+    points = sums.points[:, :-1] / sums.points[:, -1:].clamp(min=1)
     return Masks(
         run.path.name,
-        [task.encoder.slots.names[k].replace("_", " ") for k in (*task.encoder.joints, *task.encoder.torso)],
+        [task.encoder.slots.names[k] for k in (*task.encoder.joints, *task.encoder.torso)],
+        labels(task.encoder, (*task.encoder.joints, *task.encoder.torso)),
         len(task.encoder.torso),
         len(clips),
         titles(task),
         task.keep_ratio,
         over_time,
         by_body,
-        shown_share.unflatten(1, (BINS, num_joints)).numpy(),
-        (highest[..., 0] / highest[..., 1]).numpy(),
-        (points[:, :-1] / points[:, -1:].clamp(min=1)).numpy(),
+        shown.numpy(),
+        (sums.highest[..., 0] / sums.highest[..., 1]).numpy(),
+        points[:, :-1].numpy(),
+        points[:, -1].numpy(),
         task.encoder.curvature**-0.5,
     )
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What averages are made of; two groups, of `score` and `shown` the last axis is sum and count."""
+
+    score: Tensor  # (2, bins, J, 2)
+    shown: Tensor  # (2, bins, J, 2)
+    highest: Tensor  # (2, 2, 2): what is shown, what is there; of the highest scores, of all
+    points: Tensor  # (J + torso, D + 2): places in the ball, depths, counts
+
+    @classmethod
+    def empty(cls, task: CrossMasking) -> _Sums:
+        own = task.encoder
+        segments_of_group = -(-own.max_frames // own.segment) // task.groups
+        cells = (2, max(1, min(BINS, segments_of_group)), len(own.joints), 2)
+        sizes = (cells, cells, (2, 2, 2), (len(own.joints) + len(own.torso), own.width + 2))
+        return cls(*(torch.zeros(size, dtype=torch.float64) for size in sizes))
+
+    def add(self, task: CrossMasking, batch: Batch, draws: int) -> None:
+        segments = task.encoder.cut(batch)
+        tokens = task.encoder.tokens(segments)
+        scores = task.scores(segments, tokens)
+        relative, group = _over_mean(task, segments, scores)
+        upper = (ranked(segments, -scores, task.groups, "clip") < UPPER).cpu()
+        shown = torch.stack([task.show(segments, scores).is_shown.double() for _ in range(draws)]).mean(dim=0).cpu()
+        bins = self.score.shape[1]
+        lengths = segments.packing.of_clips(segments.packing.lengths)[segments.row]
+        in_group = (lengths - group + task.groups - 1) // task.groups  # segments of the token's group
+        cell = (group * bins + segments.segment // task.groups * bins // in_group) * len(segments.joints)
+        one = torch.ones_like(shown)
+        for sums, values in ((self.score, relative.cpu()), (self.shown, shown)):
+            sums.view(-1, 2).index_add_(0, (cell + segments.joint).cpu(), torch.stack([values, one], dim=1))
+        for row, values in enumerate((shown, one)):
+            self.highest[:, row].index_add_(0, group.cpu(), torch.stack([values * upper, values], dim=1))
+        self.points.add_(_points(task, segments, tokens).cpu())
+
+
+def labels(encoder: SegmentTransformer, places: Sequence[int]) -> list[str]:
+    """Names of slots for people."""
+    own = encoder.slots
+    return ["translation" if k == own.global_slot else own.names[k].replace("_", " ") for k in places]
 
 
 def titles(task: CrossMasking) -> tuple[str, str]:
@@ -130,11 +158,16 @@ def _over_mean(task: CrossMasking, segments: Segments, score: Tensor) -> tuple[T
 
 
 def _points(task: CrossMasking, segments: Segments, tokens: Tensor) -> Tensor:
-    """(J + torso, D + 1): sums over segments of the joints' places in the ball, and how many these are."""
-    encoder = task.encoder
+    """(J + torso, D + 2): sums over segments that show somebody of the joints' places in the ball and of their depths,
+    and how many these are."""
+    encoder, first = task.encoder, len(task.encoder.joints)
+    number = torch.arange(len(encoder.torso), device=tokens.device).repeat(segments.packing.num_frames) + first
     torso = encoder.patches(segments, encoder.torso).flatten(0, 1)
-    places = torch.arange(len(torso), device=torso.device) % max(1, len(encoder.torso)) + len(encoder.joints)
+    there = segments.shows_someone[
+        torch.cat([segments.row, segments.packing.clip.repeat_interleave(len(encoder.torso))])
+    ]
     mapped = exp0(encoder.ball_scale * torch.cat([tokens, torso]).double(), encoder.curvature)
-    counted = torch.cat([mapped, mapped.new_ones(len(mapped), 1)], dim=1)
-    sums = mapped.new_zeros(len(encoder.joints) + len(encoder.torso), counted.shape[1])
-    return sums.index_add(0, torch.cat([segments.joint, places]), counted)
+    depth = distance(mapped, torch.zeros_like(mapped), encoder.curvature)
+    counted = torch.cat([mapped, depth[:, None], mapped.new_ones(len(mapped), 1)], dim=1) * there[:, None]
+    sums = mapped.new_zeros(first + len(encoder.torso), counted.shape[1])
+    return sums.index_add(0, torch.cat([segments.joint, number]), counted)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ulna.analysis.masks import BINS, Masks
+from ulna.analysis.masks import Masks
 from ulna.core import Skeleton
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LIMB_COLOURS = {
     "trunk": "#697080",
@@ -22,7 +27,7 @@ def draw_scores(own: Masks, path: Path) -> Path:
     """Scores above, how often a token was shown below; the two groups side by side."""
     from matplotlib.figure import Figure
 
-    num = len(own.names) - own.num_torso
+    num, parts = len(own.names) - own.num_torso, own.shown.shape[1]
     figure = Figure(figsize=(9.2, 1.6 + 0.3 * num), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
     rows = ((own.attention, own.hierarchy), tuple(100 * own.shown))
@@ -32,8 +37,8 @@ def draw_scores(own: Masks, path: Path) -> Path:
         for column, values in enumerate(pair):
             axis = axes[row, column]
             drawn = axis.imshow(values.T, cmap=("viridis", "magma")[row], vmin=0, vmax=most or 1, aspect="auto")
-            axis.set_yticks(range(num), own.names[:num], fontsize=6)
-            axis.set_xticks([-0.5, BINS / 2 - 0.5, BINS - 0.5], ["first", "middle", "last"], fontsize=7)
+            axis.set_yticks(range(num), own.labels[:num], fontsize=6)
+            axis.set_xticks([-0.5, parts / 2 - 0.5, parts - 0.5], ["first", "middle", "last"], fontsize=7)
             title = f"{('even', 'odd')[column]} segments: {own.titles[column]}" if row == 0 else _highest(own, column)
             axis.set_title(title, fontsize=8)
         figure.colorbar(drawn, ax=list(axes[row]), shrink=0.9).set_label(label, fontsize=8)
@@ -51,49 +56,49 @@ def _highest(own: Masks, group: int) -> str:
 
 
 def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
-    """Joints in the ball: the direction is that of their main plane, the distance from the middle their own.
+    """Joints in the ball: the direction of their mean in the main plane, their mean distance from its middle.
 
-    The distance is drawn as it is in the ball of the encoder; at its edge all that is far lies close together, so a
-    second picture shows the hyperbolic distance from the middle beside the bones from the torso.
+    In the ball itself nearly all tokens lie at the edge, so hyperbolic distances are drawn to scale, the largest as 1.
+    Beside it the same distance over the bones from the torso, where the skeleton names a torso.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.2, 4.6), layout="constrained")
-    ball, ranks = figure.subplots(1, 2)
-    norm = np.linalg.norm(own.points, axis=1) / own.radius  # 0 to 1
+    torso = [skeleton.index(joint) for joint in skeleton.torso]
+    ball, *others = figure.subplots(1, 2 if torso else 1, squeeze=False)[0]
     centred = own.points - own.points.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     plane = centred @ directions[:2].T
-    plane = plane / np.maximum(np.linalg.norm(plane, axis=1, keepdims=True), 1e-12) * norm[:, None]
-    names = [name.replace(" ", "_") for name in own.names]
+    plane = plane / np.maximum(np.linalg.norm(plane, axis=1, keepdims=True), 1e-12) * own.depth[:, None]
+    plane = plane / max(own.depth.max(), 1e-12)
     part_of = {joint: part for part, joints in skeleton.parts.items() for joint in joints}
-    colours = [LIMB_COLOURS.get(part_of.get(name, "trunk"), "#697080") for name in names]
+    colours = [LIMB_COLOURS.get(part_of.get(name, "trunk"), "#697080") for name in own.names]
     angle = np.linspace(0, 2 * np.pi, 200)
     ball.plot(np.cos(angle), np.sin(angle), color="#c9cbd1", linewidth=1)
     for one, two in skeleton.bones:
-        ends = [names.index(skeleton.joints[k]) for k in (one, two) if skeleton.joints[k] in names]
+        ends = [own.names.index(skeleton.joints[k]) for k in (one, two) if skeleton.joints[k] in own.names]
         if len(ends) == 2:
             ball.plot(*plane[ends].T, color="#c9cbd1", linewidth=0.8, zorder=1)
     ball.scatter(*plane.T, c=colours, s=26, zorder=2)
-    for name, place in zip(own.names, plane, strict=True):
-        ball.annotate(name, place, (3, 3), textcoords="offset points", fontsize=5.5, color="#1d2330")
+    _annotate(ball, own.labels, plane)
     ball.set_aspect("equal")
     ball.axis("off")
-    ball.set_title("in the ball (main plane; distance from the middle as it is)", fontsize=8)
-
-    torso = [skeleton.index(joint) for joint in skeleton.torso]
-    hops = [
-        int(np.min([h for h in skeleton.hops[skeleton.index(name), torso] if h >= 0], initial=99)) for name in names
-    ]
-    depth = 2 * np.arctanh(np.minimum(norm, 1 - 1e-7)) * own.radius
-    ranks.scatter(hops, depth, c=colours, s=22)
-    for name, x, y in zip(own.names, hops, depth, strict=True):
-        ranks.annotate(name, (x, y), (5, -2), textcoords="offset points", fontsize=5.5)
-    ranks.set_xticks(sorted(set(hops)))
-    ranks.set_xlabel("bones from the torso", fontsize=8)
-    ranks.set_ylabel("hyperbolic distance from the middle", fontsize=8)
-    ranks.tick_params(labelsize=7)
-    ranks.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"The joints' mean tokens, {own.num_clips} clips", fontsize=9)
+    ball.set_title("in the ball: direction in the main plane, hyperbolic distance to scale", fontsize=8)
+    for axis in others:
+        hops = skeleton.hops[[skeleton.index(name) for name in own.names]][:, torso]
+        bones = np.where(hops < 0, skeleton.num_joints, hops).min(axis=1)
+        axis.scatter(bones, own.depth, c=colours, s=22)
+        _annotate(axis, own.labels, np.stack([bones, own.depth], axis=1))
+        axis.set_xticks(sorted(set(bones.tolist())))
+        axis.set_xlabel("bones from the torso", fontsize=8)
+        axis.set_ylabel("hyperbolic distance from the middle", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"Where the joints' tokens lie, {own.num_clips} clips", fontsize=9)
     figure.savefig(path, dpi=150)
     return path
+
+
+def _annotate(axis: Axes, labels: Sequence[str], places: np.ndarray) -> None:
+    for label, place in zip(labels, places, strict=True):
+        axis.annotate(label, place, (4, 2), textcoords="offset points", fontsize=5.5, color="#1d2330")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ulna.analysis.masks import masks, seen_by, task_of, titles
+from ulna.analysis.masks import labels, masks, seen_by, task_of, titles
 from ulna.analysis.masks_figures import draw_ball, draw_scores
 from ulna.analysis.report import FIGURES, animation, bones, write_page
 from ulna.data import Store
@@ -44,7 +44,7 @@ def _write_page(run: Run, store: Store, split: str | None) -> Path:
         "groups": task.groups,
         "segment": task.encoder.segment,
         "joints": [store.skeleton.index(task.encoder.slots.names[k]) for k in task.encoder.joints],
-        "names": [task.encoder.slots.names[k].replace("_", " ") for k in task.encoder.joints],
+        "names": labels(task.encoder, task.encoder.joints),
         "bones": bones(store.skeleton),
         "classes": list(store.classes),
         "clips": [clip for clip in shown if clip is not None],
@@ -67,7 +67,7 @@ def _moving(run: Run, store: Store, clip: int) -> dict[str, Any] | None:
     most = score.new_zeros(segments.num_rows * task.groups).scatter_reduce(0, group, score, "amax")[group]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        draws = torch.stack([task.choose(segments, tokens).is_shown for _ in range(NUM_DRAWS)])
+        draws = torch.stack([task.show(segments, score).is_shown for _ in range(NUM_DRAWS)])
     rows = segments.rows.there[0].nonzero()[:, 0].tolist()
     return animation(whole, frames=frames) | {
         "label": int(store.labels[clip]),

@@ -49,10 +49,14 @@ class Rows:
         spread = values.new_zeros(self.num_frames * num_persons, values.shape[1])
         return spread.index_copy(0, self.place, values).unflatten(0, (-1, num_persons)).flatten(1)
 
-    def mean(self, values: Float[Tensor, "r H"]) -> Float[Tensor, "B H"]:
-        """One vector a row -> the mean over the persons of each clip."""
-        total = values.new_zeros(len(self.there), values.shape[1]).index_add(0, self.clip, values)
-        return total / self.there.sum(dim=1, keepdim=True)
+    def mean(self, values: Float[Tensor, "r H"], counted: Bool[Tensor, " r"] | None = None) -> Float[Tensor, "B H"]:
+        """One vector a row -> the mean over the persons of each clip, over those `counted` where any of them is."""
+        if counted is None:
+            counted = torch.ones_like(self.clip, dtype=torch.bool)
+        is_any = torch.zeros_like(self.there[:, 0]).index_put((self.clip,), counted, accumulate=True)
+        weight = (counted | ~is_any[self.clip]).to(values.dtype)
+        total = values.new_zeros(len(self.there), values.shape[1]).index_add(0, self.clip, values * weight[:, None])
+        return total / weight.new_zeros(len(self.there)).index_add(0, self.clip, weight)[:, None]
 
 
 def seen_persons(batch: Batch) -> Bool[Tensor, "B P"]:

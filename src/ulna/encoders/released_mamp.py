@@ -30,9 +30,10 @@ def segment_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise ValueError(
             f"expected the weights of a released MAMP encoder, {len(missing)} are missing: {', '.join(missing[:4])}"
         )
-    shapes = [tuple(bare[key].shape[: bare[key].ndim - 1]) for key in ("pos_embed", "temp_embed")]
+    of_joints, of_time = (tuple(bare[key].shape[: bare[key].ndim - 1]) for key in ("pos_embed", "temp_embed"))
     convolution = bare["joints_embed.proj.weight"]
-    fits = convolution.ndim == 4 and convolution.shape[1::2] == (3, 1) and shapes[0][:2] == (1, 1)
+    fits = convolution.ndim == 4 and convolution.shape[1::2] == (3, 1)
+    fits = fits and of_joints[:2] == (1, 1) and (of_time[:1], of_time[2:]) == ((1,), (1,))
     wrong = [key for key in (*special, *names) if not (bare[key].is_floating_point() and bare[key].isfinite().all())]
     if wrong or not fits:
         raise ValueError(

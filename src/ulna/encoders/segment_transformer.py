@@ -82,9 +82,9 @@ class SegmentTransformer(Encoder):
             curvature,
             ball_scale,
         )
-        self.torso = slots.places(slots.skeleton.torso) if slots.skeleton else []
-        pruned = [k for k in self.torso if prune_torso and k != slots.global_slot]  # translation is no joint
-        self.joints = [k for k in range(len(slots)) if k not in pruned]
+        torso = slots.places(slots.skeleton.torso) if slots.skeleton else []
+        self.torso = [k for k in torso if k != slots.global_slot]  # translation is no joint
+        self.joints = [k for k in range(len(slots)) if not (prune_torso and k in self.torso)]
         if not self.joints:
             raise ValueError("expected joints outside the torso, got a skeleton without; pass --encoder.no-prune-torso")
         self.num_heads, self.readout, self.positions_start = num_heads, readout, positions_start
@@ -166,7 +166,7 @@ class SegmentTransformer(Encoder):
             own = segments.mean_of_joints(layers[-1])
         else:
             own = torch.cat([segments.moments_of_joints(layer.float()) for layer in layers], dim=1)
-        return segments.rows.mean(own)
+        return segments.rows.mean(own, segments.shows_someone)
 
     def positions(self) -> list[Float[Tensor, "T S D"]]:
         return [self.place.of_time[:, None]]

@@ -178,10 +178,12 @@ class CrossMasking(Pretext):
         if self.temporal == "motion":
             return motion_scores(self.encoder, segments)
         among = (segments.segment % self.groups == 0).nonzero()[:, 0]
-        if self.frozen is not None:  # each joint's segments by themselves
-            sequence = segments.row[among] * len(segments.joints) + segments.joint[among]
-            among = among[sequence.argsort(stable=True)]
-            received = self.frozen.received(tokens[among], packed(sequence))
+        if len(among) == 0:  # nobody is seen in an even segment
+            return tokens.new_zeros(len(tokens), dtype=torch.float64)
+        if self.frozen is not None:  # each joint's segments by themselves, sums over queries: all joints have mean 1
+            among = among[segments.row_joint[among].argsort(stable=True)]
+            packing = packed(segments.row_joint[among])
+            received = self.frozen.received(tokens[among], packing) * packing.of_clips(packing.lengths)[packing.clip]
         else:
             looked_by = self.encoder if self.teacher is None else self.teacher
             own = looked_by.mapped(looked_by.tokens(segments)[among])

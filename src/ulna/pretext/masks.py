@@ -48,7 +48,7 @@ def graph_scores(encoder: SegmentTransformer, segments: Segments) -> Float[Tenso
     """Bones from each token's joint to the nearest joint of the torso; 0 where none leads there."""
     skeleton = encoder.slots.skeleton
     assert skeleton is not None
-    torso = [skeleton.index(encoder.slots.names[k]) for k in encoder.torso]
+    torso = [skeleton.index(joint) for joint in skeleton.torso]
     own = [skeleton.index(encoder.slots.names[k]) for k in encoder.joints]
     found = skeleton.hops[own][:, torso]
     nearest = np.where(found < 0, skeleton.num_joints, found).min(axis=1)
