@@ -45,9 +45,9 @@ class CrossMasking(Pretext):
     receives (`temporal` "attention"; "motion": how much it moves), in the odd group its place in the hierarchy of the
     body (`hierarchy` "hyperbolic": its distance to all joints of its segment in the Poincare ball; "graph": bones from
     the torso); "random" scores nothing. Of each group `keep_ratio` of the tokens are shown, drawn by Gumbel-top-k with
-    weights exp(score / (`temperature` max score)), high scores more often (`keep` "high", released) or less ("low").
-    The encoder sees the shown tokens of both groups; a decoder predicts how the others move (mean squared error of the
-    movement to the next frame, each token's normalised).
+    weights exp(score / (`temperature` max score)) (`keep` "high", released); with "low" the hidden ones are drawn so
+    (MAMP), which is much sharper where little is shown. The encoder sees the shown tokens of both groups; a decoder
+    predicts how the others move (mean squared error of the movement to the next frame, each token's normalised).
 
     Ours: `ranks` puts in place of a score how many of the other tokens score less, of its group ("clip"), its segment
     ("segment": joints are compared, not moments) or its joint ("joint": moments, not joints). As released ("none")

@@ -23,7 +23,8 @@ def small(
     encoder: dict[str, Any] | None = None,
     pretext: dict[str, Any] | None = None,
 ) -> Recipe:
-    """What recipes for two cores share; each choice was measured on a development split (results/ha_cm.md).
+    """What recipes for two cores share; input, length, batch, positions and readout were chosen on a development split
+    (results/ha_cm.md).
 
     The input is GL-Transformer's, where the body's translation is a token of its own and what is hidden cannot be read
     off the walk of all others; a clip is turned once to face the viewer, and half as many frames hold as much of it.

@@ -71,7 +71,7 @@ def no_contrast() -> Recipe:
 
 
 def keep_low() -> Recipe:
-    """HA-CM with low scores shown, high ones hidden."""
+    """HA-CM with high scores hidden, drawn as MAMP draws them."""
     return _on_nw_ucla("keep_low", keep="low")
 
 
@@ -81,7 +81,7 @@ def ranked() -> Recipe:
 
 
 def ranked_low() -> Recipe:
-    """The same with low scores shown, high ones hidden."""
+    """The same with high ranks hidden, drawn as MAMP draws them."""
     return _on_nw_ucla("ranked_low", ranks="clip", temperature=0.3, keep="low")
 
 
@@ -101,7 +101,7 @@ def scaled_map() -> Recipe:
 
 
 def frozen_attention() -> Recipe:
-    """HA-CM with random projections for attention, which never learn, as released."""
+    """HA-CM with random projections for attention, which never learn."""
     return _on_nw_ucla("frozen_attention", attention_source="frozen")
 
 
