@@ -8,6 +8,9 @@ from ulna.data import Augmentation
 from ulna.inputs.disentangled import Persons
 from ulna.train.recipe import Recipe, Training, compose
 
+# Clips turned once and kept whole, with their gaps filled.
+WHOLE_CLIPS = {"name": "disentangled", "facing": "clip", "gaps": "fill", "long_clips": "resample"}
+
 
 def _recipe(name: str, *, max_frames: int, split: str, encoder: dict[str, Any], training: Training) -> Recipe:
     """What all recipes of this file share: exact facing, intervals {1, 5, 10}, the paper's augmentation."""
@@ -76,14 +79,7 @@ def _past_the_paper(
     """
     return compose(
         f"gl_transformer/{name}",
-        input={
-            "name": "disentangled",
-            "facing": "clip",
-            "persons": persons,
-            "gaps": "fill",
-            "max_frames": max_frames,
-            "long_clips": "resample",
-        },
+        input={**WHOLE_CLIPS, "persons": persons, "max_frames": max_frames},
         encoder={"name": "gl_transformer", **SMALL, "readout": "blocks", "positions_start": positions_start},
         pretext={"name": "displacement", "hide": hide},
         split=split,

@@ -6,6 +6,7 @@ from typing import Any
 
 from ulna.data import Augmentation
 from ulna.inputs.disentangled import Persons
+from ulna.recipes.gl_transformer import WHOLE_CLIPS
 from ulna.train.recipe import Recipe, Training, compose
 
 # What two CPU cores train in minutes.
@@ -31,14 +32,7 @@ def small(
     """
     return compose(
         f"ha_cm/{name}",
-        input={
-            "name": "disentangled",
-            "facing": "clip",
-            "persons": persons,
-            "gaps": "fill",
-            "max_frames": max_frames,
-            "long_clips": "resample",
-        },
+        input={**WHOLE_CLIPS, "persons": persons, "max_frames": max_frames},
         encoder={"name": "segment_transformer", **SMALL, **(encoder or {})},
         pretext={"name": "cross_masking", "decoder_blocks": 2, **(pretext or {})},
         split=split,
