@@ -33,9 +33,9 @@ def everything(task: CrossMasking, batch: Batch) -> Tensor:
     segments = task.encoder.cut(replace(batch, present=present))
     tokens = task.encoder.tokens(segments)
     shown = task.choose(segments, tokens)
-    mapped = torch.where(shown.is_shown[:, None], task.encoder.mapped(tokens), task.mask_token)
+    mapped = torch.where(shown.is_shown[:, None], task.encoder.mapped(tokens), task.decoder.mask_token)
     encoded = task.encoder.encode(mapped, segments.tokens)
-    return task.missed(segments, task.to_decoder(encoded), shown).mean()
+    return task.missed(segments, task.decoder.embed(encoded), shown).mean()
 
 
 def seconds_a_clip(

@@ -46,12 +46,12 @@ def test_shown_tokens_return_to_their_place():
             seen.append(x)
             return x
 
-    task.decoder, task.to_decoder = torch.nn.ModuleList([Catch()]), torch.nn.Identity()
-    for table in (task.place.of_joints, task.place.of_time):
+    task.decoder.blocks, task.decoder.embed = torch.nn.ModuleList([Catch()]), torch.nn.Identity()
+    for table in (task.decoder.place.of_joints, task.decoder.place.of_time):
         torch.nn.init.zeros_(table)
-    task.missed(segments, task.filled(segments, tokens[shown.places], shown), shown)
+    task.missed(segments, task.decoder.filled(segments, tokens[shown.places], shown), shown)
     torch.testing.assert_close(seen[0][shown.is_shown], tokens[shown.is_shown])
-    assert (seen[0][~shown.is_shown] == task.mask_token).all()
+    assert (seen[0][~shown.is_shown] == task.decoder.mask_token).all()
 
 
 def test_the_target_of_a_still_clip_is_nothing():
@@ -146,7 +146,7 @@ def test_targets_by_hand():
 def test_only_what_is_hidden_is_to_be_predicted():
     """With a decoder that says nothing the loss is the mean square of the hidden tokens' targets."""
     task = CrossMasking(encoder())
-    torch.nn.init.zeros_(task.predict.weight)
+    torch.nn.init.zeros_(task.decoder.predict.weight)
     segments, _, shown = look(task, formed((72, 40), form=Shifted(long_only=True)))
     filled = torch.randn(len(segments.row), 16)
     square = (task.targets(segments) ** 2).mean(dim=1)
@@ -159,9 +159,10 @@ def test_the_decoder_is_told_where_and_when():
     task = CrossMasking(encoder(positions_start=0.3)).eval()
     segments, _, shown = look(task, formed((72,)))
     seen = []
-    task.decoder[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    task.decoder.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     task.missed(segments, torch.zeros(432, 16), shown)
-    expected = task.place.of_joints[segments.joint] + task.place.of_time[segments.segment]
+    places = task.decoder.place
+    expected = places.of_joints[segments.joint] + places.of_time[segments.segment]
     torch.testing.assert_close(seen[0], expected)
 
 

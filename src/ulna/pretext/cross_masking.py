@@ -7,17 +7,16 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ulna.core import one_of, within
 from ulna.data import Batch
 from ulna.data.segments import Segments
 from ulna.encoders import Encoder
-from ulna.encoders.segment_transformer import SegmentTransformer, TokenPlaces, start_as_vit
+from ulna.encoders.segment_transformer import SegmentTransformer
 from ulna.nn.attention import FrameAttention
 from ulna.nn.gather import all_rows
 from ulna.nn.hyperbolic import exp0
-from ulna.nn.time_block import TimeBlock
 from ulna.pretext.base import Pretext
 from ulna.pretext.masks import (
     Shown,
@@ -30,6 +29,7 @@ from ulna.pretext.masks import (
     packed,
     ranked,
 )
+from ulna.pretext.segment_decoder import SegmentDecoder
 
 Hierarchy = Literal["hyperbolic", "graph", "random"]
 Temporal = Literal["attention", "motion", "random"]
@@ -105,30 +105,14 @@ class CrossMasking(Pretext):
         self.ranks: Ranks = ranks
         self.alpha, self.weights = alpha, (1.0, contrast) if alpha is None else (1 - alpha, alpha)
 
-        if hierarchy == "graph" and not self.encoder.torso:
+        if groups == 2 and hierarchy == "graph" and not self.encoder.torso:
             raise ValueError(
                 "hierarchy 'graph' counts bones from the torso, expected a skeleton that names its torso's joints, got "
                 "one without; name them, or choose 'hyperbolic' or 'random'"
             )
-        width = self.encoder.width
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False) if self._needs("ema") else None
-        self.frozen = FrameAttention(width, 1).requires_grad_(False) if self._needs("frozen") else None
-        self.to_decoder = nn.Linear(width, width)
-        self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
-        self.place = TokenPlaces(
-            len(self.encoder.joints),
-            -(-encoder.max_frames // self.encoder.segment),
-            width,
-            self.encoder.positions_start,
-        )
-        self.decoder = nn.ModuleList(
-            TimeBlock(width, self.encoder.num_heads, hidden=4 * width, norm="pre", gelu="none")
-            for _ in range(decoder_blocks)
-        )
-        self.decoder_norm = nn.LayerNorm(width)
-        self.predict = nn.Linear(width, 3 * self.encoder.segment)
-        for module in (self.to_decoder, self.decoder, self.predict):
-            module.apply(start_as_vit)
+        self.frozen = FrameAttention(self.encoder.width, 1).requires_grad_(False) if self._needs("frozen") else None
+        self.decoder = SegmentDecoder(self.encoder, decoder_blocks)
 
     def _needs(self, source: AttentionSource) -> bool:
         return self.temporal == "attention" and self.attention_source == source
@@ -148,8 +132,9 @@ class CrossMasking(Pretext):
         tokens = self.encoder.tokens(segments)
         shown = self.choose(segments, tokens)
         encoded = self.encoder.encode(self.encoder.mapped(tokens[shown.places]), shown.packing)
+        filled = self.decoder.filled(segments, encoded, shown)
         rebuilt, contrast = self.weights
-        losses = {"reconstruction": rebuilt * self.missed(segments, self.filled(segments, encoded, shown), shown)}
+        losses = {"reconstruction": rebuilt * self.missed(segments, filled, shown)}
         if contrast:
             losses["contrast"] = contrast * self._contrast(segments, encoded, shown)
         return losses
@@ -197,18 +182,9 @@ class CrossMasking(Pretext):
             return graph_scores(self.encoder, segments)
         return tokens.new_zeros(len(tokens), dtype=torch.float64)
 
-    def filled(self, segments: Segments, encoded: Float[Tensor, "V D"], shown: Shown) -> Float[Tensor, "N D"]:
-        """What the decoder is given: shown tokens at their places, one learnt token everywhere else."""
-        visible = self.to_decoder(encoded)
-        hidden = self.mask_token.to(visible.dtype).repeat(segments.tokens.num_frames, 1)
-        return hidden.index_copy(0, shown.places, visible)
-
     def missed(self, segments: Segments, filled: Float[Tensor, "N D"], shown: Shown) -> Float[Tensor, " r"]:
         """The mean over each row's hidden tokens of their squared errors; 0 where nobody is seen."""
-        x = self.place(filled, segments.joint, segments.segment)
-        for block in self.decoder:
-            x = block(x, segments.tokens)
-        predicted = self.predict(self.decoder_norm(x)).float()
+        predicted = self.decoder(segments, filled)
         error = ((predicted - self.targets(segments)) ** 2).mean(dim=-1)
         counts = ~shown.is_shown & segments.shows_someone[segments.row]
         total, number = (
