@@ -47,7 +47,7 @@ def test_draws_follow_the_scores(found):
     assert by_chance == pytest.approx(4 / 13)  # hands and feet, whose scores are equal
     assert shown > 2 * by_chance
     assert own.points.shape == (20, 16)
-    assert (np.linalg.norm(own.points, axis=1) < own.radius).all()
+    assert (np.linalg.norm(own.points, axis=1) < 1).all()
 
 
 def test_figures_and_page(found):

@@ -16,7 +16,7 @@ from ulna.data.segments import Segments
 from ulna.encoders import SegmentTransformer
 from ulna.nn.hyperbolic import distance, exp0
 from ulna.pretext import CrossMasking
-from ulna.pretext.masks import ranked
+from ulna.pretext.masks import group_of, ranked
 from ulna.protocols.features import widen
 from ulna.train.run import Run
 
@@ -34,7 +34,7 @@ class Masks:
     `highest` (2, 2): of what is shown in even and in odd segments the share that has one of its group's highest scores
     (less than a fifth score more), and the share that chance would show; where both are alike scores decide nothing.
     `points` (J + torso, D): the joints' mean tokens in the ball, those of the torso last; `depth` (J + torso,): how far
-    their tokens lie from its middle, the mean of hyperbolic distances; `radius` is the ball's.
+    their tokens lie from its middle, the mean of hyperbolic distances.
     """
 
     run: str
@@ -50,7 +50,6 @@ class Masks:
     highest: np.ndarray
     points: np.ndarray
     depth: np.ndarray
-    radius: float
 
 
 def task_of(run: Run) -> CrossMasking:
@@ -88,7 +87,6 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
         (sums.highest[..., 0] / sums.highest[..., 1]).numpy(),
         points[:, :-1].numpy(),
         points[:, -1].numpy(),
-        task.encoder.curvature**-0.5,
     )
 
 
@@ -148,13 +146,12 @@ def seen_by(run: Run, store: Store, clips: np.ndarray) -> Batch:
 
 def _over_mean(task: CrossMasking, segments: Segments, score: Tensor) -> tuple[Tensor, Tensor]:
     """Scores over the mean of their group in their row, and the group."""
-    group = segments.segment % task.groups
-    number = segments.row * 2 + group
+    number = group_of(segments, task.groups)
     total, count = (
-        score.new_zeros(2 * segments.num_rows).index_add(0, number, values)
+        score.new_zeros(task.groups * segments.num_rows).index_add(0, number, values)
         for values in (score, torch.ones_like(score))
     )
-    return score / (total / count.clamp(min=1)).clamp(min=1e-12)[number], group
+    return score / (total / count.clamp(min=1)).clamp(min=1e-12)[number], number % task.groups
 
 
 def _points(task: CrossMasking, segments: Segments, tokens: Tensor) -> Tensor:
