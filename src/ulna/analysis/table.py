@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from ulna.core import write_text
 from ulna.protocols.outcome import Outcome
 
 PANELS_ACROSS = 6
+LETTERS_AN_INCH = 15  # of the key below
 CLEAN = ", clean"  # ends the name of a column without the clips that are copies of training clips
 
 
@@ -104,7 +106,7 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
         key += "; squares: without leaked clips"
     if beside:
         key += "; diamonds: from scratch"
-    figure.supxlabel(key, fontsize=8)
+    figure.supxlabel(textwrap.fill(key, int(LETTERS_AN_INCH * figure.get_figwidth())), fontsize=8)
     figure.savefig(path, dpi=130)
 
 
