@@ -15,7 +15,7 @@ _ABLATIONS = """
 """
 _HA_CM_ABLATIONS = """
     hyperbolic_attention hyperbolic_motion hyperbolic_random graph_attention graph_motion graph_random
-    random_attention random_motion random_random no_contrast keep_low ranked ranked_low ranked_by_joint
+    random_attention random_motion random_random no_contrast keep_low ranked
     low_curvature scaled_map frozen_attention no_ball mamp
 """
 RECIPES = NameTable(

@@ -81,16 +81,6 @@ def ranked() -> Recipe:
     return _on_nw_ucla("ranked", ranks="clip", temperature=0.3)
 
 
-def ranked_low() -> Recipe:
-    """The same with high ranks hidden, drawn as MAMP draws them."""
-    return _on_nw_ucla("ranked_low", ranks="clip", temperature=0.3, keep="low")
-
-
-def ranked_by_joint() -> Recipe:
-    """Ranks among the moments of a joint, so that all joints are shown alike."""
-    return _on_nw_ucla("ranked_by_joint", ranks="joint", temperature=0.3)
-
-
 def low_curvature() -> Recipe:
     """HA-CM in a ball of curvature -0.1."""
     return _on_nw_ucla("low_curvature", encoder={"curvature": 0.1})

@@ -153,8 +153,6 @@ def ha_cm_switches() -> Table:
         ("no cross-contrast", "no_contrast"),
         ("high scores hidden", "keep_low"),
         ("ranks for scores", "ranked"),
-        ("ranks, high ones hidden", "ranked_low"),
-        ("ranks among each joint's moments", "ranked_by_joint"),
         ("curvature 0.1", "low_curvature"),
         ("scaled map", "scaled_map"),
         ("frozen attention", "frozen_attention"),
