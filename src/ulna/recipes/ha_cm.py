@@ -84,7 +84,7 @@ def nw_ucla() -> Recipe:
 
     ulna pretrain ha_cm/nw_ucla --data STORE --out RUN
     """
-    return small("nw_ucla", split="xview", max_frames=24, epochs=300)
+    return small("nw_ucla", split="xview", max_frames=24, epochs=150)
 
 
 def nw_ucla_random() -> Recipe:
@@ -92,7 +92,7 @@ def nw_ucla_random() -> Recipe:
 
     ulna pretrain ha_cm/nw_ucla_random --data STORE --out RUN
     """
-    return small("nw_ucla_random", split="xview", max_frames=24, epochs=300, pretext=RANDOM)
+    return small("nw_ucla_random", split="xview", max_frames=24, epochs=150, pretext=RANDOM)
 
 
 def utd_mhad() -> Recipe:
@@ -100,7 +100,7 @@ def utd_mhad() -> Recipe:
 
     ulna pretrain ha_cm/utd_mhad --data STORE --out RUN
     """
-    return small("utd_mhad", split="xsub", max_frames=36, epochs=300)
+    return small("utd_mhad", split="xsub", max_frames=36, epochs=150)
 
 
 def utd_mhad_random() -> Recipe:
@@ -108,7 +108,7 @@ def utd_mhad_random() -> Recipe:
 
     ulna pretrain ha_cm/utd_mhad_random --data STORE --out RUN
     """
-    return small("utd_mhad_random", split="xsub", max_frames=36, epochs=300, pretext=RANDOM)
+    return small("utd_mhad_random", split="xsub", max_frames=36, epochs=150, pretext=RANDOM)
 
 
 def sbu() -> Recipe:
