@@ -100,7 +100,7 @@ def utd_mhad() -> Recipe:
 
     ulna pretrain ha_cm/utd_mhad --data STORE --out RUN
     """
-    return small("utd_mhad", split="xsub", max_frames=36, epochs=150)
+    return small("utd_mhad", split="xsub", max_frames=36, epochs=300)
 
 
 def utd_mhad_random() -> Recipe:
@@ -108,7 +108,7 @@ def utd_mhad_random() -> Recipe:
 
     ulna pretrain ha_cm/utd_mhad_random --data STORE --out RUN
     """
-    return small("utd_mhad_random", split="xsub", max_frames=36, epochs=150, pretext=RANDOM)
+    return small("utd_mhad_random", split="xsub", max_frames=36, epochs=300, pretext=RANDOM)
 
 
 def sbu() -> Recipe:
