@@ -21,6 +21,7 @@ LIMB_COLOURS = {
     "left_leg": "#d99a00",
     "right_leg": "#c2410c",
 }
+LABEL = np.array([0.2, 0.026])  # width and height of a joint's name, in parts of what is drawn
 
 
 def draw_scores(own: Masks, path: Path) -> Path:
@@ -100,5 +101,12 @@ def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
 
 
 def _annotate(axis: Axes, labels: Sequence[str], places: np.ndarray) -> None:
-    for label, place in zip(labels, places, strict=True):
-        axis.annotate(label, place, (4, 2), textcoords="offset points", fontsize=5.5, color="#1d2330")
+    """A label to the right of each place, moved up where it would lie on another."""
+    extent = np.maximum(np.ptp(places, axis=0), 1e-12)
+    written: list[np.ndarray] = []
+    for k in np.argsort(places[:, 1], kind="stable"):
+        at: np.ndarray = places[k] / extent
+        while any((np.abs(at - other) < LABEL).all() for other in written):
+            at = at + np.array([0, LABEL[1] / 4])
+        written.append(at)
+        axis.text(*(at * extent), f"  {labels[k]}", fontsize=5.5, color="#1d2330", va="center")
