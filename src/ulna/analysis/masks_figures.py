@@ -109,4 +109,5 @@ def _annotate(axis: Axes, labels: Sequence[str], places: np.ndarray) -> None:
         while any((np.abs(at - other) < LABEL).all() for other in written):
             at = at + np.array([0, LABEL[1] / 4])
         written.append(at)
-        axis.text(*(at * extent), f"  {labels[k]}", fontsize=5.5, color="#1d2330", va="center")
+        x, y = at * extent
+        axis.text(x, y, f"  {labels[k]}", fontsize=5.5, color="#1d2330", va="center")
