@@ -18,7 +18,7 @@ def test_counts_at_the_sizes_of_the_paper():
     _, tokens, shown = look(CrossMasking(encoder()), formed())
     assert len(tokens) == 2 * 432
     assert shown.packing.lengths.tolist() == [42, 42]
-    assert [int((shown.group == g).sum()) for g in (0, 1)] == [42, 42]
+    assert [int((group == g).sum()) for group in shown.group.view(2, 42) for g in (0, 1)] == [21, 21, 21, 21]
     assert int((~shown.is_shown).sum()) == 2 * 390
     assert torch.equal(shown.is_shown.nonzero()[:, 0], shown.places)
     assert len(encoder(prune_torso=False).joints) == 25
@@ -82,6 +82,19 @@ def test_alpha_weighs_both_losses():
     two = weighed.losses(batch)
     torch.testing.assert_close(two["reconstruction"], 0.75 * one["reconstruction"])
     assert (two["contrast"] < 0.25 * one["contrast"]).all()
+
+
+def test_contrast_is_weighed():
+    batch, found = formed(), []
+    for contrast in (1.0, 0.25):
+        task = CrossMasking(encoder(), contrast=contrast)
+        torch.manual_seed(1)
+        found.append(task.losses(batch))
+    torch.testing.assert_close(found[1]["contrast"], 0.25 * found[0]["contrast"])
+    torch.testing.assert_close(found[1]["reconstruction"], found[0]["reconstruction"])
+    assert list(CrossMasking(encoder(), contrast=0.0).losses(batch)) == ["reconstruction"]
+    with pytest.raises(ValueError, match="alpha takes the place of contrast"):
+        CrossMasking(encoder(), alpha=0.5, contrast=0.0)
 
 
 def test_gradients_reach_what_learns_and_never_the_scores():

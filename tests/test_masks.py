@@ -63,6 +63,17 @@ def test_figures_and_page(found):
     assert drawn.sum() == 2 * int(0.1 * 6 * 13)
 
 
+def test_one_group_and_no_pruned_torso(found, tmp_path):
+    run, store = found
+    own = options(PRETEXTS, "cross_masking", groups=1, temporal="motion", contrast=0.0)
+    whole = options(ENCODERS, "segment_transformer", width=16, num_heads=2, num_blocks=1, prune_torso=False)
+    one = run_of(replace(run.recipe, encoder=whole, pretext=own), store, tmp_path / "run")
+    seen = masks(one, store, split="half", num_clips=2)
+    assert seen.titles == ["motion"]
+    assert len(seen.names) == len(set(seen.names)) == 20
+    assert len(write_masks(one, store, split="half", num_clips=2)) == 3
+
+
 def test_other_runs_are_refused(store, run):
     with pytest.raises(ValueError, match="expected a run of cross masking, got one of displacement"):
         masks(run, store)

@@ -42,7 +42,7 @@ class Masks:
     labels: list[str]
     num_torso: int
     num_clips: int
-    titles: tuple[str, str]
+    titles: list[str]
     keep_ratio: float
     attention: np.ndarray
     hierarchy: np.ndarray
@@ -75,9 +75,9 @@ def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 
     points = sums.points[:, :-1] / sums.points[:, -1:].clamp(min=1)
     return Masks(
         run.path.name,
-        [task.encoder.slots.names[k] for k in (*task.encoder.joints, *task.encoder.torso)],
-        labels(task.encoder, (*task.encoder.joints, *task.encoder.torso)),
-        len(task.encoder.torso),
+        [task.encoder.slots.names[k] for k in (*task.encoder.joints, *_torso(task))],
+        labels(task.encoder, (*task.encoder.joints, *_torso(task))),
+        len(_torso(task)),
         len(clips),
         titles(task),
         task.keep_ratio,
@@ -104,7 +104,7 @@ class _Sums:
         own = task.encoder
         segments_of_group = -(-own.max_frames // own.segment) // task.groups
         cells = (2, max(1, min(BINS, segments_of_group)), len(own.joints), 2)
-        sizes = (cells, cells, (2, 2, 2), (len(own.joints) + len(own.torso), own.width + 2))
+        sizes = (cells, cells, (2, 2, 2), (len(own.joints) + len(_torso(task)), own.width + 2))
         return cls(*(torch.zeros(size, dtype=torch.float64) for size in sizes))
 
     def add(self, task: CrossMasking, batch: Batch, draws: int) -> None:
@@ -118,8 +118,9 @@ class _Sums:
         lengths = segments.packing.of_clips(segments.packing.lengths)[segments.row]
         in_group = (lengths - group + task.groups - 1) // task.groups  # segments of the token's group
         cell = (group * bins + segments.segment // task.groups * bins // in_group) * len(segments.joints)
-        one = torch.ones_like(shown)
-        for sums, values in ((self.score, relative.cpu()), (self.shown, shown)):
+        one = segments.shows_someone[segments.row].cpu().double()
+        shown = shown * one
+        for sums, values in ((self.score, relative.cpu() * one), (self.shown, shown)):
             sums.view(-1, 2).index_add_(0, (cell + segments.joint).cpu(), torch.stack([values, one], dim=1))
         for row, values in enumerate((shown, one)):
             self.highest[:, row].index_add_(0, group.cpu(), torch.stack([values * upper, values], dim=1))
@@ -132,16 +133,21 @@ def labels(encoder: SegmentTransformer, places: Sequence[int]) -> list[str]:
     return ["translation" if k == own.global_slot else own.names[k].replace("_", " ") for k in places]
 
 
-def titles(task: CrossMasking) -> tuple[str, str]:
-    """What tokens of the first and of the second group are scored by."""
+def titles(task: CrossMasking) -> list[str]:
+    """What tokens of each group are scored by."""
     source = f", {task.attention_source}" if task.temporal == "attention" else ""
-    return f"{task.temporal}{source}", task.hierarchy if task.groups == 2 else "no second group"
+    return [f"{task.temporal}{source}", task.hierarchy][: task.groups]
 
 
 def seen_by(run: Run, store: Store, clips: np.ndarray) -> Batch:
     """Clips as the encoder of a run takes them."""
     device = next(run.encoder.parameters()).device
     return run.form(widen(load_batch(store, clips, max_frames=run.form.crop).to(device), run.encoder.num_persons))
+
+
+def _torso(task: CrossMasking) -> list[int]:
+    """The torso's joints that are no tokens."""
+    return [joint for joint in task.encoder.torso if joint not in task.encoder.joints]
 
 
 def _over_mean(task: CrossMasking, segments: Segments, score: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,14 +163,12 @@ def _over_mean(task: CrossMasking, segments: Segments, score: Tensor) -> tuple[T
 def _points(task: CrossMasking, segments: Segments, tokens: Tensor) -> Tensor:
     """(J + torso, D + 2): sums over segments that show somebody of the joints' places in the ball and of their depths,
     and how many these are."""
-    encoder, first = task.encoder, len(task.encoder.joints)
-    number = torch.arange(len(encoder.torso), device=tokens.device).repeat(segments.packing.num_frames) + first
-    torso = encoder.patches(segments, encoder.torso).flatten(0, 1)
-    there = segments.shows_someone[
-        torch.cat([segments.row, segments.packing.clip.repeat_interleave(len(encoder.torso))])
-    ]
+    encoder, first, pruned = task.encoder, len(task.encoder.joints), _torso(task)
+    number = torch.arange(len(pruned), device=tokens.device).repeat(segments.packing.num_frames) + first
+    torso = encoder.patches(segments, pruned).flatten(0, 1)
+    there = segments.shows_someone[torch.cat([segments.row, segments.packing.clip.repeat_interleave(len(pruned))])]
     mapped = exp0(encoder.ball_scale * torch.cat([tokens, torso]).double(), encoder.curvature)
     depth = distance(mapped, torch.zeros_like(mapped), encoder.curvature)
     counted = torch.cat([mapped, depth[:, None], mapped.new_ones(len(mapped), 1)], dim=1) * there[:, None]
-    sums = mapped.new_zeros(first + len(encoder.torso), counted.shape[1])
+    sums = mapped.new_zeros(first + len(pruned), counted.shape[1])
     return sums.index_add(0, torch.cat([segments.joint, number]), counted)

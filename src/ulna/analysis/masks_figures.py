@@ -29,9 +29,10 @@ def draw_scores(own: Masks, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     num, parts = len(own.names) - own.num_torso, own.shown.shape[1]
-    figure = Figure(figsize=(9.2, 1.6 + 0.3 * num), layout="constrained")
-    axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    rows = ((own.attention, own.hierarchy), tuple(100 * own.shown))
+    across = len(own.titles)
+    figure = Figure(figsize=(1.2 + 4 * across, 1.6 + 0.3 * num), layout="constrained")
+    axes = figure.subplots(2, across, sharex=True, sharey=True, squeeze=False)
+    rows = ((own.attention, own.hierarchy)[:across], tuple(100 * own.shown)[:across])
     labels = ("score over its group's mean", "shown, % of draws")
     for row, (pair, label) in enumerate(zip(rows, labels, strict=True)):
         most = max((float(np.nanmax(values)) for values in pair if np.isfinite(values).any()), default=1.0)
@@ -40,7 +41,8 @@ def draw_scores(own: Masks, path: Path) -> Path:
             drawn = axis.imshow(values.T, cmap=("viridis", "magma")[row], vmin=0, vmax=most or 1, aspect="auto")
             axis.set_yticks(range(num), own.labels[:num], fontsize=6)
             axis.set_xticks([-0.5, parts / 2 - 0.5, parts - 0.5], ["first", "middle", "last"], fontsize=7)
-            title = f"{('even', 'odd')[column]} segments: {own.titles[column]}" if row == 0 else _highest(own, column)
+            which = ("even", "odd")[column] if across == 2 else "all"
+            title = f"{which} segments: {own.titles[column]}" if row == 0 else _highest(own, column)
             axis.set_title(title, fontsize=8)
         figure.colorbar(drawn, ax=list(axes[row]), shrink=0.9).set_label(label, fontsize=8)
     figure.suptitle(f"What masks are drawn by, {own.num_clips} clips", fontsize=9)

@@ -97,6 +97,8 @@ class CrossMasking(Pretext):
         within("decoder_blocks", decoder_blocks, 1)
         if alpha is not None:
             within("alpha", alpha, 0, 0.999, open_low=True)
+            if contrast != 1:
+                raise ValueError(f"alpha takes the place of contrast, expected one of them, got {alpha} and {contrast}")
         if groups == 1 and (contrast or alpha):
             raise ValueError("contrast ties two groups together, expected contrast 0 and no alpha with groups 1")
         self.hierarchy, self.temporal, self.attention_source = hierarchy, temporal, attention_source
@@ -105,7 +107,7 @@ class CrossMasking(Pretext):
         self.ranks: Ranks = ranks
         self.alpha, self.weights = alpha, (1.0, contrast) if alpha is None else (1 - alpha, alpha)
 
-        if groups == 2 and hierarchy == "graph" and not self.encoder.torso:
+        if groups == 2 and hierarchy == "graph" and not (encoder.slots.skeleton and encoder.slots.skeleton.torso):
             raise ValueError(
                 "hierarchy 'graph' counts bones from the torso, expected a skeleton that names its torso's joints, got "
                 "one without; name them, or choose 'hyperbolic' or 'random'"
@@ -195,8 +197,11 @@ class CrossMasking(Pretext):
 
     @torch.no_grad()
     def targets(self, segments: Segments) -> Float[Tensor, "N X"]:
-        """Movement to the next frame, in the ball, each token's numbers with mean 0 and spread 1; of stillness 0."""
-        moved = exp0(movement(segments), self.encoder.curvature)
+        """Movement to the next frame, in the ball if there is one; each token's numbers have mean 0 and spread 1, those
+        of stillness are 0."""
+        moved = movement(segments)
+        if self.encoder.ball:
+            moved = exp0(moved, self.encoder.curvature)
         flat = segments.patches(moved, self.encoder.joints).flatten(0, 1)[segments.kept]
         centred = flat - flat.mean(dim=-1, keepdim=True)
         return centred / (flat.var(dim=-1, keepdim=True) + 1e-6).sqrt()
