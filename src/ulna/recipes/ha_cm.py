@@ -29,7 +29,7 @@ def small(
 
     The input is GL-Transformer's, where the body's translation is a token of its own and what is hidden cannot be read
     off the walk of all others; a clip is turned once to face the viewer, and half as many frames hold as much of it.
-    A quarter of so few tokens is shown, about as many as the paper's tenth.
+    A quarter of so few tokens is shown: 28 of 112 on NW-UCLA, where the paper has 42 of 432.
     """
     return compose(
         f"ha_cm/{name}",
