@@ -14,6 +14,7 @@ from ulna.analysis.masks_figures import draw_ball, draw_scores
 from ulna.analysis.report import FIGURES, animation, bones, write_page
 from ulna.data import Store
 from ulna.data.segments import Segments
+from ulna.pretext.masks import group_of
 from ulna.train.run import Run
 
 PAGE = "masks.html"
@@ -63,7 +64,7 @@ def _moving(run: Run, store: Store, clip: int) -> dict[str, Any] | None:
     segments = task.encoder.cut(batch)
     tokens = task.encoder.tokens(segments)
     score = task.scores(segments, tokens)
-    group = segments.row * task.groups + segments.segment % task.groups
+    group = group_of(segments, task.groups)
     most = score.new_zeros(segments.num_rows * task.groups).scatter_reduce(0, group, score, "amax")[group]
     with torch.random.fork_rng():
         torch.manual_seed(0)
