@@ -162,6 +162,19 @@ def test_the_card(run, store):
     own.save(run.path, "linear")
 
 
+def test_cards_of_several_recipes_are_one_figure(run, store, tmp_path):
+    recipe = tiny(epochs=1)
+    other = run_of(dataclasses.replace(recipe, name="another"), store, tmp_path / "another")
+    evaluate(other, store, protocol=options(PROTOCOLS, "linear", epochs=30), split="half", seeds=1)
+    path = write_robustness([run, other], store, split="half", seeds=1, path=tmp_path / "new" / "both.png")
+    assert path == tmp_path / "new" / "both.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert (other.path / "results" / "robustness" / "linear-half.json").exists()
+    again = dataclasses.replace(other, recipe=dataclasses.replace(other.recipe, name=run.recipe.name))
+    with pytest.raises(ValueError, match="runs of one recipe on the same clips"):
+        write_robustness([run, again], store, split="half")
+
+
 def test_tables(tmp_path):
     outcome = Outcome("p", {}, "s", ["a", "b"], list("wxyz"), [0, 0, 1, 1], [SeedOutcome(0, [0, 0, 1, 0])])
     (tmp_path / "results").mkdir()

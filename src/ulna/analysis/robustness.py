@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from ulna.train.provenance import provenance
 from ulna.train.run import RESULTS, Run
 
 Change = Callable[[Batch, float, np.random.Generator], Batch]
+Card = Mapping[str, Mapping[float, Sequence[float]]]
 FILE = "robustness"
+COLORS = ("#0f766e", "#b45309", "#4f46e5", "#be185d", "#57534e")
 
 
 @dataclass(frozen=True)
@@ -145,41 +148,51 @@ class Disturbed(InputForm):
 
 
 def write_robustness(
-    runs: Sequence[Run], store: Store, *, split: str, protocol: str = "linear", seeds: int = 3
+    runs: Sequence[Run],
+    store: Store,
+    *,
+    split: str,
+    protocol: str = "linear",
+    seeds: int = 3,
+    path: str | Path | None = None,
 ) -> Path:
-    """Measure runs of one recipe and draw their card; gives the figure, RUN/figures/robustness.png of the first run.
+    """Measure runs and draw their card; gives its `path`, RUN/figures/robustness.png of the first run by default.
 
-    The numbers are in each RUN/results/robustness/PROTOCOL-SPLIT.json.
+    Runs of one recipe are its seeds, and several recipes are drawn beside each other. The numbers are in each
+    RUN/results/robustness/PROTOCOL-SPLIT.json.
     """
-    check_alike(runs)
-    cards = []
+    path = runs[0].path / FIGURES / f"{FILE}.png" if path is None else Path(path)
+    recipes: dict[str, list[Run]] = {}
     for run in runs:
-        began = time.perf_counter()
-        card = robustness(run, store, split=split, protocol=protocol, seeds=seeds)
-        cards.append(card)
-        values = provenance() | {
-            "run": run.path.name,
-            "protocol": protocol,
-            "split": split,
-            "fingerprint": store.fingerprint,
-            "seconds": round(time.perf_counter() - began, 1),
-            "accuracy": {name: {f"{level:g}": a for level, a in levels.items()} for name, levels in card.items()},
-        }
-        write_text(run.path / RESULTS / FILE / f"{protocol}-{split}.json", json.dumps(values))
-    path = runs[0].path / FIGURES / "robustness.png"
-    path.parent.mkdir(exist_ok=True)
-    _draw(runs[0].recipe.name, cards, store, split, protocol, path)
+        recipes.setdefault(run.recipe.name, []).append(run)
+    for alike in recipes.values():
+        check_alike(alike)
+    cards = {
+        name: [_measure(run, store, split=split, protocol=protocol, seeds=seeds) for run in alike]
+        for name, alike in recipes.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _draw(cards, store, split, protocol, path)
     return path
 
 
-def _draw(
-    recipe: str,
-    cards: Sequence[Mapping[str, Mapping[float, list[float]]]],
-    store: Store,
-    split: str,
-    protocol: str,
-    path: Path,
-) -> None:
+def _measure(run: Run, store: Store, *, split: str, protocol: str, seeds: int) -> Card:
+    """A run's card, which is also written into it."""
+    began = time.perf_counter()
+    card = robustness(run, store, split=split, protocol=protocol, seeds=seeds)
+    values = provenance() | {
+        "run": run.path.name,
+        "protocol": protocol,
+        "split": split,
+        "fingerprint": store.fingerprint,
+        "seconds": round(time.perf_counter() - began, 1),
+        "accuracy": {name: {f"{level:g}": a for level, a in levels.items()} for name, levels in card.items()},
+    }
+    write_text(run.path / RESULTS / FILE / f"{protocol}-{split}.json", json.dumps(values))
+    return card
+
+
+def _draw(recipes: Mapping[str, Sequence[Card]], store: Store, split: str, protocol: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
@@ -187,29 +200,46 @@ def _draw(
     test = store.labels[store.split(split)[1]]
     chance = 100 * np.bincount(test[test >= 0]).max() / (test >= 0).sum()
     for axis, (name, disturbance) in zip(axes, DISTURBANCES.items(), strict=True):
-        levels = sorted(disturbance.levels)
-        by_run = np.array([[100 * np.mean(card[name][level]) for level in levels] for card in cards])
-        mean = by_run.mean(axis=0)
         axis.axhline(chance, color="#c9cbd1", linewidth=1, linestyle=":")
-        axis.axhline(mean[levels.index(disturbance.levels[0])], color="#0f766e", linewidth=1, alpha=0.35)
-        if len(cards) > 1:
-            sd = by_run.std(axis=0, ddof=1)
-            axis.fill_between(levels, mean - sd, mean + sd, color="#0f766e", alpha=0.15, linewidth=0)
-        axis.plot(levels, mean, "o-", color="#0f766e", markersize=4)
-        for level, value in zip(levels, mean, strict=True):
-            axis.annotate(f"{value:.0f}", (level, value), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+        for (recipe, cards), color in zip(recipes.items(), cycle(COLORS)):
+            _draw_line(axis, cards, name, recipe, color, tell=len(recipes) == 1)
+        levels = sorted(disturbance.levels)
         axis.set_title(f"{disturbance.title} ({disturbance.unit})", fontsize=9, loc="left")
         axis.set_xticks(levels, [f"{level:g}" for level in levels], fontsize=8)
         axis.set_ylim(0, 104)
         axis.tick_params(axis="y", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e4e2dc", linewidth=0.6)
-    runs = f", {len(cards)} runs: mean and one standard deviation" if len(cards) > 1 else ""
+    title, num = f"{protocol} on {split}", max(map(len, recipes.values()))
+    if len(recipes) == 1:
+        title = f"{next(iter(recipes))}, {title}"
+    else:
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=8, frameon=False
+        )
+    runs = f", {num} runs: mean and one standard deviation" if num > 1 else ""
     figure.suptitle(
-        f"{recipe}, {protocol} on {split}{runs}\nAccuracy in percent on disturbed test clips; dotted: largest class",
-        fontsize=9, x=0.01, ha="left",
-    )  # fmt: skip
+        f"{title}{runs}\nAccuracy in percent on disturbed test clips; dotted: largest class",
+        fontsize=9,
+        x=0.01,
+        ha="left",
+    )
     figure.savefig(path, dpi=150)
+
+
+def _draw_line(axis: Any, cards: Sequence[Card], name: str, recipe: str, color: str, *, tell: bool) -> None:
+    """One recipe's accuracy by level, with its values where they are told."""
+    levels = sorted(DISTURBANCES[name].levels)
+    by_run = np.array([[100 * np.mean(card[name][level]) for level in levels] for card in cards])
+    mean = by_run.mean(axis=0)
+    axis.axhline(mean[levels.index(DISTURBANCES[name].levels[0])], color=color, linewidth=1, alpha=0.35)
+    if len(cards) > 1:
+        sd = by_run.std(axis=0, ddof=1)
+        axis.fill_between(levels, mean - sd, mean + sd, color=color, alpha=0.15, linewidth=0)
+    axis.plot(levels, mean, "o-", color=color, markersize=4, label=recipe)
+    if tell:
+        for level, value in zip(levels, mean, strict=True):
+            axis.annotate(f"{value:.0f}", (level, value), (0, 6), textcoords="offset points", ha="center", fontsize=7)
 
 
 def _shown(batch: Batch, kept: Tensor) -> Batch:

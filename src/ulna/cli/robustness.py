@@ -12,13 +12,15 @@ def main(arguments: Sequence[str]) -> None:
     wanted = parse(
         "robustness",
         "Measure how a run's classifier bears joint noise, joints and frames that are not seen, other frame rates and "
-        "other viewpoints, and draw a card. Evaluate the run first; several runs of one recipe are taken as its seeds.",
+        "other viewpoints, and draw a card. Evaluate the run first; several runs of one recipe are taken as its seeds, "
+        "and recipes are drawn beside each other.",
         [
             ("runs", positional(tuple[Path, ...], "Runs that were evaluated.", metavar="RUN")),
             ("data", option(Path, "Store with labels.")),
             ("split", option(str | None, "Split whose test part is disturbed; the recipe's by default."), None),
             ("protocol", option(str, "Whose classifier: linear, finetune, few-labels, ..."), "linear"),
             ("seeds", option(int, "Draws of what is random."), 3),
+            ("out", option(Path | None, "Figure to write; the first run's figures/robustness.png by default."), None),
         ],
         arguments,
     )
@@ -32,4 +34,4 @@ def main(arguments: Sequence[str]) -> None:
     split = wanted.split or runs[0].recipe.split
     if split is None:
         raise ValueError(f"expected --split, since the recipe names none; {store.path} has {', '.join(store.splits)}")
-    print(write_robustness(runs, store, split=split, protocol=wanted.protocol, seeds=wanted.seeds))
+    print(write_robustness(runs, store, split=split, protocol=wanted.protocol, seeds=wanted.seeds, path=wanted.out))
