@@ -102,7 +102,7 @@ class _Sums:
     @classmethod
     def empty(cls, task: CrossMasking) -> _Sums:
         own = task.encoder
-        segments_of_group = -(-own.max_frames // own.segment) // task.groups
+        segments_of_group = own.num_segments // task.groups
         cells = (2, max(1, min(BINS, segments_of_group)), len(own.joints), 2)
         sizes = (cells, cells, (2, 2, 2), (len(own.joints) + len(_torso(task)), own.width + 2))
         return cls(*(torch.zeros(size, dtype=torch.float64) for size in sizes))

@@ -89,7 +89,7 @@ class SegmentTransformer(Encoder):
             raise ValueError("expected joints outside the torso, got a skeleton without; pass --encoder.no-prune-torso")
         self.num_heads, self.readout, self.positions_start = num_heads, readout, positions_start
         self.embed_patch = nn.Linear(3 * segment, width)
-        self.place = TokenPlaces(len(self.joints), -(-max_frames // segment), width, positions_start)
+        self.place = TokenPlaces(len(self.joints), self.num_segments, width, positions_start)
         self.dropout = Dropout(dropout)
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
         self.blocks = nn.ModuleList(
@@ -101,6 +101,11 @@ class SegmentTransformer(Encoder):
         self.norm = nn.LayerNorm(width)
         for block in self.blocks:
             block.apply(start_as_vit)
+
+    @property
+    def num_segments(self) -> int:
+        """Segments of the longest clip; the last may be shorter than the others."""
+        return -(-self.max_frames // self.segment)
 
     def cut(self, batch: Batch) -> Segments:
         """The batch's persons, cut into segments."""

@@ -23,9 +23,7 @@ class SegmentDecoder(nn.Module):
         width = encoder.width
         self.embed = nn.Linear(width, width)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
-        self.place = TokenPlaces(
-            len(encoder.joints), -(-encoder.max_frames // encoder.segment), width, encoder.positions_start
-        )
+        self.place = TokenPlaces(len(encoder.joints), encoder.num_segments, width, encoder.positions_start)
         self.blocks = nn.ModuleList(
             TimeBlock(width, encoder.num_heads, hidden=4 * width, norm="pre", gelu="none") for _ in range(num_blocks)
         )
