@@ -7,12 +7,16 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ulna.cli.arguments import option, parse, positional
 from ulna.core import new_file, refuse_existing
 from ulna.data import Store
+
+if TYPE_CHECKING:
+    from ulna.data.audit import Match
 
 SHOWN = 10
 
@@ -59,11 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     if len(matches) > SHOWN:
         print(f"  ... {len(matches) - SHOWN:,} more" + ("" if wanted.out else "; --out FILE.csv lists them all"))
     if wanted.out:
-        with new_file(wanted.out) as partial, partial.open("w", newline="") as file:
-            rows = csv.DictWriter(file, [*matches[0].row] if matches else ["test", "known"])
-            rows.writeheader()
-            rows.writerows(match.row for match in matches)
-        print(wanted.out)
+        _write(matches, wanted.out)
     if found.not_compared:
         print(
             f"  {len(found.not_compared):,} test clips show too little to be compared with near copies: "
@@ -71,3 +71,11 @@ def main(arguments: Sequence[str]) -> None:
         )
     if copied:
         print(f"  {len(copied):,} test clips measure memory: report accuracy without them too", file=sys.stderr)
+
+
+def _write(matches: Sequence[Match], path: Path) -> None:
+    with new_file(path) as partial, partial.open("w", newline="") as file:
+        rows = csv.DictWriter(file, [*matches[0].row] if matches else ["test", "known"])
+        rows.writeheader()
+        rows.writerows(match.row for match in matches)
+    print(path)

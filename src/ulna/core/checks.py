@@ -20,6 +20,14 @@ def within(
         raise ValueError(f"{name}: expected a number {bound}{limit}, got {value}")
 
 
+def all_within(
+    low: int | float, high: int | float = math.inf, /, *, open_low: bool = False, **numbers: int | float
+) -> None:
+    """`within` for several numbers, named by their keywords."""
+    for name, value in numbers.items():
+        within(name, value, low, high, open_low=open_low)
+
+
 def one_of(name: str, value: object, known: object) -> None:
     """ValueError unless a value is among those of a Literal type."""
     choices = typing.get_args(known)

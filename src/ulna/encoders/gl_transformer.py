@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ulna.core import Skeleton, Slots, get_skeleton, one_of, within
+from ulna.core import Skeleton, Slots, all_within, get_skeleton, one_of, within
 from ulna.data import Batch, Packing
 from ulna.encoders.base import AttentionMaps, FrameEncoder, Readout
 from ulna.encoders.released import encoder_weights, read_state
@@ -65,8 +65,9 @@ class GLTransformer(FrameEncoder):
         within("positions_start", positions_start, 0)
         one_of("readout", readout, Readout)
         one_of("positional", positional, Positional)
-        _check_sizes(width=width, num_heads=num_heads, num_blocks=num_blocks, ff=ff)
-        _check_rates(dropout=dropout, attention_dropout=attention_dropout, drop_path=drop_path)
+        within("ff", ff, 0, open_low=True)
+        all_within(1, width=width, num_heads=num_heads, num_blocks=num_blocks)
+        all_within(0, 0.99, dropout=dropout, attention_dropout=attention_dropout, drop_path=drop_path)
         self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
         self.person_to_person, self.mask_absent = person_to_person, mask_absent
         self.checkpoint_activations, self.readout = checkpoint_activations, readout
@@ -82,26 +83,12 @@ class GLTransformer(FrameEncoder):
         positions = [_Positions(shape, form, positions_start) for form in forms]
         if shared_positions and not is_once:
             positions = positions[:1] * num_blocks
+        sizes = (width, self.frame_width, num_heads, ff, dropout, attention_dropout)
         self.blocks = nn.ModuleList(
-            _Block(
-                positions[block],
-                width,
-                self.frame_width,
-                num_heads,
-                ff,
-                dropout,
-                attention_dropout,
-                rates[block],
-                is_tight=not is_once,
-            )
-            for block in range(num_blocks)
+            _Block(places, *sizes, rate, is_tight=not is_once) for places, rate in zip(positions, rates, strict=True)
         )
         self.norm = nn.LayerNorm(self.frame_width)
-        self.mlp = nn.Sequential(
-            *(layer for _ in range(2) for layer in (
-                nn.Linear(self.frame_width, self.frame_width), nn.GELU(), nn.LayerNorm(self.frame_width)
-            ))
-        )  # fmt: skip
+        self.mlp = nn.Sequential(*_layer(self.frame_width), *_layer(self.frame_width))
 
     def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
         return self._run(batch, None)
@@ -206,14 +193,8 @@ class GLTransformer(FrameEncoder):
         return encoder
 
 
-def _check_sizes(**sizes: int | float) -> None:
-    for name, size in sizes.items():
-        within(name, size, 0 if name == "ff" else 1, open_low=name == "ff")
-
-
-def _check_rates(**rates: int | float) -> None:
-    for name, rate in rates.items():
-        within(name, rate, 0, 0.99)
+def _layer(width: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)
 
 
 class _Block(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ulna.core import Slots, within
+from ulna.core import Slots, all_within, within
 from ulna.data import Batch
 from ulna.encoders.base import Readout
 from ulna.encoders.time_encoder import Maps, Persons, TimeEncoder, start_as_bert
@@ -52,8 +52,7 @@ class HTransformer(TimeEncoder):
             raise ValueError(f"expected blocks for four equal stages (4, 8, ...), got {num_blocks}")
         within("ff", ff, 0, open_low=True)
         within("positions_start", positions_start, 0)
-        within("dropout", dropout, 0, 0.99)
-        within("attention_dropout", attention_dropout, 0, 0.99)
+        all_within(0, 0.99, dropout=dropout, attention_dropout=attention_dropout)
         places = [_places(slots, part) for part in PARTS]
         self.places, self.part_width = places, width // 8
         self.embed_parts = nn.ModuleList(

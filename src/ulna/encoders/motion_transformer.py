@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ulna.core import Slots, one_of, within
+from ulna.core import Slots, all_within, one_of, within
 from ulna.data import Batch
 from ulna.encoders.base import Readout
 from ulna.encoders.time_encoder import Maps, Persons, TimeEncoder, start_as_bert
@@ -46,12 +46,10 @@ class MotionTransformer(TimeEncoder):
     ) -> None:
         super().__init__(slots, num_persons, max_frames, width=width, persons=persons, readout=readout)
         one_of("norm", norm, Norm)
-        within("num_heads", num_heads, 1)
-        within("num_blocks", num_blocks, 1)
         within("ff", ff, 0, open_low=True)
         within("positions_start", positions_start, 0)
-        within("dropout", dropout, 0, 0.99)
-        within("attention_dropout", attention_dropout, 0, 0.99)
+        all_within(1, num_heads=num_heads, num_blocks=num_blocks)
+        all_within(0, 0.99, dropout=dropout, attention_dropout=attention_dropout)
         self.embed_frame = nn.Linear(3 * len(slots) * self.persons_at_once, width, bias=False)
         self.place = LearnedPositions(max_frames, width, positions_start)
         self.norm = nn.LayerNorm(width)

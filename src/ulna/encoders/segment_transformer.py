@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ulna.core import Skeleton, Slots, get_skeleton, one_of, within
+from ulna.core import Skeleton, Slots, all_within, get_skeleton, one_of, within
 from ulna.data import Batch, Packing
 from ulna.data.segments import Segments
 from ulna.encoders.base import Encoder
@@ -60,44 +61,26 @@ class SegmentTransformer(Encoder):
         positions_start: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, size in (
-            ("segment", segment),
-            ("width", width),
-            ("num_heads", num_heads),
-            ("num_blocks", num_blocks),
-        ):
-            within(name, size, 1)
         one_of("readout", readout, SegmentReadout)
         within("positions_start", positions_start, 0)
-        within("ff", ff, 0, open_low=True)
-        within("curvature", curvature, 0, open_low=True)
-        within("ball_scale", ball_scale, 0, open_low=True)
-        within("dropout", dropout, 0, 0.99)
-        within("drop_path", drop_path, 0, 0.99)
+        all_within(1, segment=segment, width=width, num_heads=num_heads, num_blocks=num_blocks)
+        all_within(0, open_low=True, ff=ff, curvature=curvature, ball_scale=ball_scale)
+        all_within(0, 0.99, dropout=dropout, drop_path=drop_path)
         self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
-        self.segment, self.width, self.ball, self.curvature, self.ball_scale = (
-            segment,
-            width,
-            ball,
-            curvature,
-            ball_scale,
-        )
+        self.segment, self.width, self.num_heads = segment, width, num_heads
+        self.ball, self.curvature, self.ball_scale = ball, curvature, ball_scale
+        self.readout, self.positions_start = readout, positions_start
         torso = slots.places(slots.skeleton.torso) if slots.skeleton else []
         self.torso = [k for k in torso if k != slots.global_slot]  # translation is no joint
         self.joints = [k for k in range(len(slots)) if not (prune_torso and k in self.torso)]
         if not self.joints:
             raise ValueError("expected joints outside the torso, got a skeleton without; pass --encoder.no-prune-torso")
-        self.num_heads, self.readout, self.positions_start = num_heads, readout, positions_start
         self.embed_patch = nn.Linear(3 * segment, width)
         self.place = TokenPlaces(len(self.joints), self.num_segments, width, positions_start)
         self.dropout = Dropout(dropout)
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
-        self.blocks = nn.ModuleList(
-            TimeBlock(
-                width, num_heads, hidden=int(ff * width), norm="pre", dropout=dropout, drop_path=rate, gelu="none"
-            )
-            for rate in rates
-        )
+        make = functools.partial(TimeBlock, width, num_heads, hidden=int(ff * width), norm="pre", gelu="none")
+        self.blocks = nn.ModuleList(make(dropout=dropout, drop_path=rate) for rate in rates)
         self.norm = nn.LayerNorm(width)
         for block in self.blocks:
             block.apply(start_as_vit)

@@ -106,7 +106,6 @@ class CrossMasking(Pretext):
         self.keep, self.keep_ratio, self.temperature = keep, keep_ratio, temperature
         self.ranks: Ranks = ranks
         self.alpha, self.weights = alpha, (1.0, contrast) if alpha is None else (1 - alpha, alpha)
-
         if groups == 2 and hierarchy == "graph" and not (encoder.slots.skeleton and encoder.slots.skeleton.torso):
             raise ValueError(
                 "hierarchy 'graph' counts bones from the torso, expected a skeleton that names its torso's joints, got "
