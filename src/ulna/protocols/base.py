@@ -73,6 +73,8 @@ class Protocol(ABC):
     """Whether it judges the run's trained encoder, or fresh weights of the same make."""
     variant: str = ""
     """What tells apart outcomes of one protocol that are kept side by side."""
+    readout: str | None = None
+    """What a clip's embedding is made of, if not what the run's recipe says."""
 
     def form_for(self, run: Run, store: Store) -> InputForm:
         """The input form that makes a store's clips fit a run's encoder; ValueError if they do not."""

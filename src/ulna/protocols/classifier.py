@@ -26,7 +26,8 @@ class Classifier:
     """Logits = features @ weight.T + bias; standardisation is folded in. `weight` (L, E), `bias` (L,).
 
     `split` and `fingerprint` say whose training part it was trained on, `encoder` holds the encoder's weights where
-    they were trained along; it is empty where the features are those of the run's own encoder.
+    they were trained along; it is empty where the features are those of the run's own encoder. `readout` is what those
+    features are made of, None if it is what the run's recipe says.
     """
 
     weight: Tensor
@@ -35,6 +36,7 @@ class Classifier:
     split: str
     fingerprint: str
     encoder: Mapping[str, Tensor] = field(default_factory=dict)
+    readout: str | None = None
 
     def __call__(self, features: Tensor) -> Tensor:
         """(B, E) -> class probabilities (B, L)."""
@@ -46,6 +48,8 @@ class Classifier:
 
     def encoder_for(self, run: Run) -> Encoder:
         """The encoder whose embeddings it takes."""
+        if self.readout is not None:
+            run = run.read(self.readout)
         if not self.encoder:
             return run.encoder
         encoder = run.untrained(0)
@@ -59,10 +63,10 @@ class Classifier:
         """Keep it as RUN/classifiers/PROTOCOL.safetensors."""
         tensors = {"weight": self.weight, "bias": self.bias}
         tensors |= {_ENCODER + name: value for name, value in self.encoder.items()}
-        content = save(
-            {name: value.clone().contiguous() for name, value in tensors.items()},
-            metadata={"classes": json.dumps(self.classes), "split": self.split, "fingerprint": self.fingerprint},
-        )
+        known = {"classes": json.dumps(self.classes), "split": self.split, "fingerprint": self.fingerprint}
+        if self.readout is not None:
+            known["readout"] = self.readout
+        content = save({name: value.clone().contiguous() for name, value in tensors.items()}, metadata=known)
         with new_file(run / FOLDER / f"{protocol}.safetensors") as partial:
             partial.write_bytes(content)
 
@@ -82,7 +86,15 @@ class Classifier:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             encoder = {name.removeprefix(_ENCODER): t for name, t in tensors.items() if name.startswith(_ENCODER)}
             classes = tuple(json.loads(known["classes"]))
-            made = cls(tensors["weight"], tensors["bias"], classes, known["split"], known["fingerprint"], encoder)
+            made = cls(
+                tensors["weight"],
+                tensors["bias"],
+                classes,
+                known["split"],
+                known["fingerprint"],
+                encoder,
+                known.get("readout"),
+            )
             fits = made.weight.ndim == 2 and len(made.weight) == len(made.bias) == len(classes)
             if not fits or not all(tensor.isfinite().all() for tensor in tensors.values()):
                 raise ValueError("its parts do not fit one another")

@@ -34,6 +34,8 @@ def evaluate(
     """
     within("seeds", seeds, 1)
     judge: Protocol = build(PROTOCOLS, protocol)
+    if judge.readout is not None:
+        run = run.read(judge.readout)
     form = judge.form_for(run, store)
     data = Labelled.of(store, split)
     store.verify()
@@ -60,7 +62,7 @@ def _judge(
         # Fresh weights are runs of their own.
         outcomes.append(replace(outcome, run=run.path.name + ("" if trained else f", weights {outcome.seed}")))
         if classifier and outcome.seed == first and trained == judge.pretrained:
-            classifier.save(run.path, _name(protocol, judge, "-"))
+            replace(classifier, readout=judge.readout).save(run.path, _name(protocol, judge, "-"))
     name = _name(protocol, judge, " ")
     is_baseline = judge.pretrained and not trained
     return Outcome(
@@ -78,8 +80,8 @@ def _judge(
 
 
 def _name(protocol: Options, judge: Protocol, between: str) -> str:
-    """The protocol's name and, where there is one, its variant's."""
-    return between.join(filter(None, (protocol.component, judge.variant)))
+    """The protocol's name and, where there are any, its variant's and its readout's."""
+    return between.join(filter(None, (protocol.component, judge.variant, judge.readout)))
 
 
 def _verdicts(

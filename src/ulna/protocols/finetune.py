@@ -43,7 +43,7 @@ class FineTune(Protocol):
     training clips' embeddings without dropout and augmentation, which is another. `warmup` is the share of steps during
     which the learning rate rises. `steps` is a floor under the number of steps, so that few labels are trained on for
     longer. Training clips are changed anew in each epoch by `time`, `shear`, `turn`, `mirror`, `crop` and `rotate`
-    (`Augmentation`), whatever they were changed by in pretraining.
+    (`Augmentation`), whatever they were changed by in pretraining. `readout` takes the place of the encoder's own.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class FineTune(Protocol):
         crop: float = 0.0,
         rotate: float = 0.0,
         precision: Precision = "bf16-mixed",
+        readout: str | None = None,
     ) -> None:
         within("share", share, 0, 1, open_low=True)
         within("epochs", epochs, 1)
@@ -84,7 +85,7 @@ class FineTune(Protocol):
         self.learning_rate, self.weight_decay, self.layer_decay = learning_rate, weight_decay, layer_decay
         self.warmup, self.label_smoothing, self.precision = warmup, label_smoothing, precision
         self.augmentation = Augmentation(time=time, shear=shear, mirror=mirror, turn=turn, crop=crop, rotate=rotate)
-        self.variant = f"{100 * share:g}pct" if share < 1 else ""
+        self.variant, self.readout = f"{100 * share:g}pct" if share < 1 else "", readout
 
     def run(
         self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]

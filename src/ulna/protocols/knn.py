@@ -18,14 +18,19 @@ from ulna.protocols.outcome import SeedOutcome
 
 
 class KNN(Protocol):
-    """Each test clip gets the label that most of its k nearest training clips have, weighted by exp(cosine / T)."""
+    """Each test clip gets the label that most of its k nearest training clips have, weighted by exp(cosine / T).
+
+    `readout` takes the place of the encoder's own.
+    """
 
     is_random = False
 
-    def __init__(self, *, k: int = 1, temperature: float = 0.1, standardise: bool = True) -> None:
+    def __init__(
+        self, *, k: int = 1, temperature: float = 0.1, standardise: bool = True, readout: str | None = None
+    ) -> None:
         within("k", k, 1)
         within("temperature", temperature, 0, open_low=True)
-        self.k, self.temperature, self.standardise = k, temperature, standardise
+        self.k, self.temperature, self.standardise, self.readout = k, temperature, standardise, readout
 
     def run(
         self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]

@@ -26,7 +26,8 @@ class Linear(Protocol):
     `standardise` scales each feature by the training clips' mean and spread (the paper's probe does not).
     The probe learns from the training clips and `augment` changed versions of them, one an epoch in turn: resampled in
     time by up to 10 % and turned about the vertical by up to `turn` radians. 0 takes them as they are; the paper
-    changes them (in time) anew each epoch, which is an `augment` of `epochs`.
+    changes them (in time) anew each epoch, which is an `augment` of `epochs`. `readout` takes the place of the
+    encoder's own.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Linear(Protocol):
         standardise: bool = True,
         augment: int = 0,
         turn: float = 0.0,
+        readout: str | None = None,
     ) -> None:
         within("epochs", epochs, 1)
         within("batch_size", batch_size, 1)
@@ -50,7 +52,7 @@ class Linear(Protocol):
             raise ValueError(f"turn {turn:g}: expected augment of at least 1 with it, versions of the clips to turn")
         self.epochs, self.learning_rate, self.batch_size = epochs, learning_rate, batch_size
         self.weight_decay, self.standardise = weight_decay, standardise
-        self.augment, self.turn = augment, turn
+        self.augment, self.turn, self.readout = augment, turn, readout
 
     def run(
         self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]

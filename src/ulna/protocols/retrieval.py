@@ -26,18 +26,25 @@ class Retrieval(Protocol):
 
     Gives mAP (mean over queries of the average precision at each clip of the query's class) and recall@k (share of
     queries with a clip of their class among the first k); the accuracy is that of the first clip's label. `among`
-    "test" ranks the other test clips instead.
+    "test" ranks the other test clips instead. `readout` takes the place of the encoder's own.
     """
 
     is_random = False
 
-    def __init__(self, *, k: tuple[int, ...] = (1, 5, 10), among: Among = "train", standardise: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        k: tuple[int, ...] = (1, 5, 10),
+        among: Among = "train",
+        standardise: bool = True,
+        readout: str | None = None,
+    ) -> None:
         one_of("among", among, Among)
         if not k:
             raise ValueError("k: expected at least one number of clips, got none")
         for number in k:
             within("k", number, 1)
-        self.k, self.among, self.standardise = k, among, standardise
+        self.k, self.among, self.standardise, self.readout = k, among, standardise, readout
 
     def run(
         self, encoder: Encoder, form: InputForm, data: Labelled, *, seeds: Sequence[int]

@@ -26,13 +26,14 @@ class Transfer(Protocol):
     """Another protocol (`judge`, with its defaults) on clips of another skeleton.
 
     Joints are mapped by name, then by their place on the body; what the encoder's skeleton has and the clips' has not
-    is absent in every frame. No classifier is kept: `ulna predict` reads clips of the run's own skeleton.
+    is absent in every frame. No classifier is kept: `ulna predict` reads clips of the run's own skeleton. `readout`
+    takes the place of the encoder's own.
     """
 
-    def __init__(self, *, judge: Judge = "linear") -> None:
+    def __init__(self, *, judge: Judge = "linear", readout: str | None = None) -> None:
         one_of("judge", judge, Judge)
         self.judge: Protocol = _JUDGES[judge]()
-        self.is_random, self.variant = self.judge.is_random, judge
+        self.is_random, self.variant, self.readout = self.judge.is_random, judge, readout
 
     def form_for(self, run: Run, store: Store) -> InputForm:
         run.check_persons(store)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ulna.core import Skeleton, build, torch_seed, within, write_text
+from ulna.core import Skeleton, build, from_json, torch_seed, within, write_text
 from ulna.data import Store
 from ulna.data.copies import is_among
 from ulna.encoders import ENCODERS, Encoder
@@ -59,6 +59,11 @@ class Run:
         """An encoder of the same make with fresh weights, to compare with."""
         encoder = build_pretext(self.recipe, self.skeleton, self.num_persons, seed=seed).encoder
         return encoder.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def read(self, readout: str) -> Run:
+        """The same run, but for what a clip's embedding is made of; ValueError if its encoder knows no such readout."""
+        chosen = from_json(ENCODERS, self.recipe.encoder.to_json() | {"readout": readout})
+        return replace(self, recipe=replace(self.recipe, encoder=chosen))
 
     def fits(self, skeleton: Skeleton) -> bool:
         """Whether clips of a skeleton mean the same to this run's input form."""

@@ -1,0 +1,63 @@
+"""A protocol's own readout, in place of the one that the run's recipe has."""
+
+import json
+import shutil
+
+import pytest
+
+from ulna.core import options
+from ulna.encoders import ENCODERS
+from ulna.protocols import PROTOCOLS
+from ulna.protocols.evaluation import evaluate
+from ulna.protocols.prediction import predict
+from ulna.train import load
+
+QUICK = {"linear": {"epochs": 5}, "few-labels": {"share": 0.5, "epochs": 1, "steps": 0, "probe_epochs": 2}}
+
+
+@pytest.fixture
+def other(run, tmp_path):
+    """The same run, pretrained with all blocks as its recipe's readout."""
+    shutil.copytree(run.path, tmp_path / run.path.name)
+    path = tmp_path / run.path.name / "recipe.json"
+    facts = json.loads(path.read_text())
+    assert facts["recipe"]["encoder"]["readout"] == "mean"
+    facts["recipe"]["encoder"]["readout"] = "blocks"
+    path.write_text(json.dumps(facts))
+    return load(path.parent)
+
+
+@pytest.mark.parametrize("name", ["linear", "knn", "few-labels", "retrieval"])
+def test_it_is_as_if_the_recipe_had_it(name, run, other, store):
+    own = QUICK.get(name, {})
+    expected = evaluate(other, store, protocol=options(PROTOCOLS, name, **own), split="half", seeds=1)
+    chosen = options(PROTOCOLS, name, readout="blocks", **own)
+    outcomes = evaluate(run, store, protocol=chosen, split="half", seeds=1)
+    before, now = (next(iter(found.values())) for found in (expected, outcomes))
+    assert now.seeds[0].predictions == before.seeds[0].predictions
+    assert now.facts["recipe"]["encoder"]["readout"] == "blocks"
+    assert now.protocol == f"{before.protocol} blocks"
+    kept = f"{before.protocol.replace(' ', '-')}-blocks"
+    assert (run.path / "results" / f"{kept}-half.json").is_file()
+    assert f"untrained_{kept}" in outcomes
+    assert load(run.path).encoder.readout == "mean", "the run stays as it was"
+
+
+@pytest.mark.parametrize("name", ["linear", "few-labels"])
+def test_its_classifier_predicts_what_was_evaluated(name, run, store):
+    chosen = options(PROTOCOLS, name, readout="blocks", **QUICK[name])
+    outcomes = evaluate(run, store, protocol=chosen, split="half", seeds=1, baselines=False)
+    outcome = next(iter(outcomes.values()))
+    clips = [store.clip(int(i)) for i in store.split("half")[1]]
+    labels = [name for name, _ in predict(load(run.path), clips, protocol=next(iter(outcomes)))]
+    assert labels == [store.classes[i] for i in outcome.seeds[0].predictions]
+
+
+def test_an_unknown_one_is_answered_with_the_known(run, store):
+    with pytest.raises(ValueError, match=r"readout: expected .*'mean', 'blocks'.* got 'menu'"):
+        evaluate(run, store, protocol=options(PROTOCOLS, "linear", readout="menu"), split="half")
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_says_how_it_is_read(name):
+    assert hasattr(options(ENCODERS, name), "readout")
