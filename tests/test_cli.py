@@ -103,12 +103,18 @@ def test_sweep(ulna, source, tmp_path):
     store, out = tmp_path / "store", tmp_path / "sweep"
     ulna("prepare", "nw_ucla", source, store)
     words = ["sweep", "gl_transformer/nw_ucla_small", "--data", store, "--out", out, "--seeds", "2", "--jobs", "2"]
-    words += ["--protocols", "linear --epochs 3", "few-labels --share 0.5 --epochs 1 --steps 0", "--", *SMALL]
+    words += [
+        "--protocols",
+        "linear --epochs 3 --readout blocks",
+        "few-labels --share 0.5 --epochs 1 --steps 0",
+        "--",
+        *SMALL,
+    ]
     code, printed, _ = ulna(*words)
     assert code == 0
     assert printed.count("done") == 4
     table = (out / "table.md").read_text()
-    assert re.search(r"\| \| linear \| few-labels 50pct \|", table)
+    assert re.search(r"\| \| linear blocks \| few-labels 50pct \|", table)
     link = re.search(r"\*\*gl_transformer/nw_ucla_small\*\* \| \[[0-9.]+ ± [0-9.]+\]\((.*?)\)", table)
     outcome = json.loads((out / link[1]).read_text())
     assert outcome["spread_over"] == "2 runs"
