@@ -11,7 +11,7 @@ import torch
 from conftest import make_clip, run_of, tiny
 from ulna.analysis import write_attention, write_report, write_robustness
 from ulna.analysis.attention import attention
-from ulna.analysis.robustness import DISTURBANCES, Disturbed, dropped_frames, frame_rate, robustness
+from ulna.analysis.robustness import DISTURBANCES, Disturbed, _by_recipe, dropped_frames, frame_rate, robustness
 from ulna.analysis.table import Cell, Line, write_table
 from ulna.core import get_skeleton, options
 from ulna.data import Batch, write_store
@@ -153,7 +153,7 @@ def test_the_card(run, store):
     assert saved["accuracy"]["viewpoint"]["180"] == [pytest.approx(plain)], "facing undoes a turn of the camera"
     report = write_report([run], run.path / "report.html", store=store).read_text()
     assert "data:image/png;base64" in report
-    with pytest.raises(FileNotFoundError, match="--protocol finetune` saves"):
+    with pytest.raises(FileNotFoundError, match="got none of that name; choose among linear"):
         robustness(run, store, split="half", protocol="finetune")
     own = Classifier.open(run.path)
     dataclasses.replace(own, fingerprint="another").save(run.path, "linear")
@@ -162,17 +162,38 @@ def test_the_card(run, store):
     own.save(run.path, "linear")
 
 
-def test_cards_of_several_recipes_are_one_figure(run, store, tmp_path):
-    recipe = tiny(epochs=1)
-    other = run_of(dataclasses.replace(recipe, name="another"), store, tmp_path / "another")
-    evaluate(other, store, protocol=options(PROTOCOLS, "linear", epochs=30), split="half", seeds=1)
-    path = write_robustness([run, other], store, split="half", seeds=1, path=tmp_path / "new" / "both.png")
+def test_cards_of_several_recipes_are_one_figure(run, store, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *_, **__: drawn.append(figure))
+    others = [
+        run_of(dataclasses.replace(tiny(epochs=1, seed=seed), name=name), store, tmp_path / f"{name}{seed}")
+        for name, seed in (("another", 0), ("another", 1))
+    ]
+    runs = [run, *others]
+    with pytest.raises(ValueError, match="and a path"):
+        write_robustness(runs, store, split="half")
+    with pytest.raises(FileNotFoundError, match="the run has none"):
+        write_robustness(runs, store, split="half", path=tmp_path / "both.png")
+    assert not drawn
+    for other in others:
+        evaluate(other, store, protocol=options(PROTOCOLS, "linear", epochs=30), split="half", seeds=1)
+    path = write_robustness(runs, store, split="half", seeds=1, path=tmp_path / "new" / "both.png")
     assert path == tmp_path / "new" / "both.png"
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert (other.path / "results" / "robustness" / "linear-half.json").exists()
-    again = dataclasses.replace(other, recipe=dataclasses.replace(other.recipe, name=run.recipe.name))
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == [run.recipe.name, "another, 2 runs"]
+    noise = json.loads((run.path / "results" / "robustness" / "linear-half.json").read_text())["accuracy"]["noise"]
+    lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
+    expected = [100 * noise[f"{level:g}"][0] for level in (0, 1, 2, 4, 8)]
+    assert lines[run.recipe.name].get_ydata().tolist() == pytest.approx(expected)
+
+
+def test_variants_of_a_recipe_are_told_apart_by_their_place(run, store, tmp_path):
+    changed = tiny(epochs=1)
+    changed = dataclasses.replace(changed, training=dataclasses.replace(changed.training, weight_decay=0.0))
+    variant = run_of(dataclasses.replace(changed, name=run.recipe.name), store, tmp_path / "variant")
+    assert list(_by_recipe([run, variant])) == [f"{run.recipe.name} ({one.path})" for one in (run, variant)]
     with pytest.raises(ValueError, match="runs of one recipe on the same clips"):
-        write_robustness([run, again], store, split="half")
+        _by_recipe([run, run])
 
 
 def test_tables(tmp_path):
@@ -195,10 +216,11 @@ def test_tables(tmp_path):
 def test_training_from_scratch_stands_beside_fine_tuning(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *_, **__: drawn.append(figure))
-    cells = {name: Cell(50.0, file=tmp_path / "o.json") for name in ("few-labels 5pct", "scratch 5pct", "scratch")}
+    names = ("few-labels 5pct", "scratch 5pct", "scratch", "finetune mean", "scratch mean")
+    cells = {name: Cell(50.0, file=tmp_path / "o.json") for name in names}
     write_table("Title", [Line("ours", cells)], tmp_path / "table.md")
     panels = {axis.get_title(): [line.get_marker() for line in axis.lines] for axis in drawn[0].axes}
-    assert panels == {"few-labels 5pct": ["o", "D"], "scratch": ["o"]}
+    assert panels == {"few-labels 5pct": ["o", "D"], "scratch": ["o"], "finetune mean": ["o", "D"]}
 
 
 def test_folds_are_pooled():

@@ -56,7 +56,7 @@ def test_fine_tuning_learns_and_keeps_what_it_learnt(store, tmp_path):
     test = [store.clip(int(i)) for i in store.split("half")[1]]
     named = predict(run, test, protocol="finetune")
     assert [store.classes.index(name) for name, _ in named] == seed.predictions
-    with pytest.raises(FileNotFoundError, match=r"--protocol few-labels` saves, got none; the run has those of fine"):
+    with pytest.raises(FileNotFoundError, match=r"saved, got none of that name; choose among finetune"):
         predict(run, test, protocol="few-labels")
     outcomes = evaluate(run, store, protocol=options(PROTOCOLS, "scratch", epochs=1, steps=0), split="half", seeds=1)
     assert list(outcomes) == ["scratch", "raw_1nn", "chance"], "its own untrained encoder"

@@ -164,9 +164,8 @@ def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, 
         return {}
     if len(test) > MOST_POINTS:
         test = np.sort(counted(0, "report").choice(test, MOST_POINTS, replace=False))
-    features = extract(run.encoder, run.form, store, test)
-    predicted, confidence = _predict(run, store, split, features)
-    place = _flatten(features)
+    predicted, confidence = _predict(run, store, split, test, outcomes)
+    place = _flatten(extract(run.encoder, run.form, store, test))
     ids = store.ids
     points = [
         [*place[i].tolist(), int(store.labels[clip]), int(predicted[i]), ids[clip]] for i, clip in enumerate(test)
@@ -185,14 +184,20 @@ def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, 
     }
 
 
-def _predict(run: Run, store: Store, split: str, features: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Label and confidence of each clip; -1 and 0 where linear evaluation saved no classifier of this split."""
-    is_there = (run.path / FOLDER / "linear.safetensors").is_file()
-    classifier = Classifier.open(run.path) if is_there else None
-    if classifier is None or not classifier.is_of(store, split):
-        return np.full(len(features), -1), np.zeros(len(features))
-    confidence, label = classifier(features).max(dim=1)
-    return label.numpy(), confidence.numpy().round(3)
+def _predict(
+    run: Run, store: Store, split: str, clips: np.ndarray, outcomes: Sequence[Outcome]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Label and confidence of each clip by the first classifier that is kept for this split; -1 and 0 without."""
+    for outcome in outcomes:
+        name = outcome.protocol.replace(" ", "-")
+        if not (run.path / FOLDER / f"{name}.safetensors").is_file():
+            continue
+        classifier = Classifier.open(run.path, name)
+        if classifier.is_of(store, split):
+            features = extract(classifier.encoder_for(run), run.form, store, clips)
+            confidence, label = classifier(features).max(dim=1)
+            return label.numpy(), confidence.numpy().round(3)
+    return np.full(len(clips), -1), np.zeros(len(clips))
 
 
 def _flatten(features: Tensor) -> np.ndarray:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +99,7 @@ def robustness(
     run.check(store)
     store.verify()
     data = Labelled.of(store, split)
-    classifier = Classifier.open(run.path, protocol)
-    if not classifier.is_of(store, split):
-        raise ValueError(
-            f"{run.path}: expected a classifier trained on split {split!r} of {store.path}, got one of split "
-            f"{classifier.split!r} of data {classifier.fingerprint}; evaluate the run there first"
-        )
+    classifier = _classifier(run, store, split, protocol)
     encoder = classifier.encoder_for(run)
 
     def accuracy(name: str, level: float, seed: int) -> float:
@@ -156,24 +151,52 @@ def write_robustness(
     seeds: int = 3,
     path: str | Path | None = None,
 ) -> Path:
-    """Measure runs and draw their card; gives its `path`, RUN/figures/robustness.png of the first run by default.
+    """Measure runs and draw their card; gives its path, by default RUN/figures/robustness.png where RUN is the first.
 
-    Runs of one recipe are its seeds, and several recipes are drawn beside each other. The numbers are in each
-    RUN/results/robustness/PROTOCOL-SPLIT.json.
+    Runs of one recipe are its seeds; several recipes, up to five, are drawn beside each other and need a `path`. The
+    numbers are in each RUN/results/robustness/PROTOCOL-SPLIT.json.
     """
-    path = runs[0].path / FIGURES / f"{FILE}.png" if path is None else Path(path)
-    recipes: dict[str, list[Run]] = {}
-    for run in runs:
-        recipes.setdefault(run.recipe.name, []).append(run)
-    for alike in recipes.values():
-        check_alike(alike)
+    recipes = _by_recipe(runs)
+    if len(recipes) > len(COLORS) or (len(recipes) > 1 and path is None):
+        raise ValueError(
+            f"expected one recipe, or up to {len(COLORS)} and a path (--out) for their figure, got {len(recipes)}: "
+            f"{', '.join(recipes)}"
+        )
+    for run in runs:  # before measuring in vain
+        _classifier(run, store, split, protocol)
     cards = {
         name: [_measure(run, store, split=split, protocol=protocol, seeds=seeds) for run in alike]
         for name, alike in recipes.items()
     }
+    path = runs[0].path / FIGURES / f"{FILE}.png" if path is None else Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _draw(cards, store, split, protocol, path)
     return path
+
+
+def _by_recipe(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of one recipe together, by its name; by that and their place where several recipes have one name."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        recipe = replace(run.recipe, training=replace(run.recipe.training, seed=0))
+        groups.setdefault(json.dumps(recipe.to_json()), []).append(run)
+    for alike in groups.values():
+        check_alike(alike)
+    num = Counter(alike[0].recipe.name for alike in groups.values())
+    names = (
+        f"{one.recipe.name}" + (f" ({one.path})" if num[one.recipe.name] > 1 else "") for one, *_ in groups.values()
+    )
+    return dict(zip(names, groups.values(), strict=True))
+
+
+def _classifier(run: Run, store: Store, split: str, protocol: str) -> Classifier:
+    classifier = Classifier.open(run.path, protocol)
+    if not classifier.is_of(store, split):
+        raise ValueError(
+            f"{run.path}: expected a classifier trained on split {split!r} of {store.path}, got one of split "
+            f"{classifier.split!r} of data {classifier.fingerprint}; evaluate the run there first"
+        )
+    return classifier
 
 
 def _measure(run: Run, store: Store, *, split: str, protocol: str, seeds: int) -> Card:
@@ -199,10 +222,11 @@ def _draw(recipes: Mapping[str, Sequence[Card]], store: Store, split: str, proto
     axes = figure.subplots(2, 3, sharey=True).ravel()
     test = store.labels[store.split(split)[1]]
     chance = 100 * np.bincount(test[test >= 0]).max() / (test >= 0).sum()
+    labels = [name + (f", {len(cards)} runs" if len(cards) > 1 else "") for name, cards in recipes.items()]
     for axis, (name, disturbance) in zip(axes, DISTURBANCES.items(), strict=True):
         axis.axhline(chance, color="#c9cbd1", linewidth=1, linestyle=":")
-        for (recipe, cards), color in zip(recipes.items(), cycle(COLORS)):
-            _draw_line(axis, cards, name, recipe, color, tell=len(recipes) == 1)
+        for label, cards, color in zip(labels, recipes.values(), COLORS, strict=False):
+            _draw_line(axis, cards, name, label, color, tell=len(recipes) == 1)
         levels = sorted(disturbance.levels)
         axis.set_title(f"{disturbance.title} ({disturbance.unit})", fontsize=9, loc="left")
         axis.set_xticks(levels, [f"{level:g}" for level in levels], fontsize=8)
@@ -210,24 +234,19 @@ def _draw(recipes: Mapping[str, Sequence[Card]], store: Store, split: str, proto
         axis.tick_params(axis="y", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e4e2dc", linewidth=0.6)
-    title, num = f"{protocol} on {split}", max(map(len, recipes.values()))
+    title = f"{protocol} on {split}"
     if len(recipes) == 1:
-        title = f"{next(iter(recipes))}, {title}"
+        title = f"{labels[0]}, {title}"
     else:
-        figure.legend(
-            *axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=8, frameon=False
-        )
-    runs = f", {num} runs: mean and one standard deviation" if num > 1 else ""
-    figure.suptitle(
-        f"{title}{runs}\nAccuracy in percent on disturbed test clips; dotted: largest class",
-        fontsize=9,
-        x=0.01,
-        ha="left",
-    )
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower left", ncols=2, fontsize=8, frameon=False)
+    spread = "; shaded: one standard deviation over runs" if max(map(len, recipes.values())) > 1 else ""
+    title += f"\nAccuracy in percent on disturbed test clips; dotted: largest class{spread}"
+    figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     figure.savefig(path, dpi=150)
 
 
-def _draw_line(axis: Any, cards: Sequence[Card], name: str, recipe: str, color: str, *, tell: bool) -> None:
+def _draw_line(axis: Any, cards: Sequence[Card], name: str, label: str, color: str, *, tell: bool) -> None:
     """One recipe's accuracy by level, with its values where they are told."""
     levels = sorted(DISTURBANCES[name].levels)
     by_run = np.array([[100 * np.mean(card[name][level]) for level in levels] for card in cards])
@@ -236,7 +255,7 @@ def _draw_line(axis: Any, cards: Sequence[Card], name: str, recipe: str, color: 
     if len(cards) > 1:
         sd = by_run.std(axis=0, ddof=1)
         axis.fill_between(levels, mean - sd, mean + sd, color=color, alpha=0.15, linewidth=0)
-    axis.plot(levels, mean, "o-", color=color, markersize=4, label=recipe)
+    axis.plot(levels, mean, "o-", color=color, markersize=4, label=label)
     if tell:
         for level, value in zip(levels, mean, strict=True):
             axis.annotate(f"{value:.0f}", (level, value), (0, 6), textcoords="offset points", ha="center", fontsize=7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,10 +113,10 @@ def _draw(title: str, lines: Sequence[Line], columns: Sequence[str], path: Path)
 
 def _tuned(column: str) -> str:
     """The column of fine-tuning on as many labels as a column of training from scratch has; "" for other columns."""
-    protocol, _, share = column.partition(" ")
+    protocol, _, variant = column.partition(" ")
     if protocol != "scratch":
         return ""
-    return f"few-labels {share}" if share else "finetune"
+    return f"few-labels {variant}" if re.match(r"[\d.]+pct", variant) else f"finetune {variant}".strip()
 
 
 def _mark(axis: Any, cell: Cell | None, row: int | float, form: str, colour: str) -> None:

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
         [
             ("run", positional(Path, "Run that was evaluated.")),
             ("files", positional(tuple[Path, ...], "Files or folders to label.", metavar="FILE")),
-            ("protocol", option(str, "Whose classifier to use: linear, finetune, few-labels, ..."), "linear"),
+            ("protocol", option(str, "One of RUN/classifiers: linear, finetune, few-labels-5pct, ..."), "linear"),
             ("reader", option(str | None, "Reader of the files; by default the one of the run's data."), None),
             ("out", option(Path | None, "Write a CSV file instead of printing."), None),
         ],

@@ -47,17 +47,19 @@ class Classifier:
         return (self.split, self.fingerprint, self.classes) == (split, store.fingerprint, store.classes)
 
     def encoder_for(self, run: Run) -> Encoder:
-        """The encoder whose embeddings it takes."""
-        if self.readout is not None:
-            run = run.read(self.readout)
-        if not self.encoder:
-            return run.encoder
-        encoder = run.untrained(0)
+        """The encoder whose embeddings it takes; ValueError if it is of another run."""
         try:
-            encoder.load_state_dict(dict(self.encoder))
-        except RuntimeError as error:
-            raise ValueError(f"{run.path}: expected a classifier of this run's encoder, got {error}") from None
-        return encoder.to(next(run.encoder.parameters()).device).eval()
+            read = run if self.readout is None else run.read(self.readout)
+            encoder = read.untrained(0)
+            if self.encoder:
+                encoder.load_state_dict(dict(self.encoder))
+            if encoder.embedding_width != self.weight.shape[1]:
+                raise ValueError(f"one of {self.weight.shape[1]} features, not {encoder.embedding_width}")
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{run.path / FOLDER}: expected a classifier of this run's encoder, got {error}; evaluate again"
+            ) from None
+        return encoder if self.encoder else read.encoder
 
     def save(self, run: Path, protocol: str) -> None:
         """Keep it as RUN/classifiers/PROTOCOL.safetensors."""
@@ -76,9 +78,10 @@ class Classifier:
         path = run / FOLDER / f"{protocol}.safetensors"
         if not path.is_file():
             there = sorted(file.stem for file in (run / FOLDER).glob("*.safetensors"))
-            has = f"; the run has those of {', '.join(there)}" if there else "; evaluate the run first"
+            has = f"choose among {', '.join(there)}" if there else "the run has none"
             raise FileNotFoundError(
-                f"{path}: expected the classifier that `ulna evaluate {run} --protocol {protocol}` saves, got none{has}"
+                f"{path}: expected a classifier that `ulna evaluate {run}` saved, got none of that name; {has}, or "
+                "evaluate the run by that protocol"
             )
         try:
             with safe_open(path, "pt") as file:

@@ -53,6 +53,11 @@ class Outcome:
     groups: Mapping[str, list[str]] = field(default_factory=dict)
     copied: list[int] = field(default_factory=list)
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Its options without those that are None, which older files may not know."""
+        return {name: value for name, value in self.options.items() if value is not None}
+
     @cached_property
     def correct(self) -> np.ndarray:
         """(seeds, clips) bool."""
@@ -198,7 +203,7 @@ def merge(outcomes: Iterable[Outcome], facts: Mapping[str, Any]) -> Outcome:
     """One outcome with the seeds of several runs of the same protocol, split and clips."""
     outcomes = list(outcomes)
     first = outcomes[0]
-    if len({json.dumps([o.protocol, o.split, o.clips, o.options]) for o in outcomes}) > 1:
+    if len({json.dumps([o.protocol, o.split, o.clips, o.chosen]) for o in outcomes}) > 1:
         raise ValueError("expected outcomes of one protocol on one split to merge, got different ones")
     seeds = [seed for outcome in outcomes for seed in outcome.seeds]
     return Outcome(
@@ -212,7 +217,7 @@ def pool(folds: Iterable[Outcome]) -> Outcome:
     folds = list(folds)
     first = folds[0]
     clips = [clip for fold in folds for clip in fold.clips]
-    alike = {json.dumps([o.protocol, o.classes, o.options, len(o.seeds)]) for o in folds}
+    alike = {json.dumps([o.protocol, o.classes, o.chosen, len(o.seeds)]) for o in folds}
     if len(alike) > 1 or len(set(clips)) < len(clips):
         raise ValueError("expected outcomes of one protocol on folds that share no test clip, got others")
     ends = np.cumsum([len(fold.clips) for fold in folds])

@@ -75,12 +75,19 @@ def _paper_size(name: str, split: str) -> Recipe:
 
 
 def sample() -> Recipe:
-    """The sample inside the package. Not measured yet."""
+    """The sample inside the package, whose store `ulna quickstart` writes. One minute a run on one core of two.
+
+    Linear 73.3 ± 1.6, three seeds; an untrained encoder has 74.0 ± 1.8: 257 clips show that the path works, no more.
+
+    ulna pretrain ha_cm/sample --data quickstart/store --out RUN
+    """
     return small("sample", split="recordings", max_frames=30, epochs=30)
 
 
 def nw_ucla() -> Recipe:
-    """NW-UCLA at a quarter of the paper's width. Not measured yet.
+    """NW-UCLA at a quarter of the paper's width. 12 to 14 minutes a run on one core of two.
+
+    Linear 82.3 ± 0.4, three seeds (untrained encoder 83.8); `--readout mean`, the paper's, 69.8 ± 0.9 (untrained 55.5).
 
     ulna pretrain ha_cm/nw_ucla --data STORE --out RUN
     """
@@ -88,7 +95,9 @@ def nw_ucla() -> Recipe:
 
 
 def nw_ucla_random() -> Recipe:
-    """The same with random masks, which every other row is compared with. Not measured yet.
+    """The same with random masks. 11 to 14 minutes a run on one core of two.
+
+    Linear 81.6 ± 1.4, three seeds; `--readout mean` 68.8 ± 2.9.
 
     ulna pretrain ha_cm/nw_ucla_random --data STORE --out RUN
     """
@@ -96,7 +105,9 @@ def nw_ucla_random() -> Recipe:
 
 
 def utd_mhad() -> Recipe:
-    """UTD-MHAD, odd subjects train. Not measured yet.
+    """UTD-MHAD, odd subjects train. 13 minutes a run on one core of two.
+
+    Linear 89.8 ± 0.4, three seeds (untrained encoder 79.8); `--readout mean`, the paper's, 86.8 ± 2.3 (untrained 53.2).
 
     ulna pretrain ha_cm/utd_mhad --data STORE --out RUN
     """
@@ -104,7 +115,9 @@ def utd_mhad() -> Recipe:
 
 
 def utd_mhad_random() -> Recipe:
-    """The same with random masks. Not measured yet.
+    """The same with random masks. 11 to 13 minutes a run on one core of two.
+
+    Linear 86.6 ± 2.9, three seeds; `--readout mean` 87.7 ± 3.7.
 
     ulna pretrain ha_cm/utd_mhad_random --data STORE --out RUN
     """
@@ -112,7 +125,7 @@ def utd_mhad_random() -> Recipe:
 
 
 def sbu() -> Recipe:
-    """SBU, fold 1 of 5 (--split for the others). Not measured yet.
+    """SBU, fold 1 of 5 (--split for the others). Not measured by us.
 
     ulna pretrain ha_cm/sbu --data STORE --out RUN --split fold1
     """
