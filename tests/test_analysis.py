@@ -172,7 +172,7 @@ def test_cards_of_several_recipes_are_one_figure(run, store, tmp_path, monkeypat
     runs = [run, *others]
     with pytest.raises(ValueError, match="and a path"):
         write_robustness(runs, store, split="half")
-    with pytest.raises(FileNotFoundError, match="the run has none"):
+    with pytest.raises(FileNotFoundError, match="evaluate the run first"):
         write_robustness(runs, store, split="half", path=tmp_path / "both.png")
     assert not drawn
     for other in others:

@@ -78,10 +78,13 @@ class Classifier:
         path = run / FOLDER / f"{protocol}.safetensors"
         if not path.is_file():
             there = sorted(file.stem for file in (run / FOLDER).glob("*.safetensors"))
-            has = f"choose among {', '.join(there)}" if there else "the run has none"
+            what = (
+                f"choose among {', '.join(there)}, or evaluate by another protocol"
+                if there
+                else "evaluate the run first"
+            )
             raise FileNotFoundError(
-                f"{path}: expected a classifier that `ulna evaluate {run}` saved, got none of that name; {has}, or "
-                "evaluate the run by that protocol"
+                f"{path}: expected a classifier that `ulna evaluate {run}` saved, got none of that name; {what}"
             )
         try:
             with safe_open(path, "pt") as file:
