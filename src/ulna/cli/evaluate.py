@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
 def show(outcomes: Mapping[str, Outcome]) -> None:
     """Print a table of accuracies, and what the first is made of."""
     first = next(iter(outcomes.values()))
-    chosen = ", ".join(f"{name} {value}" for name, value in first.options.items() if name != "name")
+    chosen = ", ".join(f"{name} {value}" for name, value in first.chosen.items() if name != "name")
     print(f"\nsplit {first.split}, {len(first.labels)} test clips; {first.protocol}: {chosen}")
     _rows(outcomes)
     if first.clean:
