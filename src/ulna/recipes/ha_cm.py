@@ -125,7 +125,9 @@ def utd_mhad_random() -> Recipe:
 
 
 def sbu() -> Recipe:
-    """SBU, fold 1 of 5 (--split for the others). Not measured by us.
+    """SBU, fold 1 of 5 (--split for the others). Two minutes a run on one core of two.
+
+    Linear 81.2 over all folds, one run in each (untrained encoder 76.6); `--readout mean`, the paper's, 66.7 (56.0).
 
     ulna pretrain ha_cm/sbu --data STORE --out RUN --split fold1
     """
