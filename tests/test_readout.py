@@ -9,7 +9,7 @@ import pytest
 from ulna.analysis.report import _predict
 from ulna.core import options
 from ulna.encoders import ENCODERS
-from ulna.protocols import PROTOCOLS
+from ulna.protocols import PROTOCOLS, extract
 from ulna.protocols.classifier import Classifier
 from ulna.protocols.evaluation import evaluate
 from ulna.protocols.outcome import merge
@@ -93,10 +93,12 @@ def test_the_report_predicts_by_what_there_is(other, store):
     shutil.rmtree(other.path / "classifiers", ignore_errors=True)
     outcomes = evaluate(other, store, protocol=chosen, split="half", seeds=1, baselines=False)
     outcome = next(iter(outcomes.values()))
-    label, confidence = _predict(other, store, "half", store.split("half")[1], [outcome])
+    test = store.split("half")[1]
+    features = extract(other.encoder, other.form, store, test)
+    label, confidence = _predict(other, store, "half", test, features, [outcome])
     assert label.tolist() == outcome.seeds[0].predictions
     assert (confidence > 0).all()
-    assert (_predict(other, store, "half", store.split("half")[1], [])[0] == -1).all()
+    assert (_predict(other, store, "half", test, features, [])[0] == -1).all()
 
 
 def test_files_from_before_there_was_a_readout_still_merge(run, store):

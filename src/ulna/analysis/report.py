@@ -164,8 +164,9 @@ def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, 
         return {}
     if len(test) > MOST_POINTS:
         test = np.sort(counted(0, "report").choice(test, MOST_POINTS, replace=False))
-    predicted, confidence = _predict(run, store, split, test, outcomes)
-    place = _flatten(extract(run.encoder, run.form, store, test))
+    features = extract(run.encoder, run.form, store, test)
+    predicted, confidence = _predict(run, store, split, test, features, outcomes)
+    place = _flatten(features)
     ids = store.ids
     points = [
         [*place[i].tolist(), int(store.labels[clip]), int(predicted[i]), ids[clip]] for i, clip in enumerate(test)
@@ -185,16 +186,20 @@ def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, 
 
 
 def _predict(
-    run: Run, store: Store, split: str, clips: np.ndarray, outcomes: Sequence[Outcome]
+    run: Run, store: Store, split: str, clips: np.ndarray, features: Tensor, outcomes: Sequence[Outcome]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Label and confidence of each clip by the first classifier that is kept for this split; -1 and 0 without."""
+    """Label and confidence of each clip by the first classifier that is kept for this split; -1 and 0 without.
+
+    `features` are those of the run's own encoder; a classifier of another one takes its own.
+    """
     for outcome in outcomes:
-        name = outcome.protocol.replace(" ", "-")
-        if not (run.path / FOLDER / f"{name}.safetensors").is_file():
+        if not (run.path / FOLDER / f"{outcome.file_stem}.safetensors").is_file():
             continue
-        classifier = Classifier.open(run.path, name)
+        classifier = Classifier.open(run.path, outcome.file_stem)
         if classifier.is_of(store, split):
-            features = extract(classifier.encoder_for(run), run.form, store, clips)
+            encoder = classifier.encoder_for(run)
+            if encoder is not run.encoder:
+                features = extract(encoder, run.form, store, clips)
             confidence, label = classifier(features).max(dim=1)
             return label.numpy(), confidence.numpy().round(3)
     return np.full(len(clips), -1), np.zeros(len(clips))

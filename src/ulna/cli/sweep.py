@@ -226,7 +226,7 @@ class Sweep:
                     continue
                 column = found[0].protocol if found[0].protocol not in cells else " ".join(protocol)
                 cells |= cells_of(found, column)
-                for baseline in (CHANCE, RAW, f"{UNTRAINED}_{found[0].protocol.replace(' ', '-')}"):
+                for baseline in (CHANCE, RAW, f"{UNTRAINED}_{found[0].file_stem}"):
                     if beside := measured(row.recipe or "", protocol, f".{baseline}.json"):
                         name = f"{row.name}, untrained" if baseline.startswith(UNTRAINED) else beside[0].protocol
                         own = cells_of(beside, column)

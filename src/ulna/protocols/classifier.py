@@ -50,16 +50,20 @@ class Classifier:
         """The encoder whose embeddings it takes; ValueError if it is of another run."""
         try:
             read = run if self.readout is None else run.read(self.readout)
-            encoder = read.untrained(0)
-            if self.encoder:
+            encoder = read.untrained(0) if self.encoder else None
+            if encoder is not None:
                 encoder.load_state_dict(dict(self.encoder))
-            if encoder.embedding_width != self.weight.shape[1]:
-                raise ValueError(f"one of {self.weight.shape[1]} features, not {encoder.embedding_width}")
         except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"{run.path / FOLDER}: expected a classifier of this run's encoder, got {error}; evaluate again"
-            ) from None
-        return encoder if self.encoder else read.encoder
+            raise self._foreign(run, error) from None
+        encoder = read.encoder if encoder is None else encoder
+        if encoder.embedding_width != self.weight.shape[1]:
+            raise self._foreign(run, f"one of {self.weight.shape[1]} features, not {encoder.embedding_width}")
+        return encoder
+
+    def _foreign(self, run: Run, why: object) -> ValueError:
+        return ValueError(
+            f"{run.path / FOLDER}: expected a classifier of this run's encoder, got {why}; evaluate again"
+        )
 
     def save(self, run: Path, protocol: str) -> None:
         """Keep it as RUN/classifiers/PROTOCOL.safetensors."""

@@ -54,6 +54,11 @@ class Outcome:
     copied: list[int] = field(default_factory=list)
 
     @property
+    def file_stem(self) -> str:
+        """What files of this protocol are called in a run's folders."""
+        return self.protocol.replace(" ", "-")
+
+    @property
     def chosen(self) -> dict[str, Any]:
         """Its options without those that are None, which older files may not know."""
         return {name: value for name, value in self.options.items() if value is not None}
