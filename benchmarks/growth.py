@@ -15,11 +15,11 @@ NUM_FRAMES = 10
 STEPS = 40  # batches
 TRAIN = """
 import numpy as np, sys
-from ulna.data import BatchPlan, ClipLoader, Store
+from ulna.data import BatchPlan, ClipLoader, Dataset
 from benchmarks.growth import peak
-store = Store(sys.argv[1])
-store.verify()
-load, plan = ClipLoader(store, max_frames=300), BatchPlan(store.num_clips, 128, 0)
+dataset = Dataset(sys.argv[1])
+dataset.verify()
+load, plan = ClipLoader(dataset, max_frames=300), BatchPlan(dataset.num_clips, 128, 0)
 for step in range({steps}):
     load(plan.clips(step))
 print(peak())
@@ -28,22 +28,22 @@ PREPARE = """
 import sys
 from pathlib import Path
 from ulna.data import prepare
-from ulna.readers import READERS
+from ulna.formats import FORMATS
 from benchmarks.growth import peak
-prepare(READERS["ntu"](), Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
+prepare(FORMATS["ntu"](), Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
 print(peak())
 """
 
 
 def report() -> None:
-    """Peak memory of the process that writes the store, and of one that loads a training's batches from it."""
+    """Peak memory of the process that writes the dataset, and of one that loads a training's batches from it."""
     print("| clips | preparing, MB | loading batches of 128, MB |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
-            source, store = Path(folder) / f"files{size}", Path(folder) / f"store{size}"
+            source, dataset = Path(folder) / f"files{size}", Path(folder) / f"dataset{size}"
             _link(source, size)
-            prepared = run(PREPARE, source, store)
-            trained = run(TRAIN.format(steps=STEPS), store)
+            prepared = run(PREPARE, source, dataset)
+            trained = run(TRAIN.format(steps=STEPS), dataset)
             print(f"| {size:,} | {prepared:.0f} | {trained:.0f} |", flush=True)
 
 

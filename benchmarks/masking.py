@@ -15,9 +15,9 @@ from torch import Tensor
 from benchmarks.workload import Workload
 from ulna.data import Batch, ClipLoader
 from ulna.encoders import SegmentTransformer
-from ulna.inputs import Shifted
+from ulna.preprocessing import Shifted
 from ulna.pretext import CrossMasking
-from ulna.train.memory import kept_memory
+from ulna.training.memory import kept_memory
 
 Losses = Callable[[CrossMasking, Batch], Tensor]
 
@@ -29,8 +29,8 @@ def shown_only(task: CrossMasking, batch: Batch) -> Tensor:
 
 def everything(task: CrossMasking, batch: Batch) -> Tensor:
     """All tokens of all persons go through the encoder, hidden ones as one learnt token, absent persons as zeros."""
-    present = torch.ones_like(batch.present)
-    segments = task.encoder.cut(replace(batch, present=present))
+    visible = torch.ones_like(batch.visible)
+    segments = task.encoder.cut(replace(batch, visible=visible))
     tokens = task.encoder.tokens(segments)
     shown = task.choose(segments, tokens)
     mapped = torch.where(shown.is_shown[:, None], task.encoder.mapped(tokens), task.decoder.mask_token)
@@ -45,10 +45,10 @@ def seconds_a_clip(
     torch.manual_seed(0)
     form = Shifted(max_frames=72)
     with TemporaryDirectory() as folder:
-        store = workload.store(Path(folder) / "store", num_clips, seed=0)
-        load = ClipLoader(store, max_frames=form.crop, device=torch.device(device))
+        dataset = workload.dataset(Path(folder) / "dataset", num_clips, seed=0)
+        load = ClipLoader(dataset, max_frames=form.crop, device=torch.device(device))
         batch = form(load(np.arange(num_clips)).to(device))
-    encoder = SegmentTransformer(batch.slots, workload.num_persons, 72, width=width)
+    encoder = SegmentTransformer(batch.layout, workload.num_persons, 72, width=width)
     task = CrossMasking(encoder).to(device)
     optimizer = torch.optim.AdamW(task.parameters(), fused=True)
     times: dict[str, list[float]] = {"everything": [], "shown only": []}
@@ -69,7 +69,7 @@ def _step(task: CrossMasking, optimizer: torch.optim.Optimizer, losses: Losses, 
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    task.after_step()
+    task.on_step_end()
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - began

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
 from ulna.data import Batch
-from ulna.data.transforms import Draw
+from ulna.batch.transforms import Draw
 
 IGNORED = -100
 
@@ -50,19 +50,19 @@ class DropPath(nn.Module):
 
 
 class Positions(nn.Module):
-    def __init__(self, num_frames: int, num_slots: int, width: int) -> None:
+    def __init__(self, num_frames: int, num_nodes: int, width: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(num_frames, num_slots, width))
+        self.table = nn.Parameter(torch.zeros(num_frames, num_nodes, width))
 
 
 class Block(nn.Module):
     def __init__(
-        self, num_frames: int, num_slots: int, width: int, num_heads: int, rates: tuple[float, float, float]
+        self, num_frames: int, num_nodes: int, width: int, num_heads: int, rates: tuple[float, float, float]
     ) -> None:
         super().__init__()
         dropout, attention_dropout, drop_path = rates
-        wide = num_slots * width
-        self.positions = Positions(num_frames, num_slots, width)
+        wide = num_nodes * width
+        self.positions = Positions(num_frames, num_nodes, width)
         self.spatial_norm, self.temporal_norm, self.ffn_norm = (
             nn.LayerNorm(width),
             nn.LayerNorm(wide),
@@ -102,8 +102,8 @@ class PaddedGLTransformer(nn.Module):
         drop_path: float = 0.1,
     ) -> None:
         super().__init__()
-        num_slots = num_joints * num_persons
-        wide = num_slots * width
+        num_nodes = num_joints * num_persons
+        wide = num_nodes * width
         self.centre = centre
         self.embed_local, self.embed_global, self.dropout = (
             nn.Linear(3, width),
@@ -112,7 +112,7 @@ class PaddedGLTransformer(nn.Module):
         )
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
         self.blocks = nn.ModuleList(
-            Block(num_frames, num_slots, width, num_heads, (dropout, attention_dropout, rate)) for rate in rates
+            Block(num_frames, num_nodes, width, num_heads, (dropout, attention_dropout, rate)) for rate in rates
         )
         self.norm = nn.LayerNorm(wide)
         layers = [layer for _ in range(2) for layer in (nn.Linear(wide, wide), nn.GELU(), nn.LayerNorm(wide))]
@@ -131,22 +131,22 @@ class PaddedMPDP(nn.Module):
     """Displacement prediction from padded clips; absent persons and both loss terms as the paper's code has them."""
 
     def __init__(
-        self, encoder: PaddedGLTransformer, num_slots: int, wide: int, intervals: tuple[int, ...] = (1, 5, 10)
+        self, encoder: PaddedGLTransformer, num_nodes: int, wide: int, intervals: tuple[int, ...] = (1, 5, 10)
     ):
         super().__init__()
-        self.encoder, self.intervals, self.num_slots = encoder, intervals, num_slots
-        self.direction_head = nn.Linear(wide, len(intervals) * num_slots * 27)
-        self.magnitude_head = nn.Linear(wide, len(intervals) * num_slots * 16)
+        self.encoder, self.intervals, self.num_nodes = encoder, intervals, num_nodes
+        self.direction_head = nn.Linear(wide, len(intervals) * num_nodes * 27)
+        self.magnitude_head = nn.Linear(wide, len(intervals) * num_nodes * 16)
 
     def forward(self, position: Tensor, is_real: Tensor, targets: Tensor) -> Tensor:
         """position (B, T, K, P, 3), targets (2, B, T, N, K, P) with IGNORED where padded -> loss."""
         features = self.encoder(position, is_real)
         persons = position.shape[3]
-        slot = torch.arange(self.num_slots, device=position.device)
-        is_global = (slot // persons == self.encoder.centre).expand(len(self.intervals), -1)
+        node = torch.arange(self.num_nodes, device=position.device)
+        is_global = (node // persons == self.encoder.centre).expand(len(self.intervals), -1)
         loss = position.new_zeros(())
         for head, target in ((self.direction_head, targets[0]), (self.magnitude_head, targets[1])):
-            logits = head(features).unflatten(-1, (len(self.intervals), self.num_slots, -1))
+            logits = head(features).unflatten(-1, (len(self.intervals), self.num_nodes, -1))
             target = target.flatten(3)
             for places, weight in ((~is_global, 1.0), (is_global, 0.05)):
                 loss = loss + weight * cross_entropy(
@@ -156,7 +156,7 @@ class PaddedMPDP(nn.Module):
 
 
 def augment(position: Tensor, stretch: float, matrix: Tensor, centre: int, num_frames: int) -> Tensor:
-    """One clip (T, K, P, 3): linear resampling in time, then shear of all but the centre's slot."""
+    """One clip (T, K, P, 3): linear resampling in time, then shear of all but the centre's node."""
     num = max(1, int(len(position) * (1 + stretch)))
     rows = interpolate(position.flatten(1).T[None], size=num, mode="linear", align_corners=False)[0].T
     position = rows.unflatten(1, position.shape[1:])[:num_frames]
@@ -184,7 +184,7 @@ def assemble(
     batch: Batch, draw: Draw, num_frames: int, intervals: tuple[int, ...] = (1, 5, 10)
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Augment formed clips one by one, make their targets, pad all to `num_frames`."""
-    centre = batch.slots.global_slot
+    centre = batch.layout.root
     positions, targets, lengths = [], [], []
     for clip, rows in enumerate(batch.packing.split(batch.position)):
         matrix = torch.from_numpy(np.eye(3) + 0.3 * draw.off_diagonal[clip]).float()

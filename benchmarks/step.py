@@ -21,12 +21,12 @@ from torch import nn
 from benchmarks.growth import peak
 from benchmarks.padded import PaddedGLTransformer, PaddedMPDP, assemble
 from benchmarks.workload import Workload
-from ulna.core import Slots, get_skeleton
+from ulna.core import NodeLayout, get_skeleton
 from ulna.data import Augmentation, ClipLoader
 from ulna.encoders import GLTransformer
-from ulna.inputs import Disentangled
+from ulna.preprocessing import Disentangled
 from ulna.pretext import MPDP
-from ulna.train.memory import kept_memory
+from ulna.training.memory import kept_memory
 
 RATES = {"dropout": 0.1, "attention_dropout": 0.1, "drop_path": 0.1}  # the default recipe's
 NO_RATES = dict.fromkeys(RATES, 0.0)
@@ -34,7 +34,7 @@ NO_RATES = dict.fromkeys(RATES, 0.0)
 
 @dataclass
 class Step(ABC):
-    """A way to train, with all it needs; calling it makes one step, from the store, and notes how long that took."""
+    """A way to train, with all it needs; calling it makes one step, from the dataset, and notes how long that took."""
 
     workload: Workload
     num_clips: int
@@ -52,13 +52,13 @@ class Step(ABC):
         self.draw = Augmentation.draw(np.random.default_rng(self.seed), self.num_clips)
         folder = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, folder)
-        store = self.workload.store(folder / "store", self.num_clips, seed=self.seed)
-        self.load = ClipLoader(store, max_frames=self.form.crop, device=torch.device(self.device))
+        dataset = self.workload.dataset(folder / "dataset", self.num_clips, seed=self.seed)
+        self.load = ClipLoader(dataset, max_frames=self.form.crop, device=torch.device(self.device))
         self.pretext: nn.Module = self.build().to(self.device)
         self.optimizer = self.optimize()
 
     @property
-    def num_slots(self) -> int:
+    def num_nodes(self) -> int:
         return self.skeleton.num_joints * self.workload.num_persons
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Step(ABC):
 
     @abstractmethod
     def assemble(self) -> tuple[Any, ...]:
-        """What the model is given, from the store."""
+        """What the model is given, from the dataset."""
 
     @abstractmethod
     def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
@@ -106,13 +106,13 @@ class Padded(Step):
     """As such code is usually written; see padded.py."""
 
     def build(self) -> nn.Module:
-        centre = Slots.of(self.skeleton).global_slot
+        centre = NodeLayout.of(self.skeleton).root
         assert centre is not None
         encoder = PaddedGLTransformer(
             self.skeleton.num_joints, self.workload.num_persons, self.workload.max_frames,
             centre=centre, width=self.width, **self.rates,
         )  # fmt: skip
-        return PaddedMPDP(encoder, self.num_slots, self.width * self.num_slots)
+        return PaddedMPDP(encoder, self.num_nodes, self.width * self.num_nodes)
 
     def optimize(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1)
@@ -135,7 +135,7 @@ class Packed(Step):
     def build(self) -> nn.Module:
         workload = self.workload
         encoder = GLTransformer(
-            Slots.of(self.skeleton), workload.num_persons, workload.max_frames,
+            NodeLayout.of(self.skeleton), workload.num_persons, workload.max_frames,
             width=self.width, checkpoint_activations=self.checkpoint_activations, **self.rates,
         )  # fmt: skip
         return MPDP(encoder)
@@ -159,7 +159,7 @@ class Packed(Step):
         layers = [layer for layer in self.pretext.modules() if isinstance(layer, nn.Linear)]
         narrow = sum(layer.weight.numel() for layer in layers if layer.in_features <= self.width)
         wide = sum(layer.weight.numel() for layer in layers if layer.in_features > self.width)
-        return 6.0 * batch.num_frames * (wide + narrow * self.num_slots)
+        return 6.0 * batch.num_frames * (wide + narrow * self.num_nodes)
 
 
 def same_weights(padded: Padded, packed: Packed) -> None:

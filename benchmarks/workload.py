@@ -1,4 +1,4 @@
-"""Synthetic stores in the shape of real data sets: as long, as many persons, moving like people do."""
+"""Synthetic datasets in the shape of real data sets: as long, as many persons, moving like people do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ulna.core import Clip, get_skeleton
-from ulna.data import Store, write_store
+from ulna.data import Dataset, write_dataset
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Workload:
             shape = (length, self.num_persons, skeleton.num_joints, 3)
             pose = generator.normal(0, 0.4, (1, *shape[1:])) + np.array([0, 1, 3])
             position = (pose + 0.01 * generator.standard_normal(shape).cumsum(axis=0)).astype(np.float32)
-            present = np.ones(shape[:3], dtype=bool)
+            visible = np.ones(shape[:3], dtype=bool)
             if self.num_persons == 2 and generator.random() >= self.second_person:
-                present[:, 1] = False
-            position[~present] = 0
-            yield Clip(id=f"{number:06d}", position=position, skeleton=skeleton, present=present, label=0)
+                visible[:, 1] = False
+            position[~visible] = 0
+            yield Clip(id=f"{number:06d}", position=position, skeleton=skeleton, visible=visible, label=0)
 
-    def store(self, path: Path, num_clips: int, seed: int = 0) -> Store:
+    def dataset(self, path: Path, num_clips: int, seed: int = 0) -> Dataset:
         skeleton = get_skeleton(self.skeleton)
-        return write_store(
+        return write_dataset(
             path, self.clips(num_clips, seed), skeleton, classes=("moving",), num_persons=self.num_persons
         )
 

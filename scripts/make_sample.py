@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ulna.core import get_skeleton
-from ulna.readers.bvh import read_positions
+from ulna.formats.bvh import read_positions
 
 RIG = {
     "hip": "Hip", "waist": "Waist", "spine": "Spine01", "chest": "Spine02", "neck": "NeckTwist01", "head": "Head",

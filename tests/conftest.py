@@ -16,9 +16,9 @@ install_import_hook("ulna", "beartype.beartype")
 import torch  # noqa: E402
 
 from ulna.core import Clip, Skeleton, get_skeleton  # noqa: E402
-from ulna.data import Augmentation, Store, write_store  # noqa: E402
-from ulna.readers import READERS  # noqa: E402
-from ulna.train import Recipe, Run, Training, compose, pretrain  # noqa: E402
+from ulna.data import Augmentation, Dataset, write_dataset  # noqa: E402
+from ulna.formats import FORMATS  # noqa: E402
+from ulna.training import Recipe, Run, Training, compose, pretrain  # noqa: E402
 
 HERE = Path(__file__).parent
 # Reference vectors of the released GL-Transformer (12 MB) are not kept in the repository.
@@ -61,7 +61,7 @@ def make_clip(
 
 
 def tiny(epochs: int = 2, **training: Any) -> Recipe:
-    """The smallest recipe that learns something of the store below."""
+    """The smallest recipe that learns something of the dataset below."""
     return compose(
         "tiny",
         input={"name": "disentangled", "max_frames": 16},
@@ -73,13 +73,13 @@ def tiny(epochs: int = 2, **training: Any) -> Recipe:
     )
 
 
-def run_of(recipe: Recipe, store: Store, path: Path, **options: Any) -> Run:
+def run_of(recipe: Recipe, dataset: Dataset, path: Path, **options: Any) -> Run:
     """Pretrained on the CPU, in silence."""
-    return pretrain(recipe, store, path, accelerator="cpu", devices=1, progress=False, **options)
+    return pretrain(recipe, dataset, path, accelerator="cpu", devices=1, progress=False, **options)
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """40 clips of two classes, 4 to 23 frames, split `half`."""
     clips = [
         make_clip(
@@ -92,19 +92,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         )
         for i in range(40)
     ]
-    path = tmp_path_factory.mktemp("data") / "store"
-    return write_store(path, clips, get_skeleton("kinect_v1"), classes=["slow", "fast"])
+    path = tmp_path_factory.mktemp("data") / "dataset"
+    return write_dataset(path, clips, get_skeleton("kinect_v1"), classes=["slow", "fast"])
 
 
 @pytest.fixture(scope="module")
-def run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Four epochs of the tiny recipe; each module's own, so that what is written beside it stays there."""
-    return run_of(tiny(epochs=4), store, tmp_path_factory.mktemp("runs") / "run")
+    return run_of(tiny(epochs=4), dataset, tmp_path_factory.mktemp("runs") / "run")
 
 
 def read_one(name, source, path, **options):
     """The one clip of a file, and what the reader found in the folder."""
-    reader = READERS[name](**options)
+    reader = FORMATS[name](**options)
     found = reader.open(source)
     (clip,) = reader.read(path, found)
     return clip, found

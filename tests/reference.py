@@ -24,7 +24,7 @@ def features(encoder, position, lengths):
     """position (B, T, K, P, 3) padded -> (B, T, W), eval mode, positions tight, one table a block."""
     b, t, k, p, _ = position.shape
     z = encoder.embed_local(position)
-    place = encoder.slots.global_slot
+    place = encoder.layout.root
     z[:, :, place] = encoder.embed_global(position[:, :, place])
     z = z.reshape(b, t, k * p, -1)
     is_real = torch.arange(t) < torch.as_tensor(lengths)[:, None]
@@ -40,7 +40,7 @@ def features(encoder, position, lengths):
 
 
 def classes(position, length, interval):
-    """Direction and magnitude class of every frame and slot of one clip (T, K, P, 3), by loops."""
+    """Direction and magnitude class of every frame and node of one clip (T, K, P, 3), by loops."""
     t, k, p, _ = position.shape
     direction, magnitude = torch.zeros(t, k, p, dtype=torch.long), torch.zeros(t, k, p, dtype=torch.long)
     for i in range(length):

@@ -3,13 +3,13 @@
 import torch
 
 from conftest import make_clip
-from ulna.core import Slots, get_skeleton
+from ulna.core import NodeLayout, get_skeleton
 from ulna.data import Batch
 from ulna.encoders import SegmentTransformer
-from ulna.inputs import Shifted
+from ulna.preprocessing import Shifted
 
 SKELETON = get_skeleton("kinect_v2")
-SLOTS = Slots.of(SKELETON, "mixed")
+SLOTS = NodeLayout.of(SKELETON, "mixed")
 
 
 def formed(lengths=(72, 72), num_persons=1, form=None, **how):

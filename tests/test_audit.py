@@ -9,8 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from test_cli import ulna  # noqa: F401
 from ulna.core import Clip, get_skeleton
-from ulna.data import write_store
-from ulna.data.audit import Part, audit
+from ulna.data import write_dataset
+from ulna.audit.audit import Part, audit
 
 V1, V2 = get_skeleton("kinect_v1"), get_skeleton("kinect_v2")
 
@@ -43,7 +43,7 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def dataset(tmp_path_factory):
     """60 training clips; test clips: every change of one of them, two exact copies, twelve that are nobody's copy."""
     train = [body(f"train{i}", seed=i, label=i % 2, splits={"s": "train"}) for i in range(60)]
     test = []
@@ -52,62 +52,62 @@ def store(tmp_path_factory):
         test.append(Clip(f"{name} {clip.id}", position, V1, splits={"s": "test"}, label=clip.label))
     test += [dataclasses.replace(clip, id=f"copy {clip.id}", splits={"s": "test"}) for clip in train[:2]]
     test += [body(f"own{i}", seed=100 + i, label=0, splits={"s": "test"}) for i in range(12)]
-    return write_store(tmp_path_factory.mktemp("audit") / "store", train + test, V1, classes=["a", "b"])
+    return write_dataset(tmp_path_factory.mktemp("audit") / "dataset", train + test, V1, classes=["a", "b"])
 
 
-def halves(store):
-    train, test = store.split("s")
-    return Part(store, test), [Part(store, train)]
+def halves(dataset):
+    train, test = dataset.split("s")
+    return Part(dataset, test), [Part(dataset, train)]
 
 
-def test_copies_are_found_and_nothing_else(store):
-    matches = {match.test: match for match in audit(*halves(store)).matches}
+def test_copies_are_found_and_nothing_else(dataset):
+    matches = {match.test: match for match in audit(*halves(dataset)).matches}
     assert {test: match.known for test, match in matches.items()} == {
-        name: name.rpartition(" ")[2] for name in store.ids if " " in name
+        name: name.rpartition(" ")[2] for name in dataset.ids if " " in name
     }
     assert [match.is_exact for match in matches.values()] == [True] * 2 + [False] * len(CHANGES)
-    assert all(match.overlay.distance < 0.006 for match in matches.values())
+    assert all(match.alignment.distance < 0.006 for match in matches.values())
 
 
-def test_what_was_done_to_a_copy(store):
-    matches = {match.test.rpartition(" ")[0]: match for match in audit(*halves(store)).matches}
-    assert matches["turned"].overlay.degrees == pytest.approx(
+def test_what_was_done_to_a_copy(dataset):
+    matches = {match.test.rpartition(" ")[0]: match for match in audit(*halves(dataset)).matches}
+    assert matches["turned"].alignment.degrees == pytest.approx(
         np.degrees(Rotation.from_euler("xyz", [0.3, 2.0, -0.4]).magnitude()), abs=0.5
     )
-    assert matches["moved"].overlay.metres == pytest.approx(np.linalg.norm([1.0, -0.2, 0.5]), abs=0.01)
-    assert matches["slower"].overlay.speed == pytest.approx(0.75, abs=0.01)
-    assert matches["faster"].overlay.speed == pytest.approx(1.35, abs=0.01)
-    assert matches["cropped"].overlay.overlap == 1
-    assert matches["cropped"].overlay.speed == pytest.approx(1, abs=0.01)
+    assert matches["moved"].alignment.metres == pytest.approx(np.linalg.norm([1.0, -0.2, 0.5]), abs=0.01)
+    assert matches["slower"].alignment.speed == pytest.approx(0.75, abs=0.01)
+    assert matches["faster"].alignment.speed == pytest.approx(1.35, abs=0.01)
+    assert matches["cropped"].alignment.overlap == 1
+    assert matches["cropped"].alignment.speed == pytest.approx(1, abs=0.01)
     assert matches["copy"].kind == "exact"
     assert matches["moved"].kind == "moved 1.14 m"
     assert "speed 1.35" in matches["faster"].kind
 
 
-def test_exact_copies_alone_and_the_threshold(store):
-    test, known = halves(store)
+def test_exact_copies_alone_and_the_threshold(dataset):
+    test, known = halves(dataset)
     assert len(audit(test, known, near=False).matches) == 2
     assert len(audit(test, known, threshold=1e-9).matches) == 2
     with pytest.raises(ValueError, match="threshold: expected a number above 0, got 0"):
         audit(test, known, threshold=0.0)
 
 
-def test_copies_of_another_store_and_skeleton(store, tmp_path):
-    """The test clips of a store were all pretrained on elsewhere, with more joints."""
-    test = store.split("s")[1]
+def test_copies_of_another_store_and_skeleton(dataset, tmp_path):
+    """The test clips of a dataset were all pretrained on elsewhere, with more joints."""
+    test = dataset.split("s")[1]
     names = {"hip_centre": "spine_base", "spine": "spine_mid", "shoulder_centre": "spine_shoulder"}
     places = [V2.index(names.get(joint, joint)) for joint in V1.joints]
     others = []
     for i in test:
-        clip = store.clip(int(i))
+        clip = dataset.clip(int(i))
         position = np.zeros((clip.num_frames, 1, 25, 3), np.float32)
         position[:, :, places] = clip.position
         there = np.zeros(position.shape[:3], bool)
         there[:, :, places] = True
-        others.append(Clip(f"seen {clip.id}", position, V2, present=there))
-    known = write_store(tmp_path / "known", others, V2)
-    matches = audit(Part(store, test), [Part(known, np.arange(len(others)))]).matches
-    assert {match.test: match.known for match in matches} == {store.ids[i]: f"seen {store.ids[i]}" for i in test}
+        others.append(Clip(f"seen {clip.id}", position, V2, visible=there))
+    known = write_dataset(tmp_path / "known", others, V2)
+    matches = audit(Part(dataset, test), [Part(known, np.arange(len(others)))]).matches
+    assert {match.test: match.known for match in matches} == {dataset.ids[i]: f"seen {dataset.ids[i]}" for i in test}
     assert not any(match.is_exact for match in matches)
 
 
@@ -118,12 +118,12 @@ def test_short_and_still_clips_are_no_trouble(tmp_path):
         dataclasses.replace(clip, splits={"s": "train" if i % 2 else "test"}, label=0)
         for i, clip in enumerate(still + short)
     ]
-    store = write_store(tmp_path / "store", clips, V1, classes=["a"])
-    assert audit(*halves(store)).matches == []
+    dataset = write_dataset(tmp_path / "dataset", clips, V1, classes=["a"])
+    assert audit(*halves(dataset)).matches == []
 
 
-def test_the_command(ulna, store, tmp_path):  # noqa: F811
-    code, out, err = ulna("audit", store.path, "--split", "s", "--out", tmp_path / "pairs.csv")
+def test_the_command(ulna, dataset, tmp_path):  # noqa: F811
+    code, out, err = ulna("audit", dataset.path, "--split", "s", "--out", tmp_path / "pairs.csv")
     assert code == 0
     assert "of 20 test clips 8 are copies of 60 clips (2 exact, 6 near)" in out
     assert "copy train0 is train0: exact, 0.0 mm apart" in out
@@ -132,8 +132,8 @@ def test_the_command(ulna, store, tmp_path):  # noqa: F811
         rows = list(csv.DictReader(file))
     assert len(rows) == 8
     assert rows[0]["kind"] == "exact"
-    assert ulna("audit", store.path, "--split", "s", "--out", tmp_path / "pairs.csv")[0] == 2
-    code, _, err = ulna("audit", store.path, "--split", "t")
+    assert ulna("audit", dataset.path, "--split", "s", "--out", tmp_path / "pairs.csv")[0] == 2
+    code, _, err = ulna("audit", dataset.path, "--split", "t")
     assert code == 2
     assert "known: s" in err
 
@@ -146,17 +146,17 @@ def test_stillness_is_no_copy(tmp_path):
              splits={"s": part})
         for seed, part in enumerate(("train", "test"))
     ]  # fmt: skip
-    assert audit(*halves(write_store(tmp_path / "store", clips, V1, classes=["a"]))).matches == []
+    assert audit(*halves(write_dataset(tmp_path / "dataset", clips, V1, classes=["a"]))).matches == []
 
 
-def test_joints_that_nobody_saw_are_left_out(store, tmp_path):
+def test_joints_that_nobody_saw_are_left_out(dataset, tmp_path):
     def blind(clip):
-        there = clip.present.copy()
+        there = clip.visible.copy()
         there[:, :, V1.index("head")] = False
-        return dataclasses.replace(clip, present=there)
+        return dataclasses.replace(clip, visible=there)
 
-    unseen = [blind(store.clip(i)) for i in range(store.num_clips)]
-    found = audit(*halves(write_store(tmp_path / "store", unseen, V1, classes=["a", "b"])))
+    unseen = [blind(dataset.clip(i)) for i in range(dataset.num_clips)]
+    found = audit(*halves(write_dataset(tmp_path / "dataset", unseen, V1, classes=["a", "b"])))
     assert len(found.matches) == 8
 
 
@@ -167,10 +167,10 @@ def test_clips_that_show_too_little_are_named(tmp_path):
         body("single", 1, seed=2, label=0, splits={"s": "test"}),
         body("long", seed=3, label=0, splits={"s": "test"}),
     ]
-    assert audit(*halves(write_store(tmp_path / "store", clips, V1, classes=["a"]))).not_compared == ["short", "single"]
+    assert audit(*halves(write_dataset(tmp_path / "dataset", clips, V1, classes=["a"]))).not_compared == ["short", "single"]
 
 
-def test_nothing_to_compare(store):
-    test, _ = halves(store)
+def test_nothing_to_compare(dataset):
+    test, _ = halves(dataset)
     with pytest.raises(ValueError, match="expected test clips and clips to compare them with"):
-        audit(test, [Part(store, np.array([], dtype=int))])
+        audit(test, [Part(dataset, np.array([], dtype=int))])

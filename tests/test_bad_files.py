@@ -5,7 +5,7 @@ import pytest
 
 from conftest import read_one
 from ulna.data import prepare
-from ulna.readers import READERS, BadFile, ntu
+from ulna.formats import FORMATS, BadFileError, ntu
 from write_files import write_bvh, write_npz, write_ntu, write_nw_ucla, write_sbu, write_utd
 
 
@@ -37,7 +37,7 @@ def test_bad_ntu_files_are_named_with_place(tmp_path, case):
     change, message = BAD_NTU[case]
     write_ntu(tmp_path / NTU)
     (tmp_path / NTU).write_text(change((tmp_path / NTU).read_text()))
-    with pytest.raises(BadFile, match=message) as raised:
+    with pytest.raises(BadFileError, match=message) as raised:
         ntu.read_skeleton(tmp_path / NTU)
     assert NTU in str(raised.value)
 
@@ -59,7 +59,7 @@ def test_bad_nw_ucla_files(tmp_path, case):
     changes, message = BAD_UCLA[case]
     path = tmp_path / "a01_s01_e01_v01.json"
     write_nw_ucla(path, **changes)
-    with pytest.raises(BadFile, match=message):
+    with pytest.raises(BadFileError, match=message):
         read_one("nw_ucla", tmp_path, path)
 
 
@@ -67,44 +67,44 @@ def test_other_bad_files(tmp_path):
     write_utd(tmp_path / "u" / "a1_s1_t1_skeleton.mat")
     path = tmp_path / "u" / "a1_s1_t1_skeleton.mat"
     path.write_bytes(path.read_bytes()[:150])
-    with pytest.raises(BadFile, match=r"expected a .mat file, got what cannot be read"):
+    with pytest.raises(BadFileError, match=r"expected a .mat file, got what cannot be read"):
         read_one("utd_mhad", path.parent, path)
 
     path = tmp_path / "s" / "s03s04" / "07" / "001" / "skeleton_pos.txt"
     write_sbu(path)
     path.write_text(path.read_text() + "1,2,3\n")
-    with pytest.raises(BadFile, match="line 7: expected 91 numbers, got 3"):
+    with pytest.raises(BadFileError, match="line 7: expected 91 numbers, got 3"):
         read_one("sbu", tmp_path / "s", path)
 
     path = tmp_path / "b" / "a.bvh"
     write_bvh(path, ["0 " * 12, "0 " * 12, "0 " * 11])
-    with pytest.raises(BadFile, match="frame 2: expected 12 numbers, one a channel, got 11"):
+    with pytest.raises(BadFileError, match="frame 2: expected 12 numbers, one a channel, got 11"):
         read_one("bvh", path.parent, path)
     path.write_text(path.read_text().replace("JOINT LeftHand\n", "JOINT LeftHand\n{"))
-    with pytest.raises(BadFile, match="HIERARCHY"):
+    with pytest.raises(BadFileError, match="HIERARCHY"):
         read_one("bvh", path.parent, path)
 
     path = tmp_path / "n" / "a.npz"
     write_npz(path, position=np.ones((3, 5, 3)))
-    with pytest.raises(BadFile, match="expected 3 joints"):
+    with pytest.raises(BadFileError, match="expected 3 joints"):
         read_one("npz", path.parent, path)
     path.write_bytes(b"PK broken")
-    with pytest.raises(BadFile, match="expected arrays saved by numpy"):
+    with pytest.raises(BadFileError, match="expected arrays saved by numpy"):
         read_one("npz", path.parent, path)
 
 
 def test_arrays_of_objects_are_never_loaded(tmp_path):
     np.savez(tmp_path / "a.npz", position=np.array([{"x": 1}], dtype=object))
-    with pytest.raises(BadFile, match="cannot be read"):
-        READERS["npz"]().open(tmp_path)
+    with pytest.raises(BadFileError, match="cannot be read"):
+        FORMATS["npz"]().open(tmp_path)
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_missing_and_empty_folders(tmp_path, name):
     with pytest.raises(FileNotFoundError, match="nothing there"):
-        READERS[name]().open(tmp_path / "none")
+        FORMATS[name]().open(tmp_path / "none")
     with pytest.raises(ValueError, match=r"expected .* in this folder, got none"):
-        READERS[name]().open(tmp_path)
+        FORMATS[name]().open(tmp_path)
 
 
 def test_bad_files_stop_or_are_listed(tmp_path):
@@ -112,13 +112,13 @@ def test_bad_files_stop_or_are_listed(tmp_path):
     for name in ("a01_s01_e01_v01", "a01_s01_e01_v02"):
         write_nw_ucla(source / f"{name}.json")
     (source / "a01_s01_e01_v02.json").write_text("{")
-    reader = READERS["nw_ucla"]()
-    with pytest.raises(BadFile, match=r"a01_s01_e01_v02.json, line 1 column 2: expected JSON"):
-        prepare(reader, source, tmp_path / "store", progress=False)
+    reader = FORMATS["nw_ucla"]()
+    with pytest.raises(BadFileError, match=r"a01_s01_e01_v02.json, line 1 column 2: expected JSON"):
+        prepare(reader, source, tmp_path / "dataset", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
-    store = prepare(reader, source, tmp_path / "store", skip_bad=True, progress=False)
-    assert store.num_clips == 1
-    assert "a01_s01_e01_v02.json,line 1 column 2,JSON" in (tmp_path / "store" / "rejected.csv").read_text()
+    dataset = prepare(reader, source, tmp_path / "dataset", skip_bad=True, progress=False)
+    assert dataset.num_clips == 1
+    assert "a01_s01_e01_v02.json,line 1 column 2,JSON" in (tmp_path / "dataset" / "rejected.csv").read_text()
 
 
 @pytest.mark.parametrize("odd", [("  ", 1), ("\t", 1), (" ", 0)])
@@ -136,5 +136,5 @@ def test_ntu_spaces_do_not_hide_fields(tmp_path, odd):
     if missing:
         short = words[0] + separator + " ".join(words[1:11])
         path.write_text("\n".join([*lines[:number], short, *lines[number + 1 :]]))
-        with pytest.raises(BadFile, match=rf"line {number + 1}.*12 fields.*11 fields"):
+        with pytest.raises(BadFileError, match=rf"line {number + 1}.*12 fields.*11 fields"):
             ntu.read_skeleton(path)

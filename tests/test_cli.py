@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import make_clip, wait_for
-from ulna.cli import VERBS, main
+from ulna.cli import COMMANDS, main
 from ulna.core import get_skeleton
-from ulna.data import Store, write_store
-from ulna.readers.nw_ucla import ACTIONS
+from ulna.data import Dataset, write_dataset
+from ulna.formats.nw_ucla import ACTIONS
 from write_files import write_nw_ucla
 
 SMALL = (
@@ -54,27 +54,27 @@ def source(tmp_path):
 
 
 def test_the_whole_path(ulna, source, tmp_path):
-    store, run = tmp_path / "store", tmp_path / "run"
-    code, out, err = ulna("prepare", "nw_ucla", source, store)
+    dataset, run = tmp_path / "dataset", tmp_path / "run"
+    code, out, err = ulna("prepare", "nw_ucla", source, dataset)
     assert code == 0
     assert "24 clips" in out
     assert re.search(r"split xview +16 train, 8 test", out)
     assert "1 clips have one frame only; they are kept" in err
 
-    code, out, _ = ulna("info", store, "--verify")
+    code, out, _ = ulna("info", dataset, "--verify")
     assert code == 0
     assert "every byte is as it was written" in out
 
-    code, out, _ = ulna("pretrain", "gl_transformer/nw_ucla_small", "--data", store, "--out", run, *SMALL)
+    code, out, _ = ulna("pretrain", "gl_transformer/nw_ucla_small", "--data", dataset, "--out", run, *SMALL)
     assert code == 0
     assert (run / "weights.safetensors").is_file()
 
-    code, out, _ = ulna("evaluate", run, "--data", store, "--epochs", "5", "--seeds", "2", "--out", tmp_path / "o.json")
+    code, out, _ = ulna("evaluate", run, "--data", dataset, "--epochs", "5", "--seeds", "2", "--out", tmp_path / "o.json")
     assert code == 0
     for name in ("linear", "linear on an untrained encoder", "1-NN on raw joints", "chance"):
         assert re.search(rf"{name}.* %", out)
     assert json.loads((tmp_path / "o.json").read_text())["split"] == "xview"
-    code, out, _ = ulna("evaluate", run, "--data", store, "--protocol", "knn", "--split", "clean", "--k", "3")
+    code, out, _ = ulna("evaluate", run, "--data", dataset, "--protocol", "knn", "--split", "clean", "--k", "3")
     assert code == 0
     assert "k 3" in out
 
@@ -85,7 +85,7 @@ def test_the_whole_path(ulna, source, tmp_path):
     assert code == 0
     assert len((tmp_path / "labels.csv").read_text().splitlines()) == 25
 
-    code, out, _ = ulna("embed", run, "--data", store, "--out", tmp_path / "clips.parquet")
+    code, out, _ = ulna("embed", run, "--data", dataset, "--out", tmp_path / "clips.parquet")
     assert code == 0
     table = pq.read_table(tmp_path / "clips.parquet")
     assert len(table) == 24
@@ -100,12 +100,12 @@ def test_the_whole_path(ulna, source, tmp_path):
 
 
 def test_sweep(ulna, source, tmp_path):
-    store, out = tmp_path / "store", tmp_path / "sweep"
-    ulna("prepare", "nw_ucla", source, store)
-    words = ["sweep", "gl_transformer/nw_ucla_small", "--data", store, "--out", out, "--seeds", "2", "--jobs", "2"]
+    dataset, out = tmp_path / "dataset", tmp_path / "sweep"
+    ulna("prepare", "nw_ucla", source, dataset)
+    words = ["sweep", "gl_transformer/nw_ucla_small", "--data", dataset, "--out", out, "--seeds", "2", "--jobs", "2"]
     words += [
         "--protocols",
-        "linear --epochs 3 --readout blocks",
+        "linear --epochs 3 --pooling blocks",
         "few-labels --share 0.5 --epochs 1 --steps 0",
         "--",
         *SMALL,
@@ -116,9 +116,9 @@ def test_sweep(ulna, source, tmp_path):
     table = (out / "table.md").read_text()
     assert re.search(r"\| \| linear blocks \| few-labels 50pct \|", table)
     link = re.search(r"\*\*gl_transformer/nw_ucla_small\*\* \| \[[0-9.]+ ± [0-9.]+\]\((.*?)\)", table)
-    outcome = json.loads((out / link[1]).read_text())
-    assert outcome["spread_over"] == "2 runs"
-    assert outcome["facts"]["command"].startswith("ulna evaluate")
+    result = json.loads((out / link[1]).read_text())
+    assert result["spread_over"] == "2 runs"
+    assert result["metadata"]["command"].startswith("ulna evaluate")
     for baseline in ("chance (most frequent class)", "1-NN on raw joints", "nw_ucla_small, untrained"):
         assert baseline in table
     assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
@@ -134,8 +134,8 @@ def test_sweep(ulna, source, tmp_path):
         "choose another folder": [*words[:-1], "gpu"],
         "did you mean 'linear'": [*words[:11], "linaer", *words[13:]],
         "which the sweep sets itself": [*words, "--training.seed", "7"],
-        "unknown recipe 'nw_ucl'": ["sweep", "nw_ucl", "--data", store, "--out", out],
-        "expected a store": ["sweep", words[1], "--data", source, "--out", tmp_path / "other"],
+        "unknown recipe 'nw_ucl'": ["sweep", "nw_ucl", "--data", dataset, "--out", out],
+        "expected a dataset": ["sweep", words[1], "--data", source, "--out", tmp_path / "other"],
         "share no test clip": [*words[:11], "linear", "--splits", "xview", "clean"],
     }
     for message, mistaken in mistakes.items():
@@ -145,9 +145,9 @@ def test_sweep(ulna, source, tmp_path):
 
 
 def test_sweep_that_is_stopped_stops_its_runs(ulna, source, tmp_path):
-    store, out = tmp_path / "store", tmp_path / "sweep"
-    ulna("prepare", "nw_ucla", source, store)
-    words = ["sweep", "gl_transformer/nw_ucla_small", "--data", store, "--out", out, "--", *SMALL]
+    dataset, out = tmp_path / "dataset", tmp_path / "sweep"
+    ulna("prepare", "nw_ucla", source, dataset)
+    words = ["sweep", "gl_transformer/nw_ucla_small", "--data", dataset, "--out", out, "--", *SMALL]
     words += ["--training.epochs", "100000", "--training.checkpoint-every", "1"]
     sweep = subprocess.Popen([sys.executable, "-m", "ulna", *map(str, words)])
     unfinished = out / "gl_transformer-nw_ucla_small" / "xview" / "seed0.unfinished"
@@ -186,7 +186,7 @@ def test_datasets_names_every_reader(ulna):
     assert "NSF EIA-0196217" in out
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_command_explains_itself(ulna, verb):
     code, out, _ = ulna(verb, "--help")
     assert code == 0
@@ -195,14 +195,14 @@ def test_every_command_explains_itself(ulna, verb):
 
 def test_a_file_that_is_bad(ulna, source, tmp_path):
     (source / "a01_s02_e01_v01.json").write_text('{"skeletons": [')
-    code, _, err = ulna("prepare", "nw_ucla", source, tmp_path / "store")
+    code, _, err = ulna("prepare", "nw_ucla", source, tmp_path / "dataset")
     assert code == 2
     assert re.search(r"a01_s02_e01_v01.json, line 1 column 16: expected JSON, got .*--skip-bad", err)
-    assert not (tmp_path / "store").exists()
-    code, _, err = ulna("prepare", "nw_ucla", source, tmp_path / "store", "--skip-bad")
+    assert not (tmp_path / "dataset").exists()
+    code, _, err = ulna("prepare", "nw_ucla", source, tmp_path / "dataset", "--skip-bad")
     assert code == 0
     assert "1 bad files left out" in err
-    assert Store(tmp_path / "store").num_clips == 23
+    assert Dataset(tmp_path / "dataset").num_clips == 23
 
 
 def test_users_mistakes(ulna, source, tmp_path):
@@ -210,27 +210,27 @@ def test_users_mistakes(ulna, source, tmp_path):
     clips = [
         make_clip(f"c{i}", 6, label=i % 2, seed=i, splits={"xview": "train" if i < 4 else "test"}) for i in range(8)
     ]
-    store, run, other = tmp_path / "store", tmp_path / "run", tmp_path / "other"
-    write_store(store, clips, skeleton, classes=["x", "y"])
-    write_store(other, [make_clip("s", 4, skeleton="sbu")], get_skeleton("sbu"))
+    dataset, run, other = tmp_path / "dataset", tmp_path / "run", tmp_path / "other"
+    write_dataset(dataset, clips, skeleton, classes=["x", "y"])
+    write_dataset(other, [make_clip("s", 4, skeleton="sbu")], get_skeleton("sbu"))
     recipe = "gl_transformer/nw_ucla_small"
-    assert ulna("pretrain", recipe, "--data", store, "--out", run, *SMALL)[0] == 0
+    assert ulna("pretrain", recipe, "--data", dataset, "--out", run, *SMALL)[0] == 0
     cases = {
         "unknown command 'prepar'; did you mean 'prepare'": ["prepar"],
         "expected a reader first": ["prepare"],
         "unknown reader 'nw_ucl'; did you mean 'nw_ucla'": ["prepare", "nw_ucl", source, tmp_path / "x"],
         "nothing there": ["prepare", "nw_ucla", tmp_path / "none", tmp_path / "x"],
         "in this folder, got none": ["prepare", "ntu", source, tmp_path / "x"],
-        "store exists already": ["prepare", "nw_ucla", source, store],
-        "unknown recipe 'gl_transformer/nw_ucl'": ["pretrain", "gl_transformer/nw_ucl", "--data", store, "--out", "x"],
-        "did you mean 'xview'": ["pretrain", recipe, "--data", store, "--out", tmp_path / "x", "--split", "xvieww"],
-        "run exists already": ["pretrain", recipe, "--data", store, "--out", run],
-        "expected a store": ["pretrain", recipe, "--data", source, "--out", tmp_path / "x"],
-        "unfinished run to resume": ["pretrain", recipe, "--data", store, "--out", tmp_path / "x", "--resume"],
+        "dataset exists already": ["prepare", "nw_ucla", source, dataset],
+        "unknown recipe 'gl_transformer/nw_ucl'": ["pretrain", "gl_transformer/nw_ucl", "--data", dataset, "--out", "x"],
+        "did you mean 'xview'": ["pretrain", recipe, "--data", dataset, "--out", tmp_path / "x", "--split", "xvieww"],
+        "run exists already": ["pretrain", recipe, "--data", dataset, "--out", run],
+        "expected a dataset": ["pretrain", recipe, "--data", source, "--out", tmp_path / "x"],
+        "unfinished run to resume": ["pretrain", recipe, "--data", dataset, "--out", tmp_path / "x", "--resume"],
         "expected skeleton 'kinect_v1'": ["evaluate", run, "--data", other],
-        "unknown protocol 'lineer'; did you mean 'linear'": ["evaluate", run, "--data", store, "--protocol", "lineer"],
-        "unknown split": ["evaluate", run, "--data", store, "--split", "clean"],
-        "expected a run": ["evaluate", store, "--data", store],
+        "unknown protocol 'lineer'; did you mean 'linear'": ["evaluate", run, "--data", dataset, "--protocol", "lineer"],
+        "unknown split": ["evaluate", run, "--data", dataset, "--split", "clean"],
+        "expected a run": ["evaluate", dataset, "--data", dataset],
         "evaluate the run first": ["predict", run, source / "a01_s01_e01_v03.json"],
         "neither": ["info", source],
     }
@@ -238,25 +238,25 @@ def test_users_mistakes(ulna, source, tmp_path):
         code, _, err = ulna(*arguments)
         assert code == 2, arguments
         assert message in err, (arguments, err)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "other", "run", "store"], (
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "other", "run", "dataset"], (
         "nothing half-written"
     )
-    assert np.array_equal(Store(store).clip(0).position, clips[0].position)
+    assert np.array_equal(Dataset(dataset).clip(0).position, clips[0].position)
 
 
 def test_changed_bytes_stop_training_and_evaluation(ulna, tmp_path):
     clips = [
         make_clip(f"c{i}", 6, label=i % 2, seed=i, splits={"xview": "train" if i < 4 else "test"}) for i in range(8)
     ]
-    write_store(tmp_path / "store", clips, get_skeleton("kinect_v1"), classes=["x", "y"])
-    content = bytearray((tmp_path / "store" / "frames.npy").read_bytes())
+    write_dataset(tmp_path / "dataset", clips, get_skeleton("kinect_v1"), classes=["x", "y"])
+    content = bytearray((tmp_path / "dataset" / "frames.npy").read_bytes())
     content[-9] ^= 8
-    (tmp_path / "store" / "frames.npy").write_bytes(content)
+    (tmp_path / "dataset" / "frames.npy").write_bytes(content)
     recipe = "gl_transformer/nw_ucla_small"
-    code, _, err = ulna("pretrain", recipe, "--data", tmp_path / "store", "--out", tmp_path / "run", *SMALL)
+    code, _, err = ulna("pretrain", recipe, "--data", tmp_path / "dataset", "--out", tmp_path / "run", *SMALL)
     assert code == 2
-    assert "changed bytes; prepare the store again" in err
-    assert [path.name for path in tmp_path.iterdir()] == ["store"], "nothing half-written"
+    assert "changed bytes; prepare the dataset again" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"], "nothing half-written"
 
 
 def test_misspelt_options_are_answered_with_the_nearest():

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from conftest import make_clip, run_of, tiny
-from ulna.cli import VERBS
-from ulna.core import Options, Slots, build, get_skeleton, options
+from ulna.cli import COMMANDS
+from ulna.core import Options, NodeLayout, build, get_skeleton, options
 from ulna.data import Batch
 from ulna.encoders import ENCODERS, Encoder
-from ulna.inputs import INPUTS, InputForm
+from ulna.preprocessing import PREPROCESSORS, Preprocessor
 from ulna.pretext import PRETEXTS, Pretext
-from ulna.protocols import PROTOCOLS, Labelled, Protocol
-from ulna.readers import READERS, Reader
+from ulna.evaluation import PROTOCOLS, Labelled, Protocol
+from ulna.formats import FORMATS, Format
 from ulna.recipes import RECIPES
 
-TABLES = [READERS, INPUTS, ENCODERS, PRETEXTS, PROTOCOLS, RECIPES, VERBS]
+TABLES = [FORMATS, PREPROCESSORS, ENCODERS, PRETEXTS, PROTOCOLS, RECIPES, COMMANDS]
 QUICK = {name: {"epochs": 1, "steps": 0} for name in ("few-labels", "finetune", "scratch")}
 SMALL = {
     "gl_transformer": {"width": 8, "num_heads": 2, "num_blocks": 1},
@@ -30,12 +30,12 @@ SMALL = {
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.kind)
 def test_rows_resolve_and_explain_themselves(table):
     for name, row in table.items():
-        assert inspect.getdoc(row) or table is VERBS, f"{table.kind} {name} has no docstring"
+        assert inspect.getdoc(row) or table is COMMANDS, f"{table.kind} {name} has no docstring"
 
 
 @pytest.mark.parametrize(
     ("table", "base"),
-    [(READERS, Reader), (INPUTS, InputForm), (ENCODERS, Encoder), (PRETEXTS, Pretext), (PROTOCOLS, Protocol)],
+    [(FORMATS, Format), (PREPROCESSORS, Preprocessor), (ENCODERS, Encoder), (PRETEXTS, Pretext), (PROTOCOLS, Protocol)],
 )
 def test_classes_are_final_and_one_level_deep(table, base):
     for row in table.values():
@@ -44,7 +44,7 @@ def test_classes_are_final_and_one_level_deep(table, base):
         assert row.__subclasses__() == []
 
 
-@pytest.mark.parametrize("table", [INPUTS, ENCODERS, PRETEXTS, PROTOCOLS], ids=lambda table: table.kind)
+@pytest.mark.parametrize("table", [PREPROCESSORS, ENCODERS, PRETEXTS, PROTOCOLS], ids=lambda table: table.kind)
 def test_options_have_defaults_and_go_to_json(table):
     for name in table:
         chosen = options(table, name)
@@ -59,14 +59,14 @@ def clips(num_persons=2):
 def encoder_of(name, form, skeleton="kinect_v1", num_persons=2):
     torch.manual_seed(0)
     chosen = options(ENCODERS, name, **SMALL[name])
-    return build(ENCODERS, chosen, form.slots(get_skeleton(skeleton)), num_persons, form.max_frames)
+    return build(ENCODERS, chosen, form.layout(get_skeleton(skeleton)), num_persons, form.max_frames)
 
 
-@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("name", PREPROCESSORS)
 def test_forms_take_each_clip_by_itself(name):
-    form = build(INPUTS, options(INPUTS, name, max_frames=12))
+    form = build(PREPROCESSORS, options(PREPROCESSORS, name, max_frames=12))
     together = form(Batch.from_clips(clips()))
-    assert together.slots == form.slots(get_skeleton("kinect_v1"))
+    assert together.layout == form.layout(get_skeleton("kinect_v1"))
     alone = [form(Batch.from_clips([clip])).position for clip in clips()]
     torch.testing.assert_close(together.position, torch.cat(alone))
 
@@ -75,7 +75,7 @@ def test_forms_take_each_clip_by_itself(name):
 @pytest.mark.parametrize("num_persons", [1, 2, 3])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_take_any_skeleton_and_number_of_persons(name, num_persons, skeleton):
-    form = build(INPUTS, options(INPUTS, "disentangled", max_frames=12))
+    form = build(PREPROCESSORS, options(PREPROCESSORS, "disentangled", max_frames=12))
     encoder = encoder_of(name, form, skeleton, num_persons).eval()
     batch = form(Batch.from_clips([make_clip("a", 4, skeleton=skeleton, num_persons=num_persons)]))
     assert encoder.embed(batch).shape == (1, encoder.embedding_width)
@@ -83,7 +83,7 @@ def test_encoders_take_any_skeleton_and_number_of_persons(name, num_persons, ske
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_packed_is_clip_by_clip(name):
-    form = build(INPUTS, options(INPUTS, "disentangled", max_frames=12))
+    form = build(PREPROCESSORS, options(PREPROCESSORS, "disentangled", max_frames=12))
     encoder = encoder_of(name, form).eval()
     together = encoder.embed(form(Batch.from_clips(clips())))
     alone = torch.cat([encoder.embed(form(Batch.from_clips([clip]))) for clip in clips()])
@@ -92,7 +92,7 @@ def test_packed_is_clip_by_clip(name):
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_refuse_another_form(name):
-    form = build(INPUTS, options(INPUTS, "disentangled", max_frames=12))
+    form = build(PREPROCESSORS, options(PREPROCESSORS, "disentangled", max_frames=12))
     with pytest.raises(ValueError, match="apply the input form that it was trained with"):
         encoder_of(name, form).embed(Batch.from_clips(clips()))
 
@@ -102,7 +102,7 @@ PAIRS = [(name, task) for name in ENCODERS for task in PRETEXTS if issubclass(EN
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
 def test_every_task_trains_every_encoder_it_takes(name, task):
-    form = build(INPUTS, options(INPUTS, "disentangled", max_frames=12))
+    form = build(PREPROCESSORS, options(PREPROCESSORS, "disentangled", max_frames=12))
     encoder = encoder_of(name, form)
     pretext = build(PRETEXTS, options(PRETEXTS, task), encoder)
     batch = form(Batch.from_clips(clips()))
@@ -113,7 +113,7 @@ def test_every_task_trains_every_encoder_it_takes(name, task):
         loss = pretext.loss(batch)
         loss.backward()
         optimizer.step()
-        pretext.after_step()
+        pretext.on_step_end()
         history.append(loss.item())
     assert history[-1] < 0.9 * history[0]
     learning = [(name, p) for name, p in pretext.named_parameters() if p.requires_grad]
@@ -124,7 +124,7 @@ def test_every_task_trains_every_encoder_it_takes(name, task):
 @pytest.mark.parametrize("task", PRETEXTS)
 def test_tasks_refuse_encoders_they_cannot_train(task):
     class Plain(Encoder):
-        slots, num_persons = Slots(("a",)), 1
+        layout, num_persons = NodeLayout(("a",)), 1
         embedding_width = 4
 
         def embed(self, batch):
@@ -135,31 +135,31 @@ def test_tasks_refuse_encoders_they_cannot_train(task):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_every_encoder_is_fine_tuned(name, store, tmp_path):
-    """All stages, each with its learning rate, on top of what a task that takes it has pretrained."""
+def test_every_encoder_is_fine_tuned(name, dataset, tmp_path):
+    """All layer_groups, each with its learning rate, on top of what a task that takes it has pretrained."""
     task = next(task for task in PRETEXTS if issubclass(ENCODERS[name], PRETEXTS[task].takes))
     recipe = replace(tiny(epochs=1), encoder=options(ENCODERS, name, **SMALL[name]), pretext=options(PRETEXTS, task))
-    run = run_of(recipe, store, tmp_path / "run")
-    stages = [id(p) for stage in run.encoder.stages() for module in stage for p in module.parameters()]
-    assert set(stages) == {id(p) for p in run.encoder.parameters()}
+    run = run_of(recipe, dataset, tmp_path / "run")
+    layer_groups = [id(p) for stage in run.encoder.layer_groups() for module in stage for p in module.parameters()]
+    assert set(layer_groups) == {id(p) for p in run.encoder.parameters()}
     protocol = build(PROTOCOLS, options(PROTOCOLS, "finetune", epochs=1, steps=0, probe_epochs=1))
-    data = Labelled.of(store, "half")
-    (outcome, classifier), *_ = protocol.run(run.encoder, protocol.form_for(run, store), data, seeds=[0])
-    assert len(outcome.predictions) == len(data.test)
+    data = Labelled.of(dataset, "half")
+    (result, classifier), *_ = protocol.run(run.encoder, protocol.form_for(run, dataset), data, seeds=[0])
+    assert len(result.predictions) == len(data.test)
     moved = [key for key, value in run.encoder.state_dict().items() if not torch.equal(value, classifier.encoder[key])]
-    assert len(moved) > len(stages) / 2
+    assert len(moved) > len(layer_groups) / 2
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_protocols_repeat_and_leave_the_encoder_as_it_was(name, store, tmp_path):
-    run = run_of(tiny(epochs=1), store, tmp_path / "run")
-    protocol, data = build(PROTOCOLS, options(PROTOCOLS, name, **QUICK.get(name, {}))), Labelled.of(store, "half")
+def test_protocols_repeat_and_leave_the_encoder_as_it_was(name, dataset, tmp_path):
+    run = run_of(tiny(epochs=1), dataset, tmp_path / "run")
+    protocol, data = build(PROTOCOLS, options(PROTOCOLS, name, **QUICK.get(name, {}))), Labelled.of(dataset, "half")
     run.encoder.train()
     before = {name: value.clone() for name, value in run.encoder.state_dict().items()}
-    form = protocol.form_for(run, store)
-    outcomes = [next(protocol.run(run.encoder, form, data, seeds=[3]))[0] for _ in range(2)]
-    assert outcomes[0] == outcomes[1]
+    form = protocol.form_for(run, dataset)
+    results = [next(protocol.run(run.encoder, form, data, seeds=[3]))[0] for _ in range(2)]
+    assert results[0] == results[1]
     assert all(torch.equal(value, before[name]) for name, value in run.encoder.state_dict().items())
-    assert outcomes[0].seed == 3
-    assert len(outcomes[0].predictions) == len(data.test)
+    assert results[0].seed == 3
+    assert len(results[0].predictions) == len(data.test)
     assert run.encoder.training

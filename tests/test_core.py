@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ulna.core import SKELETONS, NameTable, Skeleton, Slots, counted, get_skeleton, new_folder, options
+from ulna.core import SKELETONS, NameTable, Skeleton, NodeLayout, random_stream, get_skeleton, new_folder, options
 from ulna.encoders import ENCODERS
 
 
@@ -49,9 +49,9 @@ def test_impossible_skeletons_are_refused(parents, message):
 
 def test_slots():
     kinect = get_skeleton("kinect_v1")
-    assert Slots.of(kinect).global_slot == 1
-    assert len(Slots.of(kinect, "local")) == 19
-    assert Slots.of(kinect, "mixed").global_slot is None
+    assert NodeLayout.of(kinect).root == 1
+    assert len(NodeLayout.of(kinect, "local")) == 19
+    assert NodeLayout.of(kinect, "mixed").root is None
 
 
 def test_names_are_answered_with_the_nearest():
@@ -65,10 +65,10 @@ def test_names_are_answered_with_the_nearest():
 
 
 def test_counted_numbers_depend_on_their_name_alone():
-    first = counted(1, "a", 5).random(4)
-    counted(1, "b").random(100)
-    assert (counted(1, "a", 5).random(4) == first).all()
-    others = [counted(2, "a", 5), counted(1, "b", 5), counted(1, "a", 6), counted(1, "a", 5, 1)]
+    first = random_stream(1, "a", 5).random(4)
+    random_stream(1, "b").random(100)
+    assert (random_stream(1, "a", 5).random(4) == first).all()
+    others = [random_stream(2, "a", 5), random_stream(1, "b", 5), random_stream(1, "a", 6), random_stream(1, "a", 5, 1)]
     assert all((other.random(4) != first).all() for other in others)
 
 

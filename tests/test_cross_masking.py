@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segments_helpers import encoder, formed, look
-from ulna.inputs import Shifted
+from ulna.preprocessing import Shifted
 from ulna.nn.hyperbolic import exp0
 from ulna.pretext import CrossMasking
 from ulna.pretext.cross_masking import apart
@@ -29,7 +29,7 @@ def test_the_slow_copy_follows():
     before = task.teacher.embed_patch.weight.clone()
     with torch.no_grad():
         task.encoder.embed_patch.weight += 1
-    task.after_step()
+    task.on_step_end()
     torch.testing.assert_close(task.teacher.embed_patch.weight, before + 0.1)
     assert CrossMasking(encoder(), attention_source="frozen").teacher is None
     assert CrossMasking(encoder(), temporal="random").teacher is None
@@ -120,34 +120,34 @@ def test_all_shown_is_the_encoder_itself():
 
 def test_absent_persons_cost_nothing_and_count_nowhere():
     both = formed((72, 72), num_persons=2)
-    present = both.present.clone()
-    present[:, 1] = False
-    position = torch.where(present[..., None], both.position, 0)
-    one = replace(both, present=present, position=position)
+    visible = both.visible.clone()
+    visible[:, 1] = False
+    position = torch.where(visible[..., None], both.position, 0)
+    one = replace(both, visible=visible, position=position)
     task = CrossMasking(encoder(2).eval()).eval()
     assert task.encoder.cut(one).num_rows == 2
-    alone = replace(one, position=position[:, :1], present=present[:, :1], absent=one.absent[:, :1])
+    alone = replace(one, position=position[:, :1], visible=visible[:, :1], absent=one.absent[:, :1])
     single = encoder(1).eval()
     single.load_state_dict(task.encoder.state_dict())
     torch.testing.assert_close(task.encoder.embed(one), single.embed(alone))
-    nobody = replace(both, present=torch.zeros_like(present), position=torch.zeros_like(position))
+    nobody = replace(both, visible=torch.zeros_like(visible), position=torch.zeros_like(position))
     assert all((values == 0).all() for values in task.losses(nobody).values())
 
 
 def test_targets_by_hand():
     """A joint's movement to the next frame in three frames; none where either does not show it, or at the end."""
     batch = formed((72, 72), num_persons=2)
-    present = batch.present.clone()
-    present[100, 1, 11] = False
+    visible = batch.visible.clone()
+    visible[100, 1, 11] = False
     task = CrossMasking(encoder(2, curvature=0.5))
-    segments = task.encoder.cut(replace(batch, present=present))
+    segments = task.encoder.cut(replace(batch, visible=visible))
     targets = task.targets(segments)
     for row, segment, joint in ((0, 5, 11), (3, 9, 11), (2, 23, 15)):
         clip, person = divmod(row, 2)
         frames = clip * 72 + segment * 3 + torch.arange(3)
         moved = torch.zeros(3, 3)
         for k, frame in enumerate(frames.tolist()):
-            if frame % 72 < 71 and present[frame, person, joint] and present[frame + 1, person, joint]:
+            if frame % 72 < 71 and visible[frame, person, joint] and visible[frame + 1, person, joint]:
                 moved[k] = batch.position[frame + 1, person, joint] - batch.position[frame, person, joint]
         flat = exp0(moved, 0.5).flatten()
         expected = (flat - flat.mean()) / (flat.var() + 1e-6).sqrt()
@@ -169,7 +169,7 @@ def test_only_what_is_hidden_is_to_be_predicted():
 
 def test_the_decoder_is_told_where_and_when():
     """Tokens that are all alike are told apart by their places alone."""
-    task = CrossMasking(encoder(positions_start=0.3)).eval()
+    task = CrossMasking(encoder(pos_embed_scale=0.3)).eval()
     segments, _, shown = look(task, formed((72,)))
     seen = []
     task.decoder.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -184,7 +184,7 @@ def test_contrast_of_whole_rows_by_hand():
     task = CrossMasking(encoder())
     batch = formed((72, 72, 3, 72), form=Shifted(long_only=True))
     nobody = torch.arange(batch.num_frames) >= 147
-    batch = replace(batch, present=batch.present & ~nobody[:, None, None])
+    batch = replace(batch, visible=batch.visible & ~nobody[:, None, None])
     segments, _, shown = look(task, batch)
     encoded = torch.randn(len(shown.places), 16)
     found = task._contrast(segments, encoded, shown)

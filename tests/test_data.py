@@ -10,31 +10,31 @@ import torch
 
 from conftest import make_clip
 from ulna.core import Clip, get_skeleton
-from ulna.data import BadStore, Batch, BatchPlan, ClipLoader, Packing, Store, load_batch, write_store
+from ulna.data import DatasetError, Batch, BatchPlan, ClipLoader, Packing, Dataset, load_batch, write_dataset
 
 
-def test_store_gives_back_what_was_written(store):
-    clip = store.clip(3)
+def test_store_gives_back_what_was_written(dataset):
+    clip = dataset.clip(3)
     original = make_clip("clip03", 7, label=1, seed=3, speed=0.1)
     assert (clip.position == original.position).all()
     assert (clip.id, clip.label, clip.subject, clip.splits) == ("clip03", 1, 3, {"half": "test"})
-    assert store.num_clips == 40
-    assert [len(part) for part in store.split("half")] == [20, 20]
-    assert len(set(store.table["hash"].to_pylist())) == 40
-    store.verify()
+    assert dataset.num_clips == 40
+    assert [len(part) for part in dataset.split("half")] == [20, 20]
+    assert len(set(dataset.table["hash"].to_pylist())) == 40
+    dataset.verify()
 
 
 def test_changed_bytes_are_found(tmp_path):
-    path = tmp_path / "store"
-    write_store(path, [make_clip("a", 9)], get_skeleton("kinect_v1")).verify()
+    path = tmp_path / "dataset"
+    write_dataset(path, [make_clip("a", 9)], get_skeleton("kinect_v1")).verify()
     content = bytearray((path / "frames.npy").read_bytes())
     content[-1] ^= 1
     (path / "frames.npy").write_bytes(content)
-    with pytest.raises(BadStore, match="changed bytes"):
-        Store(path).verify()
+    with pytest.raises(DatasetError, match="changed bytes"):
+        Dataset(path).verify()
     (path / "frames.npy").write_bytes(content[:-4])
-    with pytest.raises(BadStore, match=r"expected \d+ bytes, got \d+"):
-        Store(path)
+    with pytest.raises(DatasetError, match=r"expected \d+ bytes, got \d+"):
+        Dataset(path)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_changed_bytes_are_found(tmp_path):
     ],
 )
 def test_other_descriptions_are_refused(tmp_path, change, message):
-    path = tmp_path / "store"
-    write_store(path, [make_clip("a", 9)], get_skeleton("kinect_v1"))
+    path = tmp_path / "dataset"
+    write_dataset(path, [make_clip("a", 9)], get_skeleton("kinect_v1"))
     file = path / "dataset.json"
     file.write_text(json.dumps(change(json.loads(file.read_text()))))
-    with pytest.raises(BadStore, match=message):
-        Store(path)
+    with pytest.raises(DatasetError, match=message):
+        Dataset(path)
 
 
 def test_clips_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path):
@@ -66,7 +66,7 @@ def test_clips_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path):
     }
     for message, clips in cases.items():
         with pytest.raises(ValueError, match=message):
-            write_store(tmp_path / "store", clips, skeleton)
+            write_dataset(tmp_path / "dataset", clips, skeleton)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,10 +74,10 @@ def test_opening_a_million_frames_is_instant(tmp_path):
     skeleton = get_skeleton("sbu")
     clip = Clip("x", np.ones((500, 1, 15, 3), np.float32), skeleton)
     clips = (Clip(f"c{i}", clip.position, skeleton) for i in range(2000))
-    write_store(tmp_path / "store", clips, skeleton, num_persons=1)
+    write_dataset(tmp_path / "dataset", clips, skeleton, num_persons=1)
     began = time.perf_counter()
-    store = Store(tmp_path / "store")
-    assert (store.num_frames, store.lengths.sum()) == (1_000_000, 1_000_000)
+    dataset = Dataset(tmp_path / "dataset")
+    assert (dataset.num_frames, dataset.lengths.sum()) == (1_000_000, 1_000_000)
     assert time.perf_counter() - began < 1, "opening reads the index only, never the frames"
 
 
@@ -105,12 +105,12 @@ def test_groups_hold_every_frame_once(lengths):
 
 
 @pytest.mark.parametrize("max_frames", [None, 10])
-def test_a_resident_store_gives_the_same_batches(store, max_frames):
+def test_a_resident_store_gives_the_same_batches(dataset, max_frames):
     clips = np.array([7, 0, 19, 19])
     read, gathered = (
-        ClipLoader(store, max_frames=max_frames, is_resident=is_resident)(clips) for is_resident in (False, True)
+        ClipLoader(dataset, max_frames=max_frames, is_resident=is_resident)(clips) for is_resident in (False, True)
     )
-    for name in ("position", "present", "absent", "label"):
+    for name in ("position", "visible", "absent", "label"):
         assert torch.equal(getattr(read, name), getattr(gathered, name))
     assert read.lengths == gathered.lengths
 
@@ -123,13 +123,13 @@ def test_every_clip_of_a_batch_has_one_process():
         assert sorted(clip for share in shares[:num] for clip in share) == list(range(num))
 
 
-def test_batch_of_a_store_is_a_gather(store):
+def test_batch_of_a_store_is_a_gather(dataset):
     clips = np.array([7, 0, 19])
-    batch = load_batch(store, clips, max_frames=10)
+    batch = load_batch(dataset, clips, max_frames=10)
     assert batch.lengths == [10, 4, 10]
     assert batch.label.tolist() == [1, 0, 1]
     for place, clip in zip(batch.packing.split(batch.position), clips, strict=True):
-        assert (place.numpy() == store.clip(int(clip)).position[:10]).all()
+        assert (place.numpy() == dataset.clip(int(clip)).position[:10]).all()
 
 
 def test_from_padded():
@@ -159,17 +159,17 @@ def test_plan_is_a_function_of_seed_and_step():
 def test_data_without_a_split_get_one(tmp_path):
     skeleton = get_skeleton("kinect_v1")
     clips = [make_clip(f"c{i}", 3, label=i % 2, seed=i // 2) for i in range(12)]
-    by_subject = write_store(tmp_path / "a", clips, skeleton, classes=["x", "y"])
+    by_subject = write_dataset(tmp_path / "a", clips, skeleton, classes=["x", "y"])
     train, test = by_subject.split("holdout")
     assert {by_subject.clip(int(i)).subject for i in test} == {1}
     assert len(train) == 10
     unknown = [Clip(c.id, c.position, skeleton, label=c.label) for c in clips]
-    by_clip = write_store(tmp_path / "b", unknown, skeleton, classes=["x", "y"])
+    by_clip = write_dataset(tmp_path / "b", unknown, skeleton, classes=["x", "y"])
     assert by_clip.split("holdout")[1].tolist() == [2, 3]
-    bare = write_store(tmp_path / "c", [Clip(c.id, c.position, skeleton) for c in clips], skeleton)
+    bare = write_dataset(tmp_path / "c", [Clip(c.id, c.position, skeleton) for c in clips], skeleton)
     assert bare.splits == ()
     half = [dataclasses.replace(c, label=None) if i % 2 else c for i, c in enumerate(clips)]
-    labelled = write_store(tmp_path / "d", half, skeleton, classes=["x", "y"])
+    labelled = write_dataset(tmp_path / "d", half, skeleton, classes=["x", "y"])
     assert len(labelled.split("holdout")[0]) == 10, "unlabelled clips of who tests are not pretrained on"
     assert len(labelled.split("holdout")[1]) == 1
 
@@ -177,9 +177,9 @@ def test_data_without_a_split_get_one(tmp_path):
 def test_groups_and_names_of_splits_must_make_sense(tmp_path):
     clip = make_clip("a", 3, label=0)
     with pytest.raises(ValueError, match="got 'zzz' in one"):
-        write_store(tmp_path / "s", [clip], clip.skeleton, classes=["x"], class_groups={"g": ["zzz"]})
+        write_dataset(tmp_path / "s", [clip], clip.skeleton, classes=["x"], class_groups={"g": ["zzz"]})
     for name in ("a/b", "../x", ".hidden", ""):
         odd = dataclasses.replace(clip, splits={name: "train"})
         with pytest.raises(ValueError, match="names of splits that can name files"):
-            write_store(tmp_path / "s", [odd], clip.skeleton, classes=["x"])
+            write_dataset(tmp_path / "s", [odd], clip.skeleton, classes=["x"])
     assert not (tmp_path / "s").exists()

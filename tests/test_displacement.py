@@ -11,7 +11,7 @@ from conftest import make_clip
 from test_gl_transformer import formed, small
 from ulna.core import Clip, get_skeleton
 from ulna.data import Batch
-from ulna.inputs import Disentangled
+from ulna.preprocessing import Disentangled
 from ulna.pretext import MPDP
 
 STILL, ABSENT = 13, 15
@@ -24,7 +24,7 @@ def batch_of(path, *, num_persons=1):
     raw = Batch.from_clips([clip])
     position = torch.zeros(len(path), num_persons, 20, 3, dtype=torch.float64)
     position[:, 0, 4] = torch.tensor(path, dtype=torch.float64)
-    return dataclasses.replace(raw, position=position, slots=Disentangled().slots(skeleton))
+    return dataclasses.replace(raw, position=position, layout=Disentangled().layout(skeleton))
 
 
 def slot_targets(path, **options):
@@ -63,7 +63,7 @@ def test_a_one_frame_clip_is_still():
 
 def test_absent_persons_are_told():
     clip = make_clip("a", 6, num_persons=2)
-    clip.present[:, 1] = False
+    clip.visible[:, 1] = False
     batch = Disentangled()(Batch.from_clips([clip]))
     direction, magnitude = MPDP(small(2)).targets(batch)
     assert (direction.view(6, 3, 20, 2)[..., 1] == STILL).all()
@@ -73,7 +73,7 @@ def test_absent_persons_are_told():
 
 def test_gaps_are_no_displacement():
     clip = make_clip("a", 6)
-    clip.present[3] = False
+    clip.visible[3] = False
     direction, magnitude = MPDP(small(), intervals=(1,)).targets(Disentangled()(Batch.from_clips([clip])))
     assert (direction[3:5] == STILL).all()
     assert (magnitude[3:5] == 0).all()
@@ -92,7 +92,7 @@ def test_targets_agree_with_loops():
 
 
 def test_loss_by_hand():
-    """Mean over local slots, plus lambda times the mean over global slots, of every interval alike."""
+    """Mean over local layout, plus lambda times the mean over global layout, of every interval alike."""
     batch, mpdp = formed([5, 7], 2), MPDP(small(2), lambda_global=0.05, lambda_magnitude=0.5).eval()
     total = 0.0
     for logits, target, weight in zip(mpdp.logits(batch), mpdp.targets(batch), (1, 0.5), strict=True):
@@ -120,7 +120,7 @@ def test_released_loss_differs_in_the_global_term_only():
 
 def test_masked_persons_do_not_count():
     clip = make_clip("a", 6, num_persons=2)
-    clip.present[:, 1] = False
+    clip.visible[:, 1] = False
     clip.position[:, 1] = 0
     batch = Disentangled()(Batch.from_clips([clip]))
     torch.manual_seed(0)
@@ -135,7 +135,7 @@ def test_masked_persons_do_not_count():
 @pytest.mark.parametrize("parts", ["local", "mixed"])
 def test_without_a_global_slot_all_slots_are_local(parts):
     batch = formed([5, 7], parts=parts)
-    mpdp = MPDP(small(slots=batch.slots), magnitude=False).eval()
+    mpdp = MPDP(small(layout=batch.layout), magnitude=False).eval()
     logits, none = mpdp.logits(batch)
     assert none is None
     expected = reference.mean_entropy(logits, mpdp.targets(batch)[0])

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import wait_for
-from ulna.data import Store
+from ulna.data import Dataset
 from ulna.pretext.cross_masking import apart
 
 EPOCHS = 6
@@ -45,7 +45,7 @@ torch.save = late
 """
 ASKED_TO_STOP = """
 import os, signal
-from ulna.train.module import Pretraining
+from ulna.training.module import Pretraining
 step = Pretraining.training_step
 def asked(self, batch, batch_idx):
     if self.global_step == {step}:
@@ -74,8 +74,8 @@ def ulna(*arguments, before="", launcher=(), wait=True):
     return process
 
 
-def pretrain(store, out, *options, **how):
-    return ulna("pretrain", "gl_transformer/sample", "--data", store.path, "--out", out, *SMALL, *options, **how)
+def pretrain(dataset, out, *options, **how):
+    return ulna("pretrain", "gl_transformer/sample", "--data", dataset.path, "--out", out, *SMALL, *options, **how)
 
 
 def finished(process, out):
@@ -96,15 +96,15 @@ def curve(out):
 
 
 @pytest.fixture(scope="module")
-def whole(store, tmp_path_factory):
+def whole(dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
-    return finished(pretrain(store, out), out), curve(out)
+    return finished(pretrain(dataset, out), out), curve(out)
 
 
 @pytest.mark.parametrize("until", ["the folder", "a checkpoint", "an epoch later"])
-def test_killed_at_any_moment(store, tmp_path, whole, until):
+def test_killed_at_any_moment(dataset, tmp_path, whole, until):
     out, work = tmp_path / "run", tmp_path / "run.unfinished"
-    process = pretrain(store, out, wait=False)
+    process = pretrain(dataset, out, wait=False)
     checkpoint, metrics = work / "checkpoints" / "last.ckpt", work / "metrics.csv"
     wait_for(
         {
@@ -117,36 +117,36 @@ def test_killed_at_any_moment(store, tmp_path, whole, until):
     process.kill()
     process.communicate()
     assert not out.exists()
-    weights = finished(pretrain(store, out, "--resume"), out)
+    weights = finished(pretrain(dataset, out, "--resume"), out)
     assert same(weights, whole[0])
     assert curve(out) == whole[1]
 
 
-def test_killed_while_saving(store, tmp_path, whole):
+def test_killed_while_saving(dataset, tmp_path, whole):
     out = tmp_path / "run"
-    process = pretrain(store, out, before=KILLED_WHILE_SAVING.format(step=21))
+    process = pretrain(dataset, out, before=KILLED_WHILE_SAVING.format(step=21))
     assert process.returncode == -signal.SIGKILL
     assert torch.load(tmp_path / "run.unfinished/checkpoints/last.ckpt", weights_only=True)["global_step"] == 14
-    assert same(finished(pretrain(store, out, "--resume"), out), whole[0])
+    assert same(finished(pretrain(dataset, out, "--resume"), out), whole[0])
     assert not list(out.rglob(".*partial*"))
 
 
 @pytest.mark.parametrize(("step", "saved"), [(9, 10), (13, 14)])
-def test_asked_to_stop(store, tmp_path, whole, step, saved):
+def test_asked_to_stop(dataset, tmp_path, whole, step, saved):
     """In the middle of an epoch of seven steps, and at an epoch's last step."""
     out = tmp_path / "run"
     rarely = ["--training.checkpoint-every", "100"]
-    process = pretrain(store, out, *rarely, before=ASKED_TO_STOP.format(step=step))
+    process = pretrain(dataset, out, *rarely, before=ASKED_TO_STOP.format(step=step))
     assert process.returncode == 128 + signal.SIGTERM
     assert f"stopped by SIGTERM after step {saved}" in process.errors
     assert "Traceback" not in process.errors
     content = torch.load(tmp_path / "run.unfinished/checkpoints/last.ckpt", weights_only=True)
     assert content["global_step"] == saved
-    assert same(finished(pretrain(store, out, *rarely, "--resume"), out), whole[0])
+    assert same(finished(pretrain(dataset, out, *rarely, "--resume"), out), whole[0])
     assert curve(out) == whole[1]
 
 
-def test_a_slow_copy_is_saved_with_its_step(store, tmp_path):
+def test_a_slow_copy_is_saved_with_its_step(dataset, tmp_path):
     """HA-CM's copy of the encoder moves before the checkpoint of its step is written."""
 
     def run(out, *options, **how):
@@ -154,7 +154,7 @@ def test_a_slow_copy_is_saved_with_its_step(store, tmp_path):
             "pretrain",
             "ha_cm/sample",
             "--data",
-            store.path,
+            dataset.path,
             "--out",
             out,
             *SMALL,
@@ -196,19 +196,19 @@ def _apart_on_two(rank, folder):
     torch.distributed.destroy_process_group()
 
 
-def test_the_disk_is_full(store, tmp_path, whole):
+def test_the_disk_is_full(dataset, tmp_path, whole):
     out = tmp_path / "run"
-    process = pretrain(store, out, before=FULL_DISK.format(step=14))
+    process = pretrain(dataset, out, before=FULL_DISK.format(step=14))
     assert process.returncode == 2, process.errors
     assert "checkpoint of step 14 could not be written" in process.errors
     assert "the last good checkpoint is kept" in process.errors
     assert "Traceback" not in process.errors
-    assert same(finished(pretrain(store, out, "--resume"), out), whole[0])
+    assert same(finished(pretrain(dataset, out, "--resume"), out), whole[0])
 
 
-def test_two_processes_learn_the_same(store, tmp_path):
+def test_two_processes_learn_the_same(dataset, tmp_path):
     """The global batch is the same; a last batch of one clip leaves a process without work."""
-    assert len(Store(store.path).split("half")[0]) % 3 == 2
+    assert len(Dataset(dataset.path).split("half")[0]) % 3 == 2
     runs = {}
     for name, options, launcher in (
         ("one", ("--devices", "1"), ()),
@@ -220,7 +220,7 @@ def test_two_processes_learn_the_same(store, tmp_path):
         ),
     ):
         runs[name] = tmp_path / name
-        finished(pretrain(store, runs[name], *PLAIN, *options, launcher=launcher), runs[name])
+        finished(pretrain(dataset, runs[name], *PLAIN, *options, launcher=launcher), runs[name])
     one, *others = ([float(row[2]) for row in curve(run)] for run in runs.values())
     for other in others:
         assert other == pytest.approx(one, abs=1e-4)

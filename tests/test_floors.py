@@ -37,7 +37,7 @@ def test_lowest_floors_do_without_torch(room):
 
 
 def test_importing_ulna_is_light():
-    code = "import sys, ulna, ulna.cli, ulna.readers; print({'torch', 'lightning', 'scipy'} & set(sys.modules))"
+    code = "import sys, ulna, ulna.cli, ulna.formats; print({'torch', 'lightning', 'scipy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 

@@ -8,19 +8,19 @@ import torch
 from torch import nn
 
 from conftest import make_clip, run_of, tiny
-from ulna.core import Skeleton, Slots, build, get_skeleton, options
+from ulna.core import Skeleton, NodeLayout, build, get_skeleton, options
 from ulna.data import Batch, Packing
-from ulna.data.rows import Rows, seen_persons
+from ulna.batch.persons import Rows, seen_persons
 from ulna.encoders import ENCODERS, FrameEncoder, HTransformer, MotionTransformer
 from ulna.encoders.h_transformer import join
-from ulna.inputs import MinMax
+from ulna.preprocessing import MinMax
 from ulna.pretext import Flow
 from ulna.pretext.flow import UNIT, choose, octants
-from ulna.protocols import PROTOCOLS, Labelled
-from ulna.train import Training
-from ulna.train.run import build_pretext
+from ulna.evaluation import PROTOCOLS, Labelled
+from ulna.training import Training
+from ulna.models.model import build_pretext
 
-SLOTS = Slots.of(get_skeleton("kinect_v1"), "mixed")
+SLOTS = NodeLayout.of(get_skeleton("kinect_v1"), "mixed")
 
 
 def formed(lengths=(5, 9, 12), num_persons=1, **form):
@@ -37,8 +37,8 @@ class Ahead(FrameEncoder):
 
     def __init__(self, batch):
         super().__init__()
-        self.slots, self.num_persons, self.max_frames = batch.slots, 1, 150
-        self.frame_width = 3 * len(batch.slots)
+        self.layout, self.num_persons, self.max_frames = batch.layout, 1, 150
+        self.frame_width = 3 * len(batch.layout)
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, batch):
@@ -59,12 +59,12 @@ def test_targets_end_with_their_clip():
     position = torch.zeros(5, 1, 20, 3)
     position[:3, 0, 4, 0] = torch.tensor([0.0, 1.0, 3.0])  # a hand goes along x in the first clip, of 3 frames
     position[3:, 0, 4, 1] = torch.tensor([7.0, 5.0])
-    present = torch.ones(5, 1, 20, dtype=torch.bool)
-    present[1, 0, 9] = False
-    movement, counts = Flow(motion()).targets(Batch.pack(position, present, [3, 2], get_skeleton("kinect_v1")))
+    visible = torch.ones(5, 1, 20, dtype=torch.bool)
+    visible[1, 0, 9] = False
+    movement, counts = Flow(motion()).targets(Batch.pack(position, visible, [3, 2], get_skeleton("kinect_v1")))
     assert movement[:, 4].tolist() == [[1, 0, 0], [2, 0, 0], [0, 0, 0], [0, -2, 0], [0, 0, 0]]
     assert counts[:, 9].tolist() == [False, False, True, True, True]
-    least = Flow(motion(), least=1.5).targets(Batch.pack(position, present, [3, 2], get_skeleton("kinect_v1")))[1]
+    least = Flow(motion(), least=1.5).targets(Batch.pack(position, visible, [3, 2], get_skeleton("kinect_v1")))[1]
     assert least[:, 4].tolist() == [False, True, False, True, False]
 
 
@@ -149,7 +149,7 @@ def test_trunk_is_joined_to_each_limb():
 def test_a_skeleton_without_limbs_is_refused():
     chain = Skeleton.from_joints("chain", ["a", "b", "c"], [-1, 0, 1])
     with pytest.raises(ValueError, match=r"expected joints of the right arm, got a skeleton whose parts are trunk"):
-        HTransformer(Slots.of(chain, "mixed"), 1, 10, width=64)
+        HTransformer(NodeLayout.of(chain, "mixed"), 1, 10, width=64)
 
 
 @pytest.mark.parametrize("name", ["motion_transformer", "h_transformer"])
@@ -162,7 +162,7 @@ def test_persons_as_rows(name):
     alone = replace(
         both,
         position=both.position * torch.tensor([1.0, 0.0])[:, None, None],
-        present=both.present & torch.tensor([True, False])[:, None],
+        visible=both.visible & torch.tensor([True, False])[:, None],
     )
     features, one = encoder(both), encoder(alone)
     torch.testing.assert_close(one[:, :16], features[:, :16])
@@ -176,7 +176,7 @@ def test_readout_of_all_blocks(name):
     """Mean and spread over the frames of what every block gives, then the mean over persons."""
     small = {"width": 16} if name == "h_transformer" else {"width": 16, "num_heads": 2, "norm": "pre"}
     torch.manual_seed(0)
-    encoder = build(ENCODERS, options(ENCODERS, name, **small, readout="blocks"), SLOTS, 2, 150).eval()
+    encoder = build(ENCODERS, options(ENCODERS, name, **small, pooling="blocks"), SLOTS, 2, 150).eval()
     batch = formed([6, 9], num_persons=2)
     embedding, last = encoder.embed(batch), encoder(batch).unflatten(1, (2, 16))
     assert embedding.shape == (2, encoder.embedding_width)
@@ -191,18 +191,18 @@ def test_readout_of_all_blocks(name):
 def test_positions_start_from_noise_or_from_sines():
     torch.manual_seed(0)
     assert motion().place.table.std().item() == pytest.approx(0.02, rel=0.2)
-    place = motion(positions_start=0.1).place.table.detach()
+    place = motion(pos_embed_scale=0.1).place.table.detach()
     torch.testing.assert_close(place[7, :2], 0.1 * torch.tensor([np.sin(7), np.cos(7)]).float())
-    with pytest.raises(ValueError, match="positions_start"):
-        motion(positions_start=-1.0)
+    with pytest.raises(ValueError, match="pos_embed_scale"):
+        motion(pos_embed_scale=-1.0)
 
 
 def test_rows_and_back():
     batch = formed([3, 2], num_persons=3)
-    present = batch.present.clone()
-    present[:3, 1] = False  # the second person is not in the first clip
-    present[3, 2] = False  # the third comes late to the second clip
-    batch = replace(batch, present=present)
+    visible = batch.visible.clone()
+    visible[:3, 1] = False  # the second person is not in the first clip
+    visible[3, 2] = False  # the third comes late to the second clip
+    batch = replace(batch, visible=visible)
     rows = Rows.of(batch)
     assert rows.there.tolist() == [[True, False, True], [True, True, True]]
     assert rows.batch.lengths == [3, 3, 2, 2, 2]
@@ -210,7 +210,7 @@ def test_rows_and_back():
     there = rows.there[batch.packing.clip]
     assert torch.equal(back[there], batch.position.flatten(2)[there])
     assert (back[~there] == 0).all()
-    nobody = replace(batch, present=torch.zeros_like(present))
+    nobody = replace(batch, visible=torch.zeros_like(visible))
     assert seen_persons(nobody).tolist() == [[True, False, False]] * 2
     assert rows.mean(torch.tensor([[1.0], [3.0], [1.0], [2.0], [6.0]])).tolist() == [[2.0], [3.0]]
 
@@ -252,23 +252,23 @@ def test_linear_schedule_rises_and_falls():
     assert Training(warmup=5).rate(1, 10) == pytest.approx(0.4)
 
 
-def test_gradients_are_clipped(store, tmp_path):
+def test_gradients_are_clipped(dataset, tmp_path):
     """Gradients of no length: what Adam divides by vanishes in its epsilon, and weights hardly move."""
     moved = []
     for norm in (0.0, 1e-12):
-        run = run_of(tiny(epochs=1, clip_norm=norm, precision="bf16-mixed"), store, tmp_path / f"run{norm}")
+        run = run_of(tiny(epochs=1, clip_norm=norm, precision="bf16-mixed"), dataset, tmp_path / f"run{norm}")
         start = build_pretext(run.recipe, run.skeleton, run.num_persons).state_dict()
         moved.append(max((own - start[name]).abs().max() for name, own in run.pretext.state_dict().items()))
     assert moved[1] < moved[0] / 2
 
 
-def test_no_gradient_reaches_a_frozen_encoder(store, tmp_path):
+def test_no_gradient_reaches_a_frozen_encoder(dataset, tmp_path):
     recipe = replace(
         tiny(epochs=1),
         encoder=options(ENCODERS, "motion_transformer", width=16, num_heads=2, num_blocks=1),
     )
-    run = run_of(recipe, store, tmp_path / "run")
-    protocol, data = build(PROTOCOLS, options(PROTOCOLS, "linear", epochs=2)), Labelled.of(store, "half")
-    for _ in protocol.run(run.encoder, protocol.form_for(run, store), data, seeds=[0]):
+    run = run_of(recipe, dataset, tmp_path / "run")
+    protocol, data = build(PROTOCOLS, options(PROTOCOLS, "linear", epochs=2)), Labelled.of(dataset, "half")
+    for _ in protocol.run(run.encoder, protocol.form_for(run, dataset), data, seeds=[0]):
         pass
     assert all(parameter.grad is None for parameter in run.encoder.parameters())

@@ -7,10 +7,10 @@ from safetensors.torch import load_file, save_file
 import reference
 import ulna
 from conftest import GOLDEN, make_clip
-from ulna.core import Slots, get_skeleton
+from ulna.core import NodeLayout, get_skeleton
 from ulna.data import Batch
 from ulna.encoders import GLTransformer
-from ulna.inputs import Disentangled
+from ulna.preprocessing import Disentangled
 from ulna.nn.positions import sine_cosine
 from ulna.pretext import MPDP
 
@@ -18,10 +18,10 @@ golden = pytest.mark.skipif(not (GOLDEN / "gl_transformer.safetensors").is_file(
 SKELETON = get_skeleton("kinect_v1")
 
 
-def small(num_persons=1, *, slots=None, seed=0, **options):
+def small(num_persons=1, *, layout=None, seed=0, **options):
     torch.manual_seed(seed)
     chosen = {"width": 8, "num_heads": 4, "num_blocks": 2} | options
-    encoder = GLTransformer(slots or Slots.of(SKELETON), num_persons, 30, **chosen).eval()
+    encoder = GLTransformer(nodes or NodeLayout.of(SKELETON), num_persons, 30, **chosen).eval()
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return encoder
@@ -105,7 +105,7 @@ def test_agrees_with_the_plain_reference(num_persons):
         padded[i, : len(clip)] = clip.transpose(1, 2)
     double = Batch(
         batch.position.double(),
-        *(getattr(batch, n) for n in ("present", "absent", "label", "packing", "skeleton", "slots")),
+        *(getattr(batch, n) for n in ("visible", "absent", "label", "packing", "skeleton", "nodes")),
     )
     expected = reference.features(encoder, padded, lengths)
     for i, clip in enumerate(batch.packing.split(encoder(double))):
@@ -124,7 +124,7 @@ def test_packed_is_clip_by_clip():
 
 
 SWITCHES = [
-    {"positional": "once"}, {"positional": "fixed"}, {"shared_positions": True}, {"person_to_person": False},
+    {"pos_embed": "once"}, {"pos_embed": "fixed"}, {"shared_pos_embed": True}, {"person_to_person": False},
     {"mask_absent": True}, {"ff": 1.0}, {"num_blocks": 1},
 ]  # fmt: skip
 
@@ -132,7 +132,7 @@ SWITCHES = [
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 def test_every_switch_changes_something_and_trains(switch):
     clips = [make_clip(f"c{i}", n, num_persons=2, seed=i) for i, n in enumerate([6, 9])]
-    clips[1].present[:, 1] = False
+    clips[1].visible[:, 1] = False
     clips[1].position[:, 1] = 0
     batch = Disentangled()(Batch.from_clips(clips))
     encoder, plain = small(2, **switch), small(2)
@@ -147,13 +147,13 @@ def test_positions_by_form():
         return [name for name, _ in small(**switch).named_parameters() if name.endswith("table")]
 
     assert len(tables()) == 2
-    assert len(tables(shared_positions=True)) == 1
-    assert tables(positional="once") == ["blocks.0.positions.table"]
-    assert tables(positional="fixed") == []
+    assert len(tables(shared_pos_embed=True)) == 1
+    assert tables(pos_embed="once") == ["blocks.0.positions.table"]
+    assert tables(pos_embed="fixed") == []
     batch = formed([5])
-    pair = [small(positional="once", shared_positions=shared)(batch) for shared in (False, True)]
+    pair = [small(pos_embed="once", shared_pos_embed=shared)(batch) for shared in (False, True)]
     torch.testing.assert_close(*pair)
-    fresh = GLTransformer(Slots.of(SKELETON), 1, 30, width=8, num_heads=4)
+    fresh = GLTransformer(NodeLayout.of(SKELETON), 1, 30, width=8, num_heads=4)
     assert (fresh.blocks[0].positions.table == 0).all()
 
 
@@ -161,7 +161,7 @@ def test_persons_apart_do_not_see_one_another():
     batch = formed([5], 2)
     other = Batch(
         batch.position.clone(),
-        *(getattr(batch, n) for n in ("present", "absent", "label", "packing", "skeleton", "slots")),
+        *(getattr(batch, n) for n in ("visible", "absent", "label", "packing", "skeleton", "nodes")),
     )
     other.position[:, 1] += 1
     for together in (True, False):
@@ -173,9 +173,9 @@ def test_persons_apart_do_not_see_one_another():
 @pytest.mark.parametrize("parts", ["local", "mixed"])
 def test_without_a_global_slot(parts):
     batch = formed([5, 8], parts=parts)
-    encoder = small(slots=batch.slots)
+    encoder = small(layout=batch.layout)
     assert encoder.embed_global is None
-    assert encoder(batch).shape == (13, len(batch.slots) * 8)
+    assert encoder(batch).shape == (13, len(batch.layout) * 8)
     with pytest.raises(ValueError, match="apply the input form"):
         encoder(formed([5]))
 
@@ -212,7 +212,7 @@ def test_bfloat16_stays_close():
 
 
 def test_readout_from_every_block():
-    encoder = small(readout="blocks").eval()
+    encoder = small(pooling="blocks").eval()
     batch = formed([6, 1])
     embedding = encoder.embed(batch)
     assert embedding.shape == (2, encoder.embedding_width)
@@ -230,14 +230,14 @@ def test_readout_from_every_block():
 
 def test_stages_are_the_whole_encoder():
     encoder = small()
-    own = [p for stage in encoder.stages() for module in stage for p in module.parameters()]
+    own = [p for stage in encoder.layer_groups() for module in stage for p in module.parameters()]
     assert len(own) == len({id(p) for p in own}) == len(list(encoder.parameters()))
 
 
 def test_trained_positions_can_begin_with_sines():
-    slots = Slots.of(SKELETON)
-    flat = GLTransformer(slots, 1, 30, width=8, num_heads=4)
-    begun = GLTransformer(slots, 1, 30, width=8, num_heads=4, positions_start=0.3)
+    nodes = NodeLayout.of(SKELETON)
+    flat = GLTransformer(layout, 1, 30, width=8, num_heads=4)
+    begun = GLTransformer(layout, 1, 30, width=8, num_heads=4, pos_embed_scale=0.3)
     assert not any(table.any() for table in flat.positions())
     for table in begun.positions():
         torch.testing.assert_close(table.detach().flatten(1), 0.3 * sine_cosine(30, 160))

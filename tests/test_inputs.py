@@ -1,4 +1,4 @@
-"""Disentangling and facing, on movement whose answer is known by hand."""
+"""Disentangling and heading, on movement whose answer is known by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from conftest import make_clip
 from ulna.core import Clip, Skeleton, get_skeleton
 from ulna.data import Batch
-from ulna.inputs import Disentangled, disentangle
+from ulna.preprocessing import Disentangled, disentangle
 
 KINECT = get_skeleton("kinect_v1")
 CENTRE, LEFT, RIGHT = (KINECT.index(joint) for joint in (KINECT.centre, *KINECT.shoulders))
@@ -22,7 +22,7 @@ def moving_clip(num_frames=5, num_persons=1):
 
 def test_translation_and_local_motion_are_apart():
     clip = moving_clip()
-    formed = disentangle(clip, facing="none")
+    formed = disentangle(clip, heading="none")
     np.testing.assert_allclose(formed[:, 0, CENTRE, 0], [0, 0.1, 0.2, 0.3, 0.4], atol=1e-6)
     others = [k for k in range(20) if k != CENTRE]
     np.testing.assert_allclose(formed[:, :, others], np.broadcast_to(formed[:1, :, others], (5, 1, 19, 3)), atol=1e-6)
@@ -47,25 +47,25 @@ def test_exact_facing_undoes_any_turn(angle):
 
 def test_released_facing_is_nearly_exact_where_its_sign_holds():
     clip = make_clip("a", 6)
-    np.testing.assert_allclose(disentangle(clip, facing="released"), disentangle(clip), atol=0.05)
+    np.testing.assert_allclose(disentangle(clip, heading="released"), disentangle(clip), atol=0.05)
 
 
 def test_parts():
     batch = Batch.from_clips([moving_clip()])
-    mixed = Disentangled(facing="none", parts="mixed")(batch)
+    mixed = Disentangled(heading="none", parts="mixed")(batch)
     raw = batch.position - batch.position[:1, :, CENTRE : CENTRE + 1]
     torch.testing.assert_close(mixed.position, raw)
-    local = Disentangled(facing="none", parts="local")(batch)
+    local = Disentangled(heading="none", parts="local")(batch)
     assert local.position.shape == (5, 1, 19, 3)
-    assert KINECT.centre not in local.slots.names
+    assert KINECT.centre not in local.layout.names
     torch.testing.assert_close(local.position[0], local.position[4], atol=1e-6, rtol=0)
 
 
 def test_who_enters_late_moves_from_where_they_entered():
     clip = moving_clip(num_persons=2)
     clip.position[:2, 1] = 0
-    clip.present[:2, 1] = False
-    formed = disentangle(clip, facing="none")
+    clip.visible[:2, 1] = False
+    formed = disentangle(clip, heading="none")
     assert (formed[:2, 1] == 0).all()
     np.testing.assert_allclose(formed[2:, 1, CENTRE, 0], [0, 0.1, 0.2], atol=1e-6)
     assert Batch.from_clips([clip]).absent.tolist() == [[False, True]]
@@ -74,18 +74,18 @@ def test_who_enters_late_moves_from_where_they_entered():
 def test_an_unseen_centre_is_held():
     clip = moving_clip()
     clip.position[2, 0, CENTRE] = 0
-    clip.present[2, 0, CENTRE] = False
-    formed = disentangle(clip, facing="none")
+    clip.visible[2, 0, CENTRE] = False
+    formed = disentangle(clip, heading="none")
     np.testing.assert_allclose(formed[:, 0, CENTRE, 0], [0, 0.1, 0.1, 0.3, 0.4], atol=1e-6)
     np.testing.assert_allclose(formed[2, 0, 3] - formed[1, 0, 3], [0.1, 0, 0], atol=1e-6)
     clip.position[2, 0, 5] = 0
-    clip.present[2, 0, 5] = False
+    clip.visible[2, 0, 5] = False
     assert (disentangle(clip)[2, 0, 5] == 0).all()
 
 
 def test_clips_do_not_leak_into_one_another():
     clips = [make_clip("a", 3), make_clip("b", 1), make_clip("c", 6)]
-    clips[1].present[:, :, CENTRE] = False
+    clips[1].visible[:, :, CENTRE] = False
     together = Disentangled()(Batch.from_clips(clips))
     for clip, part in zip(clips, together.packing.split(together.position), strict=True):
         np.testing.assert_allclose(part.numpy(), disentangle(clip), atol=1e-6)
@@ -93,9 +93,9 @@ def test_clips_do_not_leak_into_one_another():
 
 def test_a_shoulder_that_is_never_seen_turns_nothing():
     clip = make_clip("a", 5)
-    clip.present[:, :, LEFT] = False
+    clip.visible[:, :, LEFT] = False
     clip.position[:, :, LEFT] = 0
-    np.testing.assert_array_equal(disentangle(clip), disentangle(clip, facing="none"))
+    np.testing.assert_array_equal(disentangle(clip), disentangle(clip, heading="none"))
 
 
 def test_facing_needs_shoulders():
@@ -103,11 +103,11 @@ def test_facing_needs_shoulders():
     clip = Clip("x", np.ones((3, 1, 2, 3), np.float32), skeleton)
     with pytest.raises(ValueError, match="names no shoulders"):
         disentangle(clip)
-    assert disentangle(clip, facing="none").shape == (3, 1, 2, 3)
+    assert disentangle(clip, heading="none").shape == (3, 1, 2, 3)
 
 
 def test_fixed_length_takes_whole_clips():
-    form = Disentangled(facing="none", num_frames=8, max_frames=10)
+    form = Disentangled(heading="none", num_frames=8, max_frames=10)
     assert form.crop is None
     assert Disentangled(max_frames=10).crop == 10
     batch = form(Batch.from_clips([moving_clip(20)], max_frames=form.crop))
@@ -122,25 +122,25 @@ def test_facing_by_clip_turns_all_frames_alike():
     cos, sin = np.cos(2.0), np.sin(2.0)
     camera = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]], dtype=np.float32)
     again = Clip("b", clip.position @ camera, KINECT)
-    seen = disentangle(clip, facing="clip")
-    np.testing.assert_allclose(seen, disentangle(again, facing="clip"), atol=1e-5)
+    seen = disentangle(clip, heading="clip")
+    np.testing.assert_allclose(seen, disentangle(again, heading="clip"), atol=1e-5)
     across = seen[:, 0, RIGHT] - seen[:, 0, LEFT]
     np.testing.assert_allclose(across.mean(axis=0)[2], 0, atol=1e-6)
     assert across.mean(axis=0)[0] > 0
-    still = disentangle(clip, facing="none")
+    still = disentangle(clip, heading="none")
     np.testing.assert_allclose(np.linalg.norm(seen, axis=-1), np.linalg.norm(still, axis=-1), atol=1e-5)
     np.testing.assert_allclose(np.diff(seen, axis=0)[..., 1], np.diff(still, axis=0)[..., 1], atol=1e-6)
 
 
 def test_long_clips_are_cut_or_resampled():
     batch = Batch.from_clips([moving_clip(20), moving_clip(5)])
-    form = Disentangled(facing="none", max_frames=10, long_clips="resample")
+    form = Disentangled(heading="none", max_frames=10, long_clips="resample")
     assert form.crop is None
     formed = form(batch)
     assert formed.lengths == [10, 5]
     path = formed.position[:10, 0, CENTRE, 0]
     torch.testing.assert_close(path.diff(), torch.full((9,), 0.2), atol=1e-5, rtol=0)
-    short = Disentangled(facing="none", max_frames=10)(Batch.from_clips([moving_clip(5)]))
+    short = Disentangled(heading="none", max_frames=10)(Batch.from_clips([moving_clip(5)]))
     torch.testing.assert_close(formed.position[10:], short.position)
     assert Disentangled(max_frames=10).crop == 10
 
@@ -157,33 +157,33 @@ def between(whole):
     return np.linalg.norm(whole[:, 0, :, None] - whole[:, 1, None], axis=-1)
 
 
-@pytest.mark.parametrize("facing", ["exact", "released", "clip", "none"])
-def test_persons_together_stay_where_they_are_to_one_another(facing):
+@pytest.mark.parametrize("heading", ["exact", "released", "clip", "none"])
+def test_persons_together_stay_where_they_are_to_one_another(heading):
     clip = make_clip("a", 6, num_persons=2)
     alone = Clip("b", clip.position[:, :1], KINECT)
-    form = Disentangled(facing=facing, persons="together")
+    form = Disentangled(heading=heading, persons="together")
     seen = form(Batch.from_clips([clip])).position.numpy()
-    if facing != "released":  # that one is not quite a rotation
+    if heading != "released":  # that one is not quite a rotation
         np.testing.assert_allclose(between(places(seen.copy())), between(clip.position), atol=1e-4)
-    np.testing.assert_allclose(seen[:, :1], disentangle(alone, facing=facing), atol=1e-6)
-    assert np.abs(disentangle(clip, facing=facing)[0, 1, CENTRE]).max() == 0, "apart, everybody starts at the origin"
+    np.testing.assert_allclose(seen[:, :1], disentangle(alone, heading=heading), atol=1e-6)
+    assert np.abs(disentangle(clip, heading=heading)[0, 1, CENTRE]).max() == 0, "apart, everybody starts at the origin"
 
 
 def test_persons_together_go_by_whoever_is_seen_first():
-    """The first person is never there: the second one gives origin and facing."""
+    """The first person is never there: the second one gives origin and heading."""
     clip = make_clip("a", 6, num_persons=2)
-    clip.position[:, 0], clip.present[:, 0] = 0, False
-    formed = Disentangled(facing="clip", persons="together")(Batch.from_clips([clip])).position.numpy()
-    np.testing.assert_allclose(formed, disentangle(clip, facing="clip"), atol=1e-6)
+    clip.position[:, 0], clip.visible[:, 0] = 0, False
+    formed = Disentangled(heading="clip", persons="together")(Batch.from_clips([clip])).position.numpy()
+    np.testing.assert_allclose(formed, disentangle(clip, heading="clip"), atol=1e-6)
 
 
 def test_filled_gaps_look_like_what_was_there():
     clip = moving_clip(6)
     hurt = moving_clip(6)
-    hurt.present[2:4], hurt.present[4, 0, 5] = False, False
-    hurt.position[~hurt.present] = 0
+    hurt.visible[2:4], hurt.visible[4, 0, 5] = False, False
+    hurt.position[~hurt.visible] = 0
     form = Disentangled(gaps="fill")
     formed = form(Batch.from_clips([hurt]))
     np.testing.assert_allclose(formed.position, disentangle(clip), atol=1e-5)
-    assert formed.present.all()
+    assert formed.visible.all()
     assert (disentangle(hurt)[2:4] == 0).all()

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from segments_helpers import SKELETON, encoder, formed, look
-from ulna.core import Slots
+from ulna.core import NodeLayout
 from ulna.data import Packing
 from ulna.encoders import SegmentTransformer
-from ulna.inputs import Shifted
+from ulna.preprocessing import Shifted
 from ulna.nn.hyperbolic import distance, exp0
 from ulna.pretext import CrossMasking
 from ulna.pretext.masks import ranked
@@ -143,7 +143,7 @@ def test_attention_that_scores_drops_nothing():
 def test_attention_where_no_even_segment_shows_anybody(source):
     """Six frames, of which the last three show somebody: there is nothing to score, and the hierarchy draws."""
     batch = formed((6,), form=Shifted(long_only=True))
-    batch = replace(batch, present=batch.present & (torch.arange(6) >= 3)[:, None, None])
+    batch = replace(batch, visible=batch.visible & (torch.arange(6) >= 3)[:, None, None])
     segments, tokens, shown = look(task := CrossMasking(encoder(), attention_source=source), batch)
     assert segments.segment.unique().tolist() == [1]
     assert (task.scores(segments, tokens) > 0).all()
@@ -169,9 +169,9 @@ def test_hyperbolic_scores_by_hand():
     the distance to the torso; in a ball of another curvature, with room."""
     c, scale, hand = 0.5, 0.3, SKELETON.index("left_hand")
     batch = formed((72,))
-    present = batch.present.clone()
-    present[:, :, hand] = False
-    batch = replace(batch, present=present)
+    visible = batch.visible.clone()
+    visible[:, :, hand] = False
+    batch = replace(batch, visible=visible)
     task = CrossMasking(encoder(curvature=c, ball_scale=scale), temporal="random")
     segments, tokens, _ = look(task, batch)
     scores = task.scores(segments, tokens)
@@ -202,4 +202,4 @@ def test_low_is_drawn_as_mamp_hides():
 
 def test_the_graph_needs_a_torso():
     with pytest.raises(ValueError, match="expected a skeleton that names its torso's joints"):
-        CrossMasking(SegmentTransformer(Slots(("a", "b")), 1, 12, width=8, num_heads=2), hierarchy="graph")
+        CrossMasking(SegmentTransformer(NodeLayout(("a", "b")), 1, 12, width=8, num_heads=2), hierarchy="graph")

@@ -12,9 +12,9 @@ from conftest import make_clip, run_of, tiny
 from ulna.analysis import write_masks
 from ulna.analysis.masks import masks
 from ulna.core import get_skeleton, options
-from ulna.data import write_store
+from ulna.data import write_dataset
 from ulna.encoders import ENCODERS
-from ulna.inputs import INPUTS
+from ulna.preprocessing import PREPROCESSORS
 from ulna.pretext import PRETEXTS
 
 
@@ -23,16 +23,16 @@ def found(tmp_path_factory):
     """A run on clips of two persons, the second of whom is missing from the last clip."""
     clips = [make_clip(f"c{i}", 20, num_persons=2, label=i % 2, seed=i, splits={"half": "train"}) for i in range(4)]
     clips += [make_clip(f"t{i}", 20, num_persons=2, label=i, seed=i, splits={"half": "test"}) for i in range(2)]
-    clips[-1].present[:, 1] = False
+    clips[-1].visible[:, 1] = False
     folder = tmp_path_factory.mktemp("masks")
-    store = write_store(folder / "store", clips, get_skeleton("kinect_v1"), classes=["x", "y"])
+    dataset = write_dataset(folder / "dataset", clips, get_skeleton("kinect_v1"), classes=["x", "y"])
     recipe = replace(
         tiny(epochs=1),
-        input=options(INPUTS, "shifted", max_frames=36),
+        input=options(PREPROCESSORS, "shifted", max_frames=36),
         encoder=options(ENCODERS, "segment_transformer", width=16, num_heads=2, num_blocks=1),
         pretext=options(PRETEXTS, "cross_masking", hierarchy="graph", temperature=0.2),
     )
-    return run_of(recipe, store, folder / "run"), store
+    return run_of(recipe, dataset, folder / "run"), dataset
 
 
 def test_draws_follow_the_scores(found):
@@ -51,8 +51,8 @@ def test_draws_follow_the_scores(found):
 
 
 def test_figures_and_page(found):
-    run, store = found
-    written = write_masks(run, store, split="half", num_clips=2)
+    run, dataset = found
+    written = write_masks(run, dataset, split="half", num_clips=2)
     assert [path.name for path in written] == ["masks_scores.png", "masks_ball.png", "masks.html"]
     page = written[-1].read_text()
     assert "https://" not in page
@@ -64,16 +64,16 @@ def test_figures_and_page(found):
 
 
 def test_one_group_and_no_pruned_torso(found, tmp_path):
-    run, store = found
+    run, dataset = found
     own = options(PRETEXTS, "cross_masking", groups=1, temporal="motion", contrast=0.0)
     whole = options(ENCODERS, "segment_transformer", width=16, num_heads=2, num_blocks=1, prune_torso=False)
-    one = run_of(replace(run.recipe, encoder=whole, pretext=own), store, tmp_path / "run")
-    seen = masks(one, store, split="half", num_clips=2)
+    one = run_of(replace(run.recipe, encoder=whole, pretext=own), dataset, tmp_path / "run")
+    seen = masks(one, dataset, split="half", num_clips=2)
     assert seen.titles == ["motion"]
     assert len(seen.names) == len(set(seen.names)) == 20
-    assert len(write_masks(one, store, split="half", num_clips=2)) == 3
+    assert len(write_masks(one, dataset, split="half", num_clips=2)) == 3
 
 
-def test_other_runs_are_refused(store, run):
+def test_other_runs_are_refused(dataset, run):
     with pytest.raises(ValueError, match="expected a run of cross masking, got one of displacement"):
-        masks(run, store)
+        masks(run, dataset)

@@ -6,7 +6,7 @@ import torch
 
 from conftest import make_clip
 from ulna.data import Batch
-from ulna.inputs import MinMax
+from ulna.preprocessing import MinMax
 
 
 def test_min_max_fills_the_range():
@@ -19,35 +19,35 @@ def test_min_max_fills_the_range():
     moved = replace(raw, position=raw.position * 2 + torch.tensor([1.0, 2.0, 3.0]))
     torch.testing.assert_close(MinMax()(moved).position, batch.position, atol=1e-4, rtol=0)
     first = MinMax(persons="first")(raw)
-    assert not first.present[:, 1].any()
+    assert not first.visible[:, 1].any()
     assert (first.position[:, 1] == 0).all()
     assert first.position[:, 0].max() == 1
-    nobody = raw.present.clone()
+    nobody = raw.visible.clone()
     nobody[:5, 0] = False  # of the first clip, the second person is the first seen
-    second = MinMax(persons="first")(replace(raw, present=nobody))
-    assert second.present[:5, 1].all()
-    assert not second.present[5:, 1].any()
+    second = MinMax(persons="first")(replace(raw, visible=nobody))
+    assert second.visible[:5, 1].all()
+    assert not second.visible[5:, 1].any()
     assert second.absent.tolist() == [[True, False], [False, True]]
     still = replace(raw, position=torch.ones_like(raw.position))
-    assert MinMax(facing="none")(still).position.isfinite().all()
+    assert MinMax(heading="none")(still).position.isfinite().all()
 
 
 def test_min_max_takes_every_nth_frame_of_long_clips():
-    whole, short = (MinMax(facing="none", max_frames=n)(Batch.from_clips([make_clip("a", 47)])) for n in (150, 15))
+    whole, short = (MinMax(heading="none", max_frames=n)(Batch.from_clips([make_clip("a", 47)])) for n in (150, 15))
     assert short.lengths == [15]
     torch.testing.assert_close(short.position, whole.position[0:45:3])
     assert MinMax(max_frames=150)(Batch.from_clips([make_clip("a", 149)])).lengths == [149]
     for length in (10, 15, 29, 30, 47):
-        given = MinMax(facing="none", max_frames=15)
+        given = MinMax(heading="none", max_frames=15)
         assert len(given.frames(length)) == given(Batch.from_clips([make_clip("a", length)])).lengths[0]
     assert MinMax(max_frames=15).frames(47).tolist() == list(range(0, 45, 3))
 
 
 def test_unseen_joints_are_neither_filled_nor_measured():
     raw = Batch.from_clips([make_clip("a", 6)])
-    position, present = raw.position.clone(), raw.present.clone()
-    position[:, 0, 7], present[:, 0, 7] = 0, False  # zeros, far from the body
-    batch = MinMax(facing="none")(replace(raw, position=position, present=present))
+    position, visible = raw.position.clone(), raw.visible.clone()
+    position[:, 0, 7], visible[:, 0, 7] = 0, False  # zeros, far from the body
+    batch = MinMax(heading="none")(replace(raw, position=position, visible=visible))
     assert (batch.position[:, 0, 7] == 0).all()
     seen = batch.position[:, :, [k for k in range(20) if k != 7]]
     torch.testing.assert_close(seen.amin(dim=(0, 1, 2)), -torch.ones(3))

@@ -9,15 +9,15 @@ import torch
 from conftest import make_clip
 from test_gl_transformer import small
 from ulna.core import options
-from ulna.inputs import Disentangled
-from ulna.protocols import KNN, PROTOCOLS, Labelled, Linear, Retrieval, extract
-from ulna.protocols.baselines import chance, nearest_raw_joints
-from ulna.protocols.classifier import Classifier
-from ulna.protocols.evaluation import evaluate
-from ulna.protocols.head import Head
-from ulna.protocols.knn import vote
-from ulna.protocols.prediction import predict
-from ulna.protocols.retrieval import rank
+from ulna.preprocessing import Disentangled
+from ulna.evaluation import KNN, PROTOCOLS, Labelled, Linear, Retrieval, extract
+from ulna.evaluation.baselines import chance, nearest_raw_joints
+from ulna.evaluation.classifier import Classifier
+from ulna.evaluation.evaluation import evaluate
+from ulna.evaluation.head import Head
+from ulna.evaluation.knn import vote
+from ulna.evaluation.prediction import predict
+from ulna.evaluation.retrieval import rank
 
 FORM = Disentangled(max_frames=16)
 
@@ -26,44 +26,44 @@ def verdict(protocol, run, data, seed=0):
     return next(protocol.run(run.encoder, run.form, data, seeds=[seed]))
 
 
-def test_features_do_not_depend_on_batches(store, monkeypatch):
+def test_features_do_not_depend_on_batches(dataset, monkeypatch):
     encoder = small().train()
     clips = np.array([5, 1, 30, 31, 2])
-    whole = extract(encoder, FORM, store, clips)
+    whole = extract(encoder, FORM, dataset, clips)
     assert encoder.training, "the mode is put back"
-    monkeypatch.setattr("ulna.protocols.features.FRAMES_AT_ONCE", 3)
-    torch.testing.assert_close(extract(encoder, FORM, store, clips), whole, atol=1e-5, rtol=0)
+    monkeypatch.setattr("ulna.evaluation.features.FRAMES_AT_ONCE", 3)
+    torch.testing.assert_close(extract(encoder, FORM, dataset, clips), whole, atol=1e-5, rtol=0)
     assert whole.shape == (5, 160)
 
 
-def test_clips_with_fewer_persons_are_widened(store):
-    features = extract(small(3), FORM, store, np.array([0, 1]))
+def test_clips_with_fewer_persons_are_widened(dataset):
+    features = extract(small(3), FORM, dataset, np.array([0, 1]))
     assert features.shape == (2, 480)
 
 
-def test_linear_learns_what_is_linear(store, run):
-    data = Labelled.of(store, "half")
-    outcome, classifier = verdict(Linear(epochs=60), run, data)
+def test_linear_learns_what_is_linear(dataset, run):
+    data = Labelled.of(dataset, "half")
+    result, classifier = verdict(Linear(epochs=60), run, data)
     again, _ = verdict(Linear(epochs=60), run, data)
-    assert outcome == again
-    assert len(outcome.curve) == 60
-    accuracy = np.mean(np.array(outcome.predictions) == data.test_labels)
-    assert accuracy == pytest.approx(outcome.curve[-1])
+    assert result == again
+    assert len(result.curve) == 60
+    accuracy = np.mean(np.array(result.predictions) == data.test_labels)
+    assert accuracy == pytest.approx(result.curve[-1])
     assert accuracy > 0.8
-    assert outcome.oracle == max(outcome.curve)
-    features = extract(run.encoder, run.form, store, data.test)
-    assert classifier(features).argmax(dim=1).tolist() == outcome.predictions
+    assert result.oracle == max(result.curve)
+    features = extract(run.encoder, run.form, dataset, data.test)
+    assert classifier(features).argmax(dim=1).tolist() == result.predictions
 
 
-def test_the_encoder_stays_frozen(store, run):
+def test_the_encoder_stays_frozen(dataset, run):
     before = {name: value.clone() for name, value in run.encoder.state_dict().items()}
-    verdict(Linear(epochs=3, augment=2), run, Labelled.of(store, "half"))
+    verdict(Linear(epochs=3, augment=2), run, Labelled.of(dataset, "half"))
     assert all(torch.equal(value, before[name]) for name, value in run.encoder.state_dict().items())
     assert all(p.grad is None for p in run.encoder.parameters())
 
 
-def test_the_probe_options_are_read(store, run):
-    data = Labelled.of(store, "half")
+def test_the_probe_options_are_read(dataset, run):
+    data = Labelled.of(dataset, "half")
     plain = verdict(Linear(epochs=5), run, data)[1]
     for change in (
         {"standardise": False}, {"augment": 1}, {"batch_size": 7}, {"weight_decay": 0.1}, {"learning_rate": 0.1},
@@ -73,7 +73,7 @@ def test_the_probe_options_are_read(store, run):
         assert not torch.allclose(other.weight, plain.weight), change
 
 
-def test_the_probe_learns_from_changed_versions_in_turn(store, run, monkeypatch):
+def test_the_probe_learns_from_changed_versions_in_turn(dataset, run, monkeypatch):
     """Each version is made once and shown again; as many as epochs: anew each epoch, as the paper."""
     made = []
 
@@ -81,8 +81,8 @@ def test_the_probe_learns_from_changed_versions_in_turn(store, run, monkeypatch)
         made.append(augmentation)
         return extract(*arguments, augmentation=augmentation, **options)
 
-    monkeypatch.setattr("ulna.protocols.linear.extract", noted)
-    data = Labelled.of(store, "half")
+    monkeypatch.setattr("ulna.evaluation.linear.extract", noted)
+    data = Labelled.of(dataset, "half")
     probes = {}
     for augment, turn in ((2, 0.0), (2, 1.0), (9, 0.0)):
         made.clear()
@@ -104,16 +104,16 @@ def test_knn_by_hand():
     assert vote(train, labels, test, k=99, temperature=0.01, num_classes=2).tolist() == [0, 1]
 
 
-def test_knn_protocol(store, run):
-    outcome, classifier = verdict(KNN(k=3), run, Labelled.of(store, "half"))
+def test_knn_protocol(dataset, run):
+    result, classifier = verdict(KNN(k=3), run, Labelled.of(dataset, "half"))
     assert classifier is None
-    assert len(outcome.predictions) == 20
+    assert len(result.predictions) == 20
 
 
-def test_baselines(store):
-    data = Labelled.of(store, "half")
+def test_baselines(dataset):
+    data = Labelled.of(dataset, "half")
     assert chance(data).mean == 0.5
-    itself = Labelled(store, "half", data.train, data.train)
+    itself = Labelled(dataset, "half", data.train, data.train)
     assert nearest_raw_joints(itself).mean == 1.0
 
 
@@ -133,11 +133,11 @@ def test_standardisation_is_folded_in():
     torch.testing.assert_close(head.variance, more.var(dim=0, unbiased=False))
 
 
-def test_prediction_agrees_with_evaluation(store, run):
-    outcomes = evaluate(run, store, protocol=options(PROTOCOLS, "linear", epochs=20), split="half", seeds=1)
-    test = store.split("half")[1]
-    labelled = predict(run, [store.clip(int(i)) for i in test])
-    assert [store.classes.index(name) for name, _ in labelled] == outcomes["linear"].seeds[0].predictions
+def test_prediction_agrees_with_evaluation(dataset, run):
+    results = evaluate(run, dataset, protocol=options(PROTOCOLS, "linear", epochs=20), split="half", seeds=1)
+    test = dataset.split("half")[1]
+    labelled = predict(run, [dataset.clip(int(i)) for i in test])
+    assert [dataset.classes.index(name) for name, _ in labelled] == results["linear"].seeds[0].predictions
     assert all(0.5 <= confidence <= 1 for _, confidence in labelled)
     with pytest.raises(ValueError, match="this run cannot label it"):
         predict(run, [make_clip("a", 5, skeleton="sbu")])
@@ -157,8 +157,8 @@ def test_ranking_by_hand():
         rank(queries, torch.tensor([5, 5]), gallery, labels, k=(1,))
 
 
-def test_retrieval_among_test_clips(store, run):
-    data = Labelled.of(store, "half")
+def test_retrieval_among_test_clips(dataset, run):
+    data = Labelled.of(dataset, "half")
     near, _ = verdict(Retrieval(k=(1, 5)), run, data)
     among, _ = verdict(Retrieval(among="test"), run, data)
     assert set(near.metrics) == {"mAP", "recall@1", "recall@5"}
@@ -174,8 +174,8 @@ def test_votes_do_not_underflow():
         assert (vote(train, labels, test, k=5, temperature=temperature, num_classes=4) > 0).all(), "class 0 has no clip"
 
 
-def test_clips_in_double_precision_are_labelled(store, run):
-    evaluate(run, store, protocol=options(PROTOCOLS, "linear", epochs=3), split="half", seeds=1, baselines=False)
-    clip = store.clip(0)
+def test_clips_in_double_precision_are_labelled(dataset, run):
+    evaluate(run, dataset, protocol=options(PROTOCOLS, "linear", epochs=3), split="half", seeds=1, baselines=False)
+    clip = dataset.clip(0)
     double = dataclasses.replace(clip, position=clip.position.astype(np.float64))
     assert predict(run, [double]) == predict(run, [clip])

@@ -10,9 +10,9 @@ from ulna.cli.sweep import Sweep
 from ulna.core import options
 from ulna.data import prepare
 from ulna.encoders import ENCODERS
-from ulna.protocols import PROTOCOLS
-from ulna.protocols.evaluation import evaluate
-from ulna.readers import READERS, BadFile, pku_mmd
+from ulna.evaluation import PROTOCOLS
+from ulna.evaluation.evaluation import evaluate
+from ulna.formats import FORMATS, BadFileError, pku_mmd
 from ulna.recipes import RECIPES, TABLES
 from write_files import write_ntu, write_pku
 
@@ -49,21 +49,21 @@ def pku_files(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NTU + PKU)
 def test_recipes_run_end_to_end(name, ntu_files, pku_files, tmp_path):
-    reader, files = (READERS["ntu"](), ntu_files) if name in NTU else (READERS["pku_mmd"](), pku_files)
-    store = prepare(reader, files, tmp_path / "store", workers=1, progress=False)
+    reader, files = (FORMATS["ntu"](), ntu_files) if name in NTU else (FORMATS["pku_mmd"](), pku_files)
+    dataset = prepare(reader, files, tmp_path / "dataset", workers=1, progress=False)
     recipe = RECIPES[f"gl_transformer/{name}"]()
     assert options(ENCODERS, "gl_transformer") == recipe.encoder, "the paper's size"
-    assert recipe.split in store.splits
+    assert recipe.split in dataset.splits
     small = dataclasses.replace(
         recipe,
         encoder=options(ENCODERS, "gl_transformer", width=4, num_heads=2, num_blocks=1),
         training=dataclasses.replace(recipe.training, epochs=1),
     )
-    run = run_of(small, store, tmp_path / "run")
+    run = run_of(small, dataset, tmp_path / "run")
     protocol = options(PROTOCOLS, "linear", epochs=2)
-    outcome = evaluate(run, store, protocol=protocol, split=recipe.split, seeds=1)["linear"]
-    assert set(outcome.per_group) == {"one-person", "two-person"}
-    assert outcome.facts["pretrained_on_test"] == 0
+    result = evaluate(run, dataset, protocol=protocol, split=recipe.split, seeds=1)["linear"]
+    assert set(result.per_group) == {"one-person", "two-person"}
+    assert result.metadata["pretrained_on_test"] == 0
 
 
 def test_published_numbers_stand_beside_empty_cells(tmp_path):
@@ -86,7 +86,7 @@ def test_pku_mmd_by_hand(pku_files, tmp_path):
     lines[10] = " ".join(["0"] * 150)
     (tmp_path / "skeleton" / "0007-M.txt").write_text("\n".join(lines))
     (tmp_path / "cross_subject_v2.txt").write_text("Training videos:\n0007-M, 0008-M\nTesting videos:\n0009-M\n")
-    reader = READERS["pku_mmd"]()
+    reader = FORMATS["pku_mmd"]()
     source = reader.open(tmp_path)
     assert [path.name for path in source.files] == ["0007-M.txt"]
     clips = reader.read(source.files[0], source)
@@ -97,11 +97,11 @@ def test_pku_mmd_by_hand(pku_files, tmp_path):
     np.testing.assert_allclose(clips[0].position, joints[:5], atol=1e-5)
     np.testing.assert_allclose(clips[1].position, joints[11:22], atol=1e-5), "led in by a frame without a body"
     assert clips[0].splits == {"xsub": "train", "xsub-dev": "train"}
-    plain = READERS["pku_mmd"](labels=pku_files / "labels").open(pku_files)
-    splits = {clip.id: clip.splits for path in plain.files for clip in READERS["pku_mmd"]().read(path, plain)}
+    plain = FORMATS["pku_mmd"](labels=pku_files / "labels").open(pku_files)
+    splits = {clip.id: clip.splits for path in plain.files for clip in FORMATS["pku_mmd"]().read(path, plain)}
     assert splits["0010-R_000"] == {"xsub": "test", "xview": "train", "xview-dev": "test"}
     assert splits["0005-L_002"] == {"xsub": "train", "xsub-dev": "test", "xview": "test"}
-    assert READERS["pku_mmd"].splits == ("xsub", "xsub-dev", "xview", "xview-dev")
+    assert FORMATS["pku_mmd"].splits == ("xsub", "xsub-dev", "xview", "xview-dev")
 
 
 BAD = {
@@ -132,35 +132,35 @@ def test_bad_pku_files_say_where(case, tmp_path):
         file.write_text("\n".join(lines))
     else:
         (tmp_path / "labels" / "0001-L.txt").write_text(change)
-    reader = READERS["pku_mmd"]()
+    reader = FORMATS["pku_mmd"]()
     source = reader.open(tmp_path)
-    with pytest.raises(BadFile, match=message):
+    with pytest.raises(BadFileError, match=message):
         reader.read(source.files[0], source)
 
 
 def test_missing_labels_and_split_files(tmp_path):
     write_pku(tmp_path, "0001-L", [(1, 0, 5)])
     (tmp_path / "labels" / "0001-L.txt").unlink()
-    reader = READERS["pku_mmd"]()
+    reader = FORMATS["pku_mmd"]()
     source = reader.open(tmp_path)
-    with pytest.raises(BadFile, match=r"expected a label file 0001-L.txt in .*got none; give --labels FOLDER"):
+    with pytest.raises(BadFileError, match=r"expected a label file 0001-L.txt in .*got none; give --labels FOLDER"):
         reader.read(source.files[0], source)
     write_pku(tmp_path, "0001-L", [(1, 0, 5)])
     assert reader.read(source.files[0], source)[0].splits == {}
     with pytest.raises(FileNotFoundError, match="expected an official PKU-MMD split file"):
-        READERS["pku_mmd"](cross_view=tmp_path / "none.txt").read(source.files[0], source)
+        FORMATS["pku_mmd"](cross_view=tmp_path / "none.txt").read(source.files[0], source)
 
 
 def test_recordings_that_no_list_names_take_no_part(tmp_path):
     for name in ("0001-L", "0002-L", "0003-L"):
         write_pku(tmp_path, name, [(1, 0, 5)])
     (tmp_path / "cross-subject.txt").write_text("Training videos:\n0001-L\nValidation videos:\n0002-L\n")
-    reader = READERS["pku_mmd"]()
+    reader = FORMATS["pku_mmd"]()
     source = reader.open(tmp_path)
     parts = [reader.read(path, source)[0].splits.get("xsub") for path in source.files]
     assert parts == ["train", "test", None]
     (tmp_path / "cross-subject-v2.txt").write_text("Training videos:\n0001-L\n")
-    source = READERS["pku_mmd"]().open(tmp_path)
+    source = FORMATS["pku_mmd"]().open(tmp_path)
     pku_mmd._training.cache_clear()
     with pytest.raises(ValueError, match="expected one split file"):
         reader.read(source.files[0], source)

@@ -6,9 +6,9 @@ import pytest
 from conftest import GOLDEN, HERE, read_one
 from ulna.core import get_skeleton
 from ulna.data import prepare
-from ulna.inputs import disentangle
-from ulna.readers import READERS, ntu
-from ulna.readers.bvh import read_positions
+from ulna.preprocessing import disentangle
+from ulna.formats import FORMATS, ntu
+from ulna.formats.bvh import read_positions
 from write_files import ntu_text, write_bvh, write_npz, write_ntu, write_nw_ucla, write_sbu, write_utd
 
 
@@ -17,7 +17,7 @@ def test_ntu_agrees_with_the_released_loader(name):
     expected = np.load(HERE / "golden" / "expected.npz")
     clip = ntu.read_skeleton(HERE / "golden" / f"{name}.skeleton")
     np.testing.assert_allclose(clip.position.transpose(3, 0, 2, 1), expected[f"{name}.camera"], atol=1e-6)
-    ours = disentangle(clip, facing="released").transpose(3, 0, 2, 1)
+    ours = disentangle(clip, heading="released").transpose(3, 0, 2, 1)
     np.testing.assert_allclose(ours, expected[f"{name}.position"], atol=1e-5)
 
 
@@ -53,7 +53,7 @@ def test_ntu_bodies(tmp_path):
     path = tmp_path / "S001C001P001R001A001.skeleton"
     path.write_text(ntu_text([[], [], *([rest, rest * 3, step] for step in moving)]))
     first = ntu.read_skeleton(path, bodies="first")
-    assert first.num_frames == 4, "leading frames without a body are dropped"
+    assert first.num_frames == 4, "reference_person frames without a body are dropped"
     assert (first.position[:, 1] == 3).all()
     motion = ntu.read_skeleton(path, bodies="motion")
     assert (motion.position[:, 0, 0, 0] == [1, 2, 1, 2]).all(), "the body that moves most comes first"
@@ -64,7 +64,7 @@ def test_ntu_gap_keeps_its_frames(tmp_path):
     path = tmp_path / "S001C001P001R001A001.skeleton"
     path.write_text(ntu_text([[body], [], [body], [body, body]]))
     clip = ntu.read_skeleton(path)
-    assert clip.present.any(axis=2).tolist() == [[True, False], [False, False], [True, False], [True, True]]
+    assert clip.visible.any(axis=2).tolist() == [[True, False], [False, False], [True, False], [True, True]]
 
 
 def test_ntu_skip_list(tmp_path):
@@ -72,7 +72,7 @@ def test_ntu_skip_list(tmp_path):
         write_ntu(tmp_path / "files" / f"{name}.skeleton")
     listed = tmp_path / "missing.txt"
     listed.write_text("S001C001P001R001A002\n")
-    found = READERS["ntu"](skip_list=listed).open(tmp_path / "files")
+    found = FORMATS["ntu"](skip_list=listed).open(tmp_path / "files")
     assert [path.stem for path in found.files] == ["S001C001P001R001A001"]
 
 
@@ -96,7 +96,7 @@ def test_nw_ucla_zeros_are_unseen_joints(tmp_path):
     joints[1, 4] = 0
     write_nw_ucla(path, skeletons=joints.tolist())
     clip, _ = read_one("nw_ucla", tmp_path, path)
-    assert np.argwhere(~clip.present).tolist() == [[1, 0, 4]]
+    assert np.argwhere(~clip.visible).tolist() == [[1, 0, 4]]
 
 
 def test_utd_mhad_is_reordered(tmp_path):
@@ -154,7 +154,7 @@ def test_npz(tmp_path):
     assert (found.classes, found.num_persons) == (("bow", "wave"), 2)
     assert (clip.fps, clip.subject, clip.label) == (25, 4, 1)
     other, _ = read_one("npz", tmp_path, tmp_path / "b.npz")
-    assert other.present[:, 1].tolist() == [[True] * 3, [False] * 3]
+    assert other.visible[:, 1].tolist() == [[True] * 3, [False] * 3]
 
 
 def _two_persons():
@@ -170,13 +170,13 @@ def test_npz_with_a_known_skeleton(tmp_path):
 
 
 def test_processes_read_what_one_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr("ulna.data.preparing.FEW_FILES", 2)
+    monkeypatch.setattr("ulna.dataset.preparing.FEW_FILES", 2)
     for k in range(5):
         write_nw_ucla(tmp_path / "files" / f"a01_s01_e0{k}_v01.json", seed=k)
-    stores = [
-        prepare(READERS["nw_ucla"](), tmp_path / "files", tmp_path / f"s{n}", workers=n, progress=False) for n in (1, 2)
+    datasets = [
+        prepare(FORMATS["nw_ucla"](), tmp_path / "files", tmp_path / f"s{n}", workers=n, progress=False) for n in (1, 2)
     ]
-    assert stores[0].fingerprint == stores[1].fingerprint
+    assert datasets[0].fingerprint == datasets[1].fingerprint
 
 
 def test_golden_files_are_those_of_the_reference():

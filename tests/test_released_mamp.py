@@ -8,7 +8,7 @@ import torch
 from conftest import make_clip
 from ulna.data import Batch
 from ulna.encoders import SegmentTransformer
-from ulna.inputs import Shifted
+from ulna.preprocessing import Shifted
 
 
 def released(num_joints=25, num_segments=30, width=16, segment=4, depth=2):

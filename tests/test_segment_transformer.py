@@ -9,8 +9,8 @@ from conftest import make_clip
 from segments_helpers import SKELETON, encoder, formed, look
 from ulna.core import get_skeleton
 from ulna.data import Batch, Packing
-from ulna.data.segments import Segments
-from ulna.inputs import Shifted
+from ulna.batch.segments import Segments
+from ulna.preprocessing import Shifted
 from ulna.pretext import CrossMasking
 
 
@@ -37,10 +37,10 @@ def test_short_clips_have_fewer_tokens():
 
 def test_readout_joint_by_joint():
     batch = formed((72, 20), form=Shifted(long_only=True))
-    present = batch.present.clone()
-    present[72:, :, 11] = False  # a hand that the second clip never shows
-    batch = replace(batch, present=present)
-    by_joint = encoder(readout="joints").eval()
+    visible = batch.visible.clone()
+    visible[72:, :, 11] = False  # a hand that the second clip never shows
+    batch = replace(batch, visible=visible)
+    by_joint = encoder(pooling="joints").eval()
     segments = by_joint.cut(batch)
     values = by_joint.encode(by_joint.mapped(by_joint.tokens(segments)), segments.tokens)
     embedding = by_joint.embed(batch).unflatten(1, (len(by_joint.joints), -1))
@@ -53,7 +53,7 @@ def test_readout_joint_by_joint():
 
 def test_readout_of_all_blocks():
     batch = formed((72, 20), form=Shifted(long_only=True))
-    all_blocks = encoder(readout="blocks").eval()
+    all_blocks = encoder(pooling="blocks").eval()
     segments = all_blocks.cut(batch)
     layers = all_blocks.layers(all_blocks.mapped(all_blocks.tokens(segments)), segments.tokens)
     embedding = all_blocks.embed(batch)
@@ -67,10 +67,10 @@ def test_readout_of_all_blocks():
 def test_only_what_is_seen_is_a_token():
     """Someone seen in the last 12 of 72 frames has 4 segments, one hand of whom is never seen."""
     batch = formed((72,), num_persons=2)
-    present = batch.present.clone()
-    present[:60, 1] = False
-    present[:, 1, SKELETON.index("left_hand")] = False
-    late = replace(batch, present=present, position=torch.where(present[..., None], batch.position, 0))
+    visible = batch.visible.clone()
+    visible[:60, 1] = False
+    visible[:, 1, SKELETON.index("left_hand")] = False
+    late = replace(batch, visible=visible, position=torch.where(visible[..., None], batch.position, 0))
     task = CrossMasking(encoder(2))
     segments, tokens, shown = look(task, late)
     assert segments.tokens.lengths.tolist() == [432, 4 * 17]
@@ -80,7 +80,7 @@ def test_only_what_is_seen_is_a_token():
     one = replace(
         late,
         position=late.position[60:, 1:],
-        present=present[60:, 1:],
+        visible=visible[60:, 1:],
         packing=Packing([12]),
         absent=late.absent[:, :1],
     )
@@ -91,13 +91,13 @@ def test_only_what_is_seen_is_a_token():
 
 def test_who_shows_nothing_but_the_torso_is_not_in_the_embedding():
     both = formed((72,), num_persons=2)
-    present = both.present.clone()
+    visible = both.visible.clone()
     own = encoder(2).eval()
-    present[:, 1, own.joints] = False
-    torso_only = replace(both, present=present, position=torch.where(present[..., None], both.position, 0))
-    present = present.clone()
-    present[:, 1] = False
-    alone = replace(both, present=present, position=torch.where(present[..., None], both.position, 0))
+    visible[:, 1, own.joints] = False
+    torso_only = replace(both, visible=visible, position=torch.where(visible[..., None], both.position, 0))
+    visible = visible.clone()
+    visible[:, 1] = False
+    alone = replace(both, visible=visible, position=torch.where(visible[..., None], both.position, 0))
     assert own.cut(torso_only).num_rows == 2
     torch.testing.assert_close(own.embed(torso_only), own.embed(alone))
 

@@ -8,10 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import HERE
-from ulna.core import Slots, get_skeleton
+from ulna.core import NodeLayout, get_skeleton
 from ulna.data import Augmentation, ClipLoader
 from ulna.encoders import GLTransformer
-from ulna.inputs import Disentangled
+from ulna.preprocessing import Disentangled
 from ulna.nn.cpu_attention import attend
 from ulna.nn.dropout import Dropout, draw_kept
 from ulna.pretext import MPDP
@@ -89,7 +89,7 @@ def test_activations_made_anew_give_the_same_gradients():
     for anew in (False, True):
         torch.manual_seed(0)
         encoder = GLTransformer(
-            Slots.of(skeleton), 1, 50, width=8, num_heads=2, num_blocks=3, checkpoint_activations=anew
+            NodeLayout.of(skeleton), 1, 50, width=8, num_heads=2, num_blocks=3, checkpoint_activations=anew
         )
         pretext = MPDP(encoder)
         torch.manual_seed(1)
@@ -110,12 +110,12 @@ class NothingWaits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("facing", ["exact", "released"])
+@pytest.mark.parametrize("heading", ["exact", "released"])
 @pytest.mark.parametrize("parts", ["local+global", "local", "mixed"])
-def test_no_step_waits_for_its_device(facing, parts):
+def test_no_step_waits_for_its_device(heading, parts):
     step = Packed(SHORT, 6, width=8)
-    step.form = Disentangled(facing=facing, parts=parts, max_frames=12)
-    encoder = GLTransformer(step.form.slots(step.skeleton), 2, 12, width=8, num_heads=2)
+    step.form = Disentangled(heading=heading, parts=parts, max_frames=12)
+    encoder = GLTransformer(step.form.layout(step.skeleton), 2, 12, width=8, num_heads=2)
     pretext = MPDP(encoder)
     with NothingWaits():
         batch = step.assemble()[0]
@@ -123,11 +123,11 @@ def test_no_step_waits_for_its_device(facing, parts):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_no_step_waits_for_a_gpu(store):
-    load = ClipLoader(store, max_frames=12, device="cuda")
+def test_no_step_waits_for_a_gpu(dataset):
+    load = ClipLoader(dataset, max_frames=12, device="cuda")
     assert load.is_resident
-    form, slots = Disentangled(max_frames=12), Slots.of(store.skeleton)
-    pretext = MPDP(GLTransformer(slots, 1, 12, width=8, num_heads=2)).cuda()
+    form, nodes = Disentangled(max_frames=12), NodeLayout.of(dataset.skeleton)
+    pretext = MPDP(GLTransformer(layout, 1, 12, width=8, num_heads=2)).cuda()
     draw = Augmentation.draw(np.random.default_rng(0), 4)
     for mode in ("default", "error"):
         torch.cuda.set_sync_debug_mode(mode)
@@ -139,7 +139,7 @@ def test_no_step_waits_for_a_gpu(store):
 def test_the_plain_parser_reads_the_same(tmp_path):
     path = tmp_path / "S001C001P001R001A001.skeleton"
     write_skeleton(path, 5, 2)
-    from ulna.readers.ntu import read_skeleton
+    from ulna.formats.ntu import read_skeleton
 
     assert np.array_equal(plain_positions(path), read_skeleton(path).position)
 
@@ -157,9 +157,9 @@ from pathlib import Path
 from benchmarks.growth import peak
 from benchmarks.workload import Workload
 from ulna.core import get_skeleton
-from ulna.data import write_store
+from ulna.data import write_dataset
 long = Workload("long", "kinect_v2", 2, 300, 100, 100, 100, 100, second_person=1)
-write_store(Path(sys.argv[1]), long.clips({num}), get_skeleton("kinect_v2"), classes=("moving",), num_persons=2)
+write_dataset(Path(sys.argv[1]), long.clips({num}), get_skeleton("kinect_v2"), classes=("moving",), num_persons=2)
 print(peak())
 """
 
@@ -169,8 +169,8 @@ def test_memory_does_not_grow_with_the_clips(tmp_path):
     """1,500 clips are 97 MB, 150 are 10: neither writing nor loading batches of 128 holds them."""
     peaks = []
     for num in (150, 1500):
-        store = tmp_path / f"store{num}"
-        peaks.append((growth.run(WRITE.format(num=num), store), growth.run(growth.TRAIN.format(steps=12), store)))
-        assert sum(file.stat().st_size for file in store.iterdir()) > num * 64_000
+        dataset = tmp_path / f"dataset{num}"
+        peaks.append((growth.run(WRITE.format(num=num), dataset), growth.run(growth.TRAIN.format(steps=12), dataset)))
+        assert sum(file.stat().st_size for file in dataset.iterdir()) > num * 64_000
     for few, many in zip(*peaks, strict=True):
         assert many - few < 45

@@ -9,8 +9,8 @@ import torch
 from conftest import make_clip
 from ulna.core import Clip, get_skeleton
 from ulna.data import Augmentation, Batch
-from ulna.data.transforms import crop, fill, mirror, resample, rotate, shear, turn
-from ulna.inputs import Disentangled
+from ulna.batch.transforms import crop, fill, mirror, resample, rotate, shear, turn
+from ulna.preprocessing import Disentangled
 
 
 def test_resampling_agrees_with_torch():
@@ -25,10 +25,10 @@ def test_resampling_agrees_with_torch():
 
 def test_resampling_never_blends_with_nothing():
     clip = make_clip("a", 6)
-    clip.present[3:] = False
+    clip.visible[3:] = False
     clip.position[3:] = 0
     batch = resample(Batch.from_clips([clip]), np.array([13]))
-    seen = batch.present.all(dim=2)[:, 0]
+    seen = batch.visible.all(dim=2)[:, 0]
     assert seen.any()
     assert not seen.all()
     assert (batch.position[seen].norm(dim=-1) > 1).all()
@@ -45,7 +45,7 @@ def test_gaps_are_filled_by_a_line_within_a_clip_and_a_person():
     there[0, 0, 3], there[5, 0, 3] = False, False  # held at the ends
     there[:2, 1], there[5, 1] = False, False  # comes late, leaves early
     clips = [
-        Clip("a", steady * there[..., None], get_skeleton("kinect_v1"), present=there),
+        Clip("a", steady * there[..., None], get_skeleton("kinect_v1"), visible=there),
         Clip("b", steady + 100, get_skeleton("kinect_v1")),
     ]
     filled = fill(Batch.from_clips(clips))
@@ -56,7 +56,7 @@ def test_gaps_are_filled_by_a_line_within_a_clip_and_a_person():
     expected[0, 0, 3], expected[5, 0, 3] = 1, 4
     expected[:4, 1], expected[5, 1] = 0, 0
     torch.testing.assert_close(one, torch.from_numpy(expected))
-    shown = filled.packing.split(filled.present)[0].numpy()
+    shown = filled.packing.split(filled.visible)[0].numpy()
     np.testing.assert_array_equal(shown, [[[k != 9 for k in range(20)], [t == 4] * 20] for t in range(6)])
 
 
@@ -66,7 +66,7 @@ def test_shear_leaves_translation_alone():
     matrices[1, 0, 1] = 0.3
     sheared = shear(batch, matrices).position
     assert (sheared[:5] == batch.position[:5]).all()
-    assert (sheared[5:, :, 1] == batch.position[5:, :, 1]).all(), "slot 1 holds translation"
+    assert (sheared[5:, :, 1] == batch.position[5:, :, 1]).all(), "node 1 holds translation"
     torch.testing.assert_close(sheared[5:, :, 2, 0], batch.position[5:, :, 2, 0] + 0.3 * batch.position[5:, :, 2, 1])
 
 
@@ -94,16 +94,16 @@ def test_rotations_are_about_the_axes():
 
 def test_crops_are_parts_of_clips():
     time = torch.arange(40.0)[:, None, None, None].expand(40, 2, 20, 3)
-    present = torch.ones(40, 2, 20, dtype=torch.bool)
-    present[:5, 1] = False  # the second person comes late
-    batch = Batch.pack(time.clone(), present, [40], get_skeleton("kinect_v1"))
+    visible = torch.ones(40, 2, 20, dtype=torch.bool)
+    visible[:5, 1] = False  # the second person comes late
+    batch = Batch.pack(time.clone(), visible, [40], get_skeleton("kinect_v1"))
     assert batch.absent.tolist() == [[False, True]]
     part = crop(batch, np.array([20]), np.array([0.25]), np.array([0.5]), max_frames=None)
     torch.testing.assert_close(part.position[:, 0, 0, 0], torch.arange(10.0, 30.0))
     assert part.absent.tolist() == [[False, False]]
     augmentation = Augmentation(time=0.0, shear=0.0, crop=0.5)
     draws = Augmentation.draw(np.random.default_rng(0), 200)
-    many = Batch.pack(time.repeat(200, 1, 1, 1), present.repeat(200, 1, 1), [40] * 200, get_skeleton("kinect_v1"))
+    many = Batch.pack(time.repeat(200, 1, 1, 1), visible.repeat(200, 1, 1), [40] * 200, get_skeleton("kinect_v1"))
     cropped = augmentation(many, draws).position[:, 0, 0, 0].view(200, 40)
     spans = cropped[:, -1] - cropped[:, 0]
     assert (spans >= 19).all()
@@ -128,7 +128,7 @@ def test_mirroring_exchanges_left_and_right():
     clips = [make_clip("a", 5), make_clip("b", 3, seed=1)]
     swapped = list(get_skeleton("kinect_v1").mirror)
     other = dataclasses.replace(clips[0], position=clips[0].position[:, :, swapped] * np.float32([-1, 1, 1]))
-    form = Disentangled(facing="clip")
+    form = Disentangled(heading="clip")
     batch, reflected = form(Batch.from_clips(clips)), form(Batch.from_clips([other]))
     once = mirror(batch, torch.tensor([True, False]))
     torch.testing.assert_close(once.position[:5], reflected.position)

@@ -1,27 +1,18 @@
-"""ulna learns what people do from how their skeletons move, without labels."""
+"""ulna learns representations of motion from unlabelled skeleton sequences.
 
-from typing import TYPE_CHECKING
+Typical use:
 
-from ulna.core import Clip, Skeleton, get_skeleton, lazy_attributes
+    import ulna
 
-__version__ = "0.1.0.dev0"
+    clips = ulna.read("recordings/", format="npz")
+    dataset = ulna.Dataset.write("dataset", clips)
+    model = ulna.pretrain("gl_transformer/nw_ucla_small", dataset, out="run")
+    results = ulna.evaluate(model, dataset, ulna.protocols.Linear(), split="holdout")
+    vectors = model.embed(clips)
+"""
 
-_ROOMS = ("core", "readers", "data", "inputs", "nn", "encoders", "pretext", "train", "protocols", "analysis", "recipes")
-_PUBLIC = {
-    "Batch": "ulna.data.batch:Batch",
-    "Store": "ulna.data.store:Store",
-    "load": "ulna.train.run:load",
-    "write_store": "ulna.data.writing:write_store",
-} | {room: f"ulna.{room}" for room in _ROOMS}
+import lazy_loader
 
-__all__ = ["Batch", "Clip", "Skeleton", "Store", "get_skeleton", "load", "write_store", *_ROOMS]
+__version__ = "0.2.0.dev0"
 
-if TYPE_CHECKING:
-    from ulna import analysis, core, data, encoders, inputs, nn, pretext, protocols, readers, recipes, train
-    from ulna.data.batch import Batch
-    from ulna.data.store import Store
-    from ulna.data.writing import write_store
-    from ulna.train.run import load
-
-
-__getattr__ = lazy_attributes(__name__, _PUBLIC)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

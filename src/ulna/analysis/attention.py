@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from ulna.core import counted, within
-from ulna.data import Batch, Store, load_batch
+from ulna.core import random_stream, within
+from ulna.data import Batch, Dataset, load_batch
 from ulna.encoders.base import AttentionMaps
-from ulna.protocols.features import widen
-from ulna.train.run import Run
+from ulna.evaluation.features import widen
+from ulna.models.model import Run
 
 FRAMES = 30  # of a clip that the average temporal maps show
 FRAMES_AT_ONCE = 1024
@@ -23,9 +23,9 @@ FRAMES_AT_ONCE = 1024
 class Attention:
     """Averages over clips. `spatial` (N, h, S, S) and `temporal` (N, h, 30, 30) over blocks and heads, queries first.
 
-    Slots are person-major with each person's global slot first (`names`); `distance` (N, h) is the mean distance in
+    NodeLayout are person-major with each person's global node first (`names`); `distance` (N, h) is the mean distance in
     frames between a query and what it attends to; `positions` one (T, T) a block: cosine similarity of the learned
-    positional embeddings between frames. Where a block has fewer heads than others, the rest is NaN; `spatial` is None
+    pos_embed embeddings between frames. Where a block has fewer heads than others, the rest is NaN; `spatial` is None
     for an encoder that attends over time alone.
     """
 
@@ -43,28 +43,28 @@ class Attention:
 
 @dataclass(frozen=True)
 class Maps:
-    """A block's attention: `spatial` (F, h, S, S) person by person, each person's global slot first, if it attends
+    """A block's attention: `spatial` (F, h, S, S) person by person, each person's global node first, if it attends
     among joints, and `temporal`, one (h, T, T) a clip."""
 
     spatial: Tensor | None
     temporal: tuple[Tensor, ...]
 
 
-def attention(run: Run, store: Store, *, split: str | None = None, num_clips: int = 300) -> Attention:
+def attention(run: Run, dataset: Dataset, *, split: str | None = None, num_clips: int = 300) -> Attention:
     """Average attention over clips of a split's test part (of all clips without a split), at most `num_clips`.
 
     The temporal maps are over each clip's first 30 frames. Raises ValueError where the run's encoder gives none.
     """
     within("num_clips", num_clips, 1)
-    run.check(store)
-    clips = some_clips(store, split, num_clips)
-    _, first = attend(run, store, clips[:1])
+    run.check(dataset)
+    clips = some_clips(dataset, split, num_clips)
+    _, first = attend(run, dataset, clips[:1])
     blocks, heads = len(first), len(first[0].temporal[0])
     spatial: Tensor | None = None
     temporal, seen = torch.zeros(blocks, heads, FRAMES, FRAMES), torch.zeros(FRAMES, FRAMES)
     distance, num_frames = torch.zeros(blocks, heads), 0
-    for part in _parts(store, clips, run.form.max_frames):
-        batch, maps = attend(run, store, part)
+    for part in _parts(dataset, clips, run.form.max_frames):
+        batch, maps = attend(run, dataset, part)
         if (among := spatial_maps(maps)) is not None:
             spatial = among.sum(dim=0) + (0 if spatial is None else spatial)
         num_frames += batch.num_frames
@@ -80,7 +80,7 @@ def attention(run: Run, store: Store, *, split: str | None = None, num_clips: in
         tuple(run.recipe.pretext.to_json().get("intervals", ())),
         _names(run),
         run.num_persons,
-        run.encoder.slots.global_slot is not None,
+        run.encoder.layout.root is not None,
         len(clips),
         None if spatial is None else (spatial / num_frames).numpy(),
         (temporal / seen.clamp(min=1)).numpy(),
@@ -89,26 +89,26 @@ def attention(run: Run, store: Store, *, split: str | None = None, num_clips: in
     )
 
 
-def some_clips(store: Store, split: str | None, num_clips: int) -> np.ndarray:
-    clips = np.arange(store.num_clips) if split is None else store.split(split)[1]
+def some_clips(dataset: Dataset, split: str | None, num_clips: int) -> np.ndarray:
+    clips = np.arange(dataset.num_clips) if split is None else dataset.split(split)[1]
     if not len(clips):
-        raise ValueError(f"{store.path}: expected test clips in split {split!r}, got none")
+        raise ValueError(f"{dataset.path}: expected test clips in split {split!r}, got none")
     if len(clips) > num_clips:
-        clips = np.sort(counted(0, "attention").choice(clips, num_clips, replace=False))
+        clips = np.sort(random_stream(0, "attention").choice(clips, num_clips, replace=False))
     return clips
 
 
-def _parts(store: Store, clips: np.ndarray, max_frames: int) -> list[np.ndarray]:
+def _parts(dataset: Dataset, clips: np.ndarray, max_frames: int) -> list[np.ndarray]:
     """Clips in groups of about FRAMES_AT_ONCE frames: maps of frames take memory."""
-    filled = np.cumsum(np.minimum(store.lengths[clips], max_frames)) // FRAMES_AT_ONCE
+    filled = np.cumsum(np.minimum(dataset.lengths[clips], max_frames)) // FRAMES_AT_ONCE
     return [part for part in np.split(clips, np.flatnonzero(np.diff(filled)) + 1) if len(part)]
 
 
 @torch.inference_mode()
-def attend(run: Run, store: Store, clips: np.ndarray) -> tuple[Batch, list[Maps]]:
+def attend(run: Run, dataset: Dataset, clips: np.ndarray) -> tuple[Batch, list[Maps]]:
     """What the encoder sees of clips, and every block's attention, on the CPU."""
     device = next(run.encoder.parameters()).device
-    raw = load_batch(store, clips, max_frames=run.form.crop).to(device)
+    raw = load_batch(dataset, clips, max_frames=run.form.crop).to(device)
     batch = run.form(widen(raw, run.encoder.num_persons))
     _, blocks = run.encoder.attend(batch)
     order = [joint * run.num_persons + person for person in range(run.num_persons) for joint in joints(run)]
@@ -117,7 +117,7 @@ def attend(run: Run, store: Store, clips: np.ndarray) -> tuple[Batch, list[Maps]
 
 
 def _maps(block: AttentionMaps, order: list[int], num_heads: int) -> Maps:
-    """Slots are joint-major in the encoder; heads that a block does not have are NaN."""
+    """NodeLayout are joint-major in the encoder; heads that a block does not have are NaN."""
     spatial = None if block.spatial is None else block.spatial[:, :, order][..., order].float().cpu()
     more = (0, 0, 0, 0, 0, num_heads - len(block.temporal[0]))
     return Maps(spatial, tuple(pad(own.float().cpu(), more, value=torch.nan) for own in block.temporal))
@@ -130,14 +130,14 @@ def spatial_maps(blocks: list[Maps]) -> Tensor | None:
 
 
 def joints(run: Run) -> list[int]:
-    """One person's slots, the global one first."""
-    slots = run.encoder.slots
-    return sorted(range(len(slots)), key=lambda k: k != slots.global_slot)
+    """One person's layout, the global one first."""
+    nodes = run.encoder.layout
+    return sorted(range(len(layout)), key=lambda k: k != nodes.root)
 
 
 def _names(run: Run) -> list[str]:
-    slots = run.encoder.slots
-    own = ["(global)" if k == slots.global_slot else slots.names[k].replace("_", " ") for k in joints(run)]
+    nodes = run.encoder.layout
+    own = ["(global)" if k == nodes.root else nodes.names[k].replace("_", " ") for k in joints(run)]
     return own * run.num_persons
 
 

@@ -102,6 +102,6 @@ def draw_positions(own: Attention, path: Path) -> Path:
         axis.set_title(f"block {block + 1}" if len(own.positions) > 1 else "all blocks", fontsize=8)
         axis.tick_params(labelsize=6)
     figure.colorbar(drawn, ax=axes, shrink=0.8)
-    figure.suptitle("Similarity of positional embeddings between frames (cosine)", fontsize=9)
+    figure.suptitle("Similarity of pos_embed embeddings between frames (cosine)", fontsize=9)
     figure.savefig(path, dpi=150)
     return path

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ulna.analysis.attention import some_clips
 from ulna.core import within
-from ulna.data import Batch, Store, load_batch
-from ulna.data.segments import Segments
+from ulna.data import Batch, Dataset, load_batch
+from ulna.batch.segments import Segments
 from ulna.encoders import SegmentTransformer
 from ulna.nn.hyperbolic import distance, exp0
 from ulna.pretext import CrossMasking
 from ulna.pretext.masks import group_of, ranked
-from ulna.protocols.features import widen
-from ulna.train.run import Run
+from ulna.evaluation.features import widen
+from ulna.models.model import Run
 
 CLIPS_AT_ONCE = 16
 BINS = 6  # of a clip's time
@@ -59,23 +59,23 @@ def task_of(run: Run) -> CrossMasking:
     return run.pretext
 
 
-def masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 100, draws: int = 20) -> Masks:
+def masks(run: Run, dataset: Dataset, *, split: str | None = None, num_clips: int = 100, draws: int = 20) -> Masks:
     """Average scores and draws over clips of a split's test part (of all clips without a split)."""
     within("num_clips", num_clips, 1)
     within("draws", draws, 1)
-    task, clips = task_of(run), some_clips(store, split, num_clips)
-    run.check(store)
+    task, clips = task_of(run), some_clips(dataset, split, num_clips)
+    run.check(dataset)
     sums = _Sums.empty(task)
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(0)
         for part in np.array_split(clips, -(-len(clips) // CLIPS_AT_ONCE)):
-            sums.add(task, seen_by(run, store, part), draws)
+            sums.add(task, seen_by(run, dataset, part), draws)
     score, shown = (values[..., 0] / values[..., 1] for values in (sums.score, sums.shown))  # NaN where nothing is
     over_time, by_body = score.numpy()
     points = sums.points[:, :-1] / sums.points[:, -1:].clamp(min=1)
     return Masks(
         run.path.name,
-        [task.encoder.slots.names[k] for k in (*task.encoder.joints, *_torso(task))],
+        [task.encoder.layout.names[k] for k in (*task.encoder.joints, *_torso(task))],
         labels(task.encoder, (*task.encoder.joints, *_torso(task))),
         len(_torso(task)),
         len(clips),
@@ -128,9 +128,9 @@ class _Sums:
 
 
 def labels(encoder: SegmentTransformer, places: Sequence[int]) -> list[str]:
-    """Names of slots for people."""
-    own = encoder.slots
-    return ["translation" if k == own.global_slot else own.names[k].replace("_", " ") for k in places]
+    """Names of nodes for people."""
+    own = encoder.layout
+    return ["translation" if k == own.root else own.names[k].replace("_", " ") for k in places]
 
 
 def titles(task: CrossMasking) -> list[str]:
@@ -139,10 +139,10 @@ def titles(task: CrossMasking) -> list[str]:
     return [f"{task.temporal}{source}", task.hierarchy][: task.groups]
 
 
-def seen_by(run: Run, store: Store, clips: np.ndarray) -> Batch:
+def seen_by(run: Run, dataset: Dataset, clips: np.ndarray) -> Batch:
     """Clips as the encoder of a run takes them."""
     device = next(run.encoder.parameters()).device
-    return run.form(widen(load_batch(store, clips, max_frames=run.form.crop).to(device), run.encoder.num_persons))
+    return run.form(widen(load_batch(dataset, clips, max_frames=run.form.crop).to(device), run.encoder.num_persons))
 
 
 def _torso(task: CrossMasking) -> list[int]:

@@ -12,54 +12,54 @@ import torch
 from ulna.analysis.masks import labels, masks, seen_by, task_of, titles
 from ulna.analysis.masks_figures import draw_ball, draw_scores
 from ulna.analysis.report import FIGURES, animation, bones, write_page
-from ulna.data import Store
-from ulna.data.segments import Segments
+from ulna.data import Dataset
+from ulna.batch.segments import Segments
 from ulna.pretext.masks import group_of
-from ulna.train.run import Run
+from ulna.models.model import Run
 
 PAGE = "masks.html"
 NUM_CLIPS, NUM_DRAWS = 6, 4
 
 
-def write_masks(run: Run, store: Store, *, split: str | None = None, num_clips: int = 100) -> list[Path]:
+def write_masks(run: Run, dataset: Dataset, *, split: str | None = None, num_clips: int = 100) -> list[Path]:
     """Write the figures (RUN/figures/masks_*.png) and the page (RUN/masks.html) of a run of cross masking."""
     task_of(run)
-    store.verify()
-    own = masks(run, store, split=split, num_clips=num_clips)
+    dataset.verify()
+    own = masks(run, dataset, split=split, num_clips=num_clips)
     folder = run.path / FIGURES
     folder.mkdir(exist_ok=True)
     return [
         draw_scores(own, folder / "masks_scores.png"),
         draw_ball(own, run.skeleton, folder / "masks_ball.png"),
-        _write_page(run, store, split),
+        _write_page(run, dataset, split),
     ]
 
 
-def _write_page(run: Run, store: Store, split: str | None) -> Path:
+def _write_page(run: Run, dataset: Dataset, split: str | None) -> Path:
     task = task_of(run)
-    shown = [_moving(run, store, int(clip)) for clip in _clips(store, split)]
+    shown = [_moving(run, dataset, int(clip)) for clip in _clips(dataset, split)]
     content = {
         "run": run.path.name,
         "recipe": run.recipe.name,
         "titles": titles(task),
         "groups": task.groups,
         "segment": task.encoder.segment,
-        "joints": [store.skeleton.index(task.encoder.slots.names[k]) for k in task.encoder.joints],
+        "joints": [dataset.skeleton.index(task.encoder.layout.names[k]) for k in task.encoder.joints],
         "names": labels(task.encoder, task.encoder.joints),
-        "bones": bones(store.skeleton),
-        "classes": list(store.classes),
+        "bones": bones(dataset.skeleton),
+        "classes": list(dataset.classes),
         "clips": [clip for clip in shown if clip is not None],
     }
     return write_page(PAGE, content, run.path / PAGE)
 
 
 @torch.inference_mode()
-def _moving(run: Run, store: Store, clip: int) -> dict[str, Any] | None:
+def _moving(run: Run, dataset: Dataset, clip: int) -> dict[str, Any] | None:
     """A clip to play, with each person's scores and a few draws as bytes: persons x segments x joints."""
-    task, whole = task_of(run), store.clip(clip)
-    batch = seen_by(run, store, np.array([clip]))
+    task, whole = task_of(run), dataset.clip(clip)
+    batch = seen_by(run, dataset, np.array([clip]))
     frames = run.form.frames(whole.num_frames)
-    if not whole.present[frames].any():
+    if not whole.visible[frames].any():
         return None
     segments = task.encoder.cut(batch)
     tokens = task.encoder.tokens(segments)
@@ -71,7 +71,7 @@ def _moving(run: Run, store: Store, clip: int) -> dict[str, Any] | None:
         draws = torch.stack([task.show(segments, score).is_shown for _ in range(NUM_DRAWS)])
     rows = segments.rows.there[0].nonzero()[:, 0].tolist()
     return animation(whole, frames=frames) | {
-        "label": int(store.labels[clip]),
+        "label": int(dataset.labels[clip]),
         "rows": rows,
         "segments": int(segments.packing.lengths[0]),
         "score": _bytes(segments, 255 * score / most.clamp(min=1e-12)),
@@ -79,10 +79,10 @@ def _moving(run: Run, store: Store, clip: int) -> dict[str, Any] | None:
     }
 
 
-def _clips(store: Store, split: str | None) -> np.ndarray:
+def _clips(dataset: Dataset, split: str | None) -> np.ndarray:
     """The first clip of each of a few classes."""
-    clips = np.arange(store.num_clips) if split is None else store.split(split)[1]
-    _, first = np.unique(store.labels[clips], return_index=True)
+    clips = np.arange(dataset.num_clips) if split is None else dataset.split(split)[1]
+    _, first = np.unique(dataset.labels[clips], return_index=True)
     return clips[np.sort(first)][:NUM_CLIPS]
 
 

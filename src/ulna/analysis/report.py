@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulna.core import Clip, Skeleton, counted, write_text
-from ulna.data import Store
-from ulna.protocols.classifier import FOLDER, Classifier, standardisation
-from ulna.protocols.evaluation import over_runs
-from ulna.protocols.features import extract
-from ulna.protocols.outcome import Outcome
-from ulna.train.run import METRICS, RESULTS, Run
+from ulna.core import Clip, Skeleton, random_stream, write_text
+from ulna.data import Dataset
+from ulna.evaluation.classifier import FOLDER, Classifier, standardisation
+from ulna.evaluation.evaluation import over_runs
+from ulna.evaluation.features import extract
+from ulna.evaluation.result import EvalResult
+from ulna.models.model import METRICS, RESULTS, Run
 
 MOST_POINTS, NUM_CLIPS, MOST_FRAMES = 1500, 8, 150
 FIGURES = "figures"
@@ -29,36 +29,36 @@ SHOWN = {
     "attention_spatial": "Attention among joints",
     "attention_temporal": "Attention over time",
     "attention_distance": "Attended distance",
-    "attention_positions": "Positional embeddings",
+    "attention_positions": "PosEmbed embeddings",
     "masks_scores": "What masks are drawn by",
     "masks_ball": "Joints in the ball",
 }
 
 
-def write_report(runs: Sequence[Run], out: str | Path, *, store: Store | None = None) -> Path:
+def write_report(runs: Sequence[Run], out: str | Path, *, dataset: Dataset | None = None) -> Path:
     """Write a report on runs of one recipe (its seeds) to an HTML file that needs nothing else.
 
-    `store` is where clips are shown from; without it, the one that the runs were evaluated on, if it is still there.
+    `dataset` is where clips are shown from; without it, the one that the runs were evaluated on, if it is still there.
     """
-    outcomes = _outcomes(runs)
-    store = store or _store_of(runs[0])
-    if store is not None:
-        runs[0].check(store)
-        store.verify()
+    results = _outcomes(runs)
+    dataset = dataset or _store_of(runs[0])
+    if dataset is not None:
+        runs[0].check(dataset)
+        dataset.verify()
     content: dict[str, Any] = {
         "recipe": runs[0].recipe.to_json(),
-        "facts": {k: runs[0].facts.get(k) for k in ("data", "versions", "machine", "command", "commit")},
+        "metadata": {k: runs[0].metadata.get(k) for k in ("data", "versions", "machine", "command", "commit")},
         "runs": [
             {"name": run.path.name, "seed": run.recipe.training.seed, "minutes": _minutes(run), "curves": _curves(run)}
             for run in runs
         ],
-        "outcomes": [_outcome(outcome) for outcome in outcomes],
+        "results": [_outcome(result) for result in results],
     }
-    if store is not None:
-        content["caveat"] = store.description["source"].get("caveat")
-        content["acknowledgement"] = store.description["source"].get("acknowledgement")
-        content["fingerprint"] = outcomes[0].facts.get("fingerprint") if outcomes else None
-        content |= _pictures(runs[0], store, outcomes)
+    if dataset is not None:
+        content["caveat"] = dataset.description["source"].get("caveat")
+        content["acknowledgement"] = dataset.description["source"].get("acknowledgement")
+        content["fingerprint"] = results[0].metadata.get("fingerprint") if results else None
+        content |= _pictures(runs[0], dataset, results)
     content["figures"] = _figures(runs[0])
     return write_page("report.html", content, Path(out))
 
@@ -84,34 +84,34 @@ def _figures(run: Run) -> list[dict[str, str]]:
     ]
 
 
-def _outcomes(runs: Sequence[Run]) -> list[Outcome]:
+def _outcomes(runs: Sequence[Run]) -> list[EvalResult]:
     """Every result that all runs have, over all their seeds; trained encoders before what they must beat."""
-    found = [{file.stem: Outcome.open(file) for file in sorted((run.path / RESULTS).glob("*.json"))} for run in runs]
+    found = [{file.stem: EvalResult.open(file) for file in sorted((run.path / RESULTS).glob("*.json"))} for run in runs]
     own = runs[0].recipe.split
 
-    def order(outcome: Outcome) -> tuple[object, ...]:
-        is_untrained = "untrained" in outcome.protocol
-        return outcome.split != own, outcome.split, not outcome.facts, is_untrained, outcome.protocol != "linear"
+    def order(result: EvalResult) -> tuple[object, ...]:
+        is_untrained = "untrained" in result.protocol
+        return result.split != own, result.split, not result.metadata, is_untrained, result.protocol != "linear"
 
     return sorted(over_runs(found).values(), key=order)
 
 
-def _store_of(run: Run) -> Store | None:
-    """The store that a run was evaluated on, if it is still there as it was."""
+def _store_of(run: Run) -> Dataset | None:
+    """The dataset that a run was evaluated on, if it is still there as it was."""
     for file in sorted((run.path / RESULTS).glob("*.json")):
-        facts = Outcome.open(file).facts
-        if facts and Path(facts["store"]).is_dir():
+        metadata = EvalResult.open(file).metadata
+        if metadata and Path(metadata["dataset"]).is_dir():
             try:
-                store = Store(facts["store"])
+                dataset = Dataset(metadata["dataset"])
             except (ValueError, OSError):
                 return None
-            is_own = store.fingerprint == facts["fingerprint"] and run.fits(store.skeleton)
-            return store if is_own else None
+            is_own = dataset.fingerprint == metadata["fingerprint"] and run.fits(dataset.skeleton)
+            return dataset if is_own else None
     return None
 
 
 def _minutes(run: Run) -> float:
-    return round(run.facts.get("training_seconds", 0) / 60, 1)
+    return round(run.metadata.get("training_seconds", 0) / 60, 1)
 
 
 def _curves(run: Run) -> dict[str, list[float]]:
@@ -127,79 +127,79 @@ def _curves(run: Run) -> dict[str, list[float]]:
         raise ValueError(f"{file}: expected rows of numbers, got a damaged file") from None
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def _outcome(result: EvalResult) -> dict[str, Any]:
     return {
-        "protocol": outcome.protocol,
-        "split": outcome.split,
-        "options": {k: v for k, v in outcome.options.items() if k != "name"},
-        "mean": outcome.mean,
-        "sd": outcome.sd,
-        "oracle": outcome.oracle,
-        "interval": outcome.interval,
-        "clean": outcome.clean
+        "protocol": result.protocol,
+        "split": result.split,
+        "options": {k: v for k, v in result.options.items() if k != "name"},
+        "mean": result.mean,
+        "sd": result.sd,
+        "oracle": result.oracle,
+        "interval": result.interval,
+        "clean": result.clean
         and {
-            "mean": outcome.clean.mean,
-            "sd": outcome.clean.sd,
-            "num_test": len(outcome.clean.labels),
+            "mean": result.clean.mean,
+            "sd": result.clean.sd,
+            "num_test": len(result.clean.labels),
         },
-        "per_class": outcome.per_class,
-        "per_group": outcome.per_group,
-        "metrics": outcome.metrics,
-        "accuracies": outcome.accuracies.round(4).tolist(),
-        "num_test": len(outcome.labels),
-        "classes": outcome.classes,
-        "confusion": outcome.confusion.round(3).tolist(),
-        "tested": sorted(set(outcome.labels)),
-        "command": outcome.facts.get("command"),
+        "per_class": result.per_class,
+        "per_group": result.per_group,
+        "metrics": result.metrics,
+        "accuracies": result.accuracies.round(4).tolist(),
+        "num_test": len(result.labels),
+        "classes": result.classes,
+        "confusion": result.confusion.round(3).tolist(),
+        "tested": sorted(set(result.labels)),
+        "command": result.metadata.get("command"),
     }
 
 
-def _pictures(run: Run, store: Store, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """The map of embeddings and the clips to play, from the test part of the first outcome's split."""
-    split = outcomes[0].split if outcomes else run.recipe.split
-    if split is None or split not in store.splits:
+def _pictures(run: Run, dataset: Dataset, results: Sequence[EvalResult]) -> dict[str, Any]:
+    """The map of embeddings and the clips to play, from the test part of the first result's split."""
+    split = results[0].split if results else run.recipe.split
+    if split is None or split not in dataset.splits:
         return {}
-    test = store.split(split)[1]
+    test = dataset.split(split)[1]
     if not len(test):
         return {}
     if len(test) > MOST_POINTS:
-        test = np.sort(counted(0, "report").choice(test, MOST_POINTS, replace=False))
-    features = extract(run.encoder, run.form, store, test)
-    predicted, confidence = _predict(run, store, split, test, features, outcomes)
+        test = np.sort(random_stream(0, "report").choice(test, MOST_POINTS, replace=False))
+    features = extract(run.encoder, run.form, dataset, test)
+    predicted, confidence = _predict(run, dataset, split, test, features, results)
     place = _flatten(features)
-    ids = store.ids
+    ids = dataset.ids
     points = [
-        [*place[i].tolist(), int(store.labels[clip]), int(predicted[i]), ids[clip]] for i, clip in enumerate(test)
+        [*place[i].tolist(), int(dataset.labels[clip]), int(predicted[i]), ids[clip]] for i, clip in enumerate(test)
     ]
-    shown = _choose(store.labels[test], predicted)
+    shown = _choose(dataset.labels[test], predicted)
     clips = [
-        animation(store.clip(int(test[i])))
-        | {"label": int(store.labels[test[i]]), "predicted": int(predicted[i]), "confidence": float(confidence[i])}
+        animation(dataset.clip(int(test[i])))
+        | {"label": int(dataset.labels[test[i]]), "predicted": int(predicted[i]), "confidence": float(confidence[i])}
         for i in shown
     ]
     return {
         "map": {"points": points, "split": split},
         "clips": clips,
-        "bones": bones(store.skeleton),
-        "classes": list(store.classes),
+        "bones": bones(dataset.skeleton),
+        "classes": list(dataset.classes),
     }
 
 
 def _predict(
-    run: Run, store: Store, split: str, clips: np.ndarray, features: Tensor, outcomes: Sequence[Outcome]
+    run: Run, dataset: Dataset, split: str, clips: np.ndarray, features: Tensor, results: Sequence[EvalResult]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label and confidence of each clip by the first classifier that is kept for this split; -1 and 0 without.
 
     `features` are those of the run's own encoder; a classifier of another one takes its own.
     """
-    for outcome in outcomes:
-        if not (run.path / FOLDER / f"{outcome.file_stem}.safetensors").is_file():
+    for result in results:
+        if not (run.path / FOLDER / f"{result.file_stem}.safetensors").is_file():
             continue
-        classifier = Classifier.open(run.path, outcome.file_stem)
-        if classifier.is_of(store, split):
+        classifier = Classifier.open(run.path, result.file_stem)
+        if classifier.is_of(dataset, split):
             encoder = classifier.encoder_for(run)
             if encoder is not run.encoder:
-                features = extract(encoder, run.form, store, clips)
+                features = extract(encoder, run.form, dataset, clips)
             confidence, label = classifier(features).max(dim=1)
             return label.numpy(), confidence.numpy().round(3)
     return np.full(len(clips), -1), np.zeros(len(clips))
@@ -222,7 +222,7 @@ def _flatten(features: Tensor) -> np.ndarray:
 
 def _choose(labels: np.ndarray, predicted: np.ndarray) -> list[int]:
     """Some clips of different classes, wrong ones among them."""
-    generator = counted(0, "shown clips")
+    generator = random_stream(0, "shown clips")
     order = generator.permutation(len(labels))
     wrong = [int(i) for i in order if labels[i] >= 0 and predicted[i] not in (-1, labels[i])][: NUM_CLIPS // 4]
     chosen, seen = list(wrong), {int(labels[i]) for i in wrong}
@@ -239,14 +239,14 @@ def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]
 
     Shows the frames asked for, or MOST_FRAMES from the first that has a body.
     """
-    first = int(clip.present.any(axis=(1, 2)).argmax())
+    first = int(clip.visible.any(axis=(1, 2)).argmax())
     shown = np.arange(first, min(first + MOST_FRAMES, clip.num_frames)) if frames is None else frames
-    position, present = clip.position[shown], clip.present[shown]
-    position = _followed(position, present)
-    seen = position[present]
+    position, visible = clip.position[shown], clip.visible[shown]
+    position = _followed(position, visible)
+    seen = position[visible]
     middle = (seen.max(axis=0) + seen.min(axis=0)) / 2
     millimetres = np.rint((position - middle) * 1000).astype(int)
-    persons = [p for p in range(clip.num_persons) if present[:, p].any()]
+    persons = [p for p in range(clip.num_persons) if visible[:, p].any()]
     return {
         "id": clip.id,
         "fps": clip.fps,
@@ -254,13 +254,13 @@ def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]
         "height": int(np.rint(np.ptp(seen[:, 1]) * 1000)),
         "who": persons,
         "persons": [millimetres[:, p].reshape(len(position), -1).tolist() for p in persons],
-        "unseen": [[np.flatnonzero(~joints).tolist() for joints in present[:, p]] for p in persons],
+        "unseen": [[np.flatnonzero(~joints).tolist() for joints in visible[:, p]] for p in persons],
     }
 
 
-def _followed(position: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _followed(position: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Positions with the persons' common path along the floor taken out, so that who walks far stays in view."""
-    weight = present[..., None] / np.maximum(present.sum(axis=(1, 2)), 1)[:, None, None, None]
+    weight = visible[..., None] / np.maximum(visible.sum(axis=(1, 2)), 1)[:, None, None, None]
     path = (position * weight).sum(axis=(1, 2))  # (T, 3)
     path[:, 1] = 0
     return position - path[:, None, None]

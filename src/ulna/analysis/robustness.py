@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from ulna.analysis.report import FIGURES
-from ulna.core import counted, within, write_text
-from ulna.data import Batch, Store
-from ulna.data.transforms import resample
-from ulna.inputs import InputForm
-from ulna.protocols.base import Labelled
-from ulna.protocols.classifier import Classifier
-from ulna.protocols.evaluation import check_alike
-from ulna.protocols.features import extract
-from ulna.train.provenance import provenance
-from ulna.train.run import RESULTS, Run
+from ulna.core import random_stream, within, write_text
+from ulna.data import Batch, Dataset
+from ulna.batch.transforms import resample
+from ulna.preprocessing import Preprocessor
+from ulna.evaluation.base import Labelled
+from ulna.evaluation.classifier import Classifier
+from ulna.evaluation.evaluation import check_alike
+from ulna.evaluation.features import extract
+from ulna.models.provenance import provenance
+from ulna.models.model import RESULTS, Run
 
 Change = Callable[[Batch, float, np.random.Generator], Batch]
 Card = Mapping[str, Mapping[float, Sequence[float]]]
@@ -45,19 +45,19 @@ class Disturbance:
 def noise(batch: Batch, centimetres: float, generator: np.random.Generator) -> Batch:
     """Every coordinate of every joint in every frame is off by normal noise."""
     error = torch.from_numpy(generator.standard_normal(batch.position.shape, dtype=np.float32)).to(batch.position)
-    return replace(batch, position=torch.where(batch.present[..., None], batch.position + error * centimetres / 100, 0))
+    return replace(batch, position=torch.where(batch.visible[..., None], batch.position + error * centimetres / 100, 0))
 
 
 def dropped_joints(batch: Batch, percent: float, generator: np.random.Generator) -> Batch:
     """Joints are not seen for a whole clip, each by its own chance."""
-    shape = (batch.num_clips, *batch.present.shape[1:])
-    kept = torch.from_numpy(generator.random(shape) >= percent / 100).to(batch.present.device)
+    shape = (batch.num_clips, *batch.visible.shape[1:])
+    kept = torch.from_numpy(generator.random(shape) >= percent / 100).to(batch.visible.device)
     return _shown(batch, kept[batch.packing.clip])
 
 
 def dropped_frames(batch: Batch, percent: float, generator: np.random.Generator) -> Batch:
     """Frames show nobody, each by its own chance; a clip's first frame stays."""
-    kept = torch.from_numpy(generator.random(batch.num_frames) >= percent / 100).to(batch.present.device)
+    kept = torch.from_numpy(generator.random(batch.num_frames) >= percent / 100).to(batch.visible.device)
     kept[batch.packing.first] = True
     return _shown(batch, kept[:, None, None])
 
@@ -88,23 +88,23 @@ DISTURBANCES: Mapping[str, Disturbance] = {
 
 
 def robustness(
-    run: Run, store: Store, *, split: str, protocol: str = "linear", seeds: int = 3
+    run: Run, dataset: Dataset, *, split: str, protocol: str = "linear", seeds: int = 3
 ) -> dict[str, dict[float, list[float]]]:
     """Accuracy of a run's saved classifier on the test part, by disturbance and level, one number a draw.
 
     The classifier is the one that a protocol left in the run: nothing is trained on disturbed clips. Raises ValueError
-    if it is of another split or store, FileNotFoundError if there is none.
+    if it is of another split or dataset, FileNotFoundError if there is none.
     """
     within("seeds", seeds, 1)
-    run.check(store)
-    store.verify()
-    data = Labelled.of(store, split)
-    classifier = _classifier(run, store, split, protocol)
+    run.check(dataset)
+    dataset.verify()
+    data = Labelled.of(dataset, split)
+    classifier = _classifier(run, dataset, split, protocol)
     encoder = classifier.encoder_for(run)
 
     def accuracy(name: str, level: float, seed: int) -> float:
         form = Disturbed(run.form, DISTURBANCES[name].change, level, seed)
-        predicted = classifier(extract(encoder, form, store, data.test)).argmax(dim=1).numpy()
+        predicted = classifier(extract(encoder, form, dataset, data.test)).argmax(dim=1).numpy()
         return float((predicted == data.test_labels).mean())
 
     found: dict[str, dict[float, list[float]]] = {}
@@ -117,10 +117,10 @@ def robustness(
     return found
 
 
-class Disturbed(InputForm):
+class Disturbed(Preprocessor):
     """Wraps a run's input form: clips are disturbed before it. Draws follow from the seed and each batch's clips."""
 
-    def __init__(self, form: InputForm, change: Change, level: float, seed: int) -> None:
+    def __init__(self, form: Preprocessor, change: Change, level: float, seed: int) -> None:
         self.form, self.change, self.level, self.seed = form, change, level, seed
         self.max_frames = form.max_frames
         self._num = 0
@@ -130,12 +130,12 @@ class Disturbed(InputForm):
         """Whole clips: another frame rate may show more or less of them."""
         return None
 
-    def slots(self, skeleton: Any) -> Any:
-        return self.form.slots(skeleton)
+    def layout(self, skeleton: Any) -> Any:
+        return self.form.layout(skeleton)
 
     def __call__(self, batch: Batch) -> Batch:
         self._num += 1
-        batch = self.change(batch, self.level, counted(self.seed, "disturbance", self._num))
+        batch = self.change(batch, self.level, random_stream(self.seed, "disturbance", self._num))
         crop = self.form.crop
         if crop is not None and batch.packing.lengths.max() > crop:
             batch = _cut(batch, crop)
@@ -144,7 +144,7 @@ class Disturbed(InputForm):
 
 def write_robustness(
     runs: Sequence[Run],
-    store: Store,
+    dataset: Dataset,
     *,
     split: str,
     protocol: str = "linear",
@@ -163,14 +163,14 @@ def write_robustness(
             f"{', '.join(recipes)}"
         )
     for run in runs:  # before measuring in vain
-        _classifier(run, store, split, protocol)
+        _classifier(run, dataset, split, protocol)
     cards = {
-        name: [_measure(run, store, split=split, protocol=protocol, seeds=seeds) for run in alike]
+        name: [_measure(run, dataset, split=split, protocol=protocol, seeds=seeds) for run in alike]
         for name, alike in recipes.items()
     }
     path = runs[0].path / FIGURES / f"{FILE}.png" if path is None else Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _draw(cards, store, split, protocol, path)
+    _draw(cards, dataset, split, protocol, path)
     return path
 
 
@@ -189,25 +189,25 @@ def _by_recipe(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return dict(zip(names, groups.values(), strict=True))
 
 
-def _classifier(run: Run, store: Store, split: str, protocol: str) -> Classifier:
+def _classifier(run: Run, dataset: Dataset, split: str, protocol: str) -> Classifier:
     classifier = Classifier.open(run.path, protocol)
-    if not classifier.is_of(store, split):
+    if not classifier.is_of(dataset, split):
         raise ValueError(
-            f"{run.path}: expected a classifier trained on split {split!r} of {store.path}, got one of split "
+            f"{run.path}: expected a classifier trained on split {split!r} of {dataset.path}, got one of split "
             f"{classifier.split!r} of data {classifier.fingerprint}; evaluate the run there first"
         )
     return classifier
 
 
-def _measure(run: Run, store: Store, *, split: str, protocol: str, seeds: int) -> Card:
+def _measure(run: Run, dataset: Dataset, *, split: str, protocol: str, seeds: int) -> Card:
     """A run's card, which is also written into it."""
     began = time.perf_counter()
-    card = robustness(run, store, split=split, protocol=protocol, seeds=seeds)
+    card = robustness(run, dataset, split=split, protocol=protocol, seeds=seeds)
     values = provenance() | {
         "run": run.path.name,
         "protocol": protocol,
         "split": split,
-        "fingerprint": store.fingerprint,
+        "fingerprint": dataset.fingerprint,
         "seconds": round(time.perf_counter() - began, 1),
         "accuracy": {name: {f"{level:g}": a for level, a in levels.items()} for name, levels in card.items()},
     }
@@ -215,12 +215,12 @@ def _measure(run: Run, store: Store, *, split: str, protocol: str, seeds: int) -
     return card
 
 
-def _draw(recipes: Mapping[str, Sequence[Card]], store: Store, split: str, protocol: str, path: Path) -> None:
+def _draw(recipes: Mapping[str, Sequence[Card]], dataset: Dataset, split: str, protocol: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     axes = figure.subplots(2, 3, sharey=True).ravel()
-    test = store.labels[store.split(split)[1]]
+    test = dataset.labels[dataset.split(split)[1]]
     chance = 100 * np.bincount(test[test >= 0]).max() / (test >= 0).sum()
     labels = [name + (f", {len(cards)} runs" if len(cards) > 1 else "") for name, cards in recipes.items()]
     for axis, (name, disturbance) in zip(axes, DISTURBANCES.items(), strict=True):
@@ -263,9 +263,9 @@ def _draw_line(axis: Any, cards: Sequence[Card], name: str, label: str, color: s
 
 def _shown(batch: Batch, kept: Tensor) -> Batch:
     """A batch without the joints that are not kept; who is absent is decided anew."""
-    present = batch.present & kept
-    position = torch.where(present[..., None], batch.position, 0)
-    return Batch.pack(position, present, batch.packing, batch.skeleton, label=batch.label)
+    visible = batch.visible & kept
+    position = torch.where(visible[..., None], batch.position, 0)
+    return Batch.pack(position, visible, batch.packing, batch.skeleton, label=batch.label)
 
 
 def _turned(batch: Batch, degrees: float, *, axis: int) -> Batch:
@@ -281,4 +281,4 @@ def _cut(batch: Batch, num_frames: int) -> Batch:
     """Each clip's first frames."""
     kept = batch.packing.time < num_frames
     lengths = np.minimum(batch.packing.lengths, num_frames)
-    return Batch.pack(batch.position[kept], batch.present[kept], lengths, batch.skeleton, label=batch.label)
+    return Batch.pack(batch.position[kept], batch.visible[kept], lengths, batch.skeleton, label=batch.label)

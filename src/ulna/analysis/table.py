@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ulna.core import write_text
-from ulna.protocols.outcome import Outcome
+from ulna.evaluation.result import EvalResult
 
 PANELS_ACROSS = 6
 LETTERS_AN_INCH = 15  # of the key below
@@ -27,10 +27,10 @@ class Cell:
     file: Path | None = None
 
     @classmethod
-    def of(cls, outcome: Outcome, file: Path) -> Cell:
-        low, high = outcome.interval
-        sd = None if outcome.sd is None else 100 * outcome.sd
-        return cls(100 * outcome.mean, sd, (100 * low, 100 * high), file)
+    def of(cls, result: EvalResult, file: Path) -> Cell:
+        low, high = result.interval
+        sd = None if result.sd is None else 100 * result.sd
+        return cls(100 * result.mean, sd, (100 * low, 100 * high), file)
 
     def repeats(self, other: Cell | None) -> bool:
         """Whether it is the same number once more, as of one untrained encoder beside several recipes."""

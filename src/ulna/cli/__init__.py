@@ -8,7 +8,7 @@ import sys
 
 from ulna.core import NameTable, unknown_name
 
-VERBS = NameTable(
+COMMANDS = NameTable(
     "command",
     {
         "quickstart": "ulna.cli.quickstart:main",
@@ -31,8 +31,8 @@ USAGE = """ulna learns what people do from how their skeletons move, without lab
 
   ulna quickstart                                    the whole path on the sample inside the package
   ulna datasets                                      what can be read, where to get it, under which terms
-  ulna prepare READER SOURCE STORE                   files -> store
-  ulna info STORE|RUN                                what a store or a run holds
+  ulna prepare READER SOURCE STORE                   files -> dataset
+  ulna info STORE|RUN                                what a dataset or a run holds
   ulna audit STORE... --split SPLIT                  find test clips that are copies of training clips
   ulna pretrain RECIPE --data STORE --out RUN        learn without labels
   ulna evaluate RUN... --data STORE                  judge what was learnt, save a classifier
@@ -61,11 +61,11 @@ def main() -> None:
         print(f"ulna {__version__}")
         return
     verb, *rest = arguments
-    if verb not in VERBS:
-        fail(unknown_name("command", verb, VERBS))
+    if verb not in COMMANDS:
+        fail(unknown_name("command", verb, COMMANDS))
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        VERBS[verb](rest)
+        COMMANDS[verb](rest)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except USERS_MISTAKES as error:

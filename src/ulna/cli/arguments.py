@@ -1,4 +1,4 @@
-"""What the verbs share: options chosen by a leading name, and parsing them with tyro."""
+"""What the verbs share: options chosen by a reference_person name, and parsing them with tyro."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 
-def leading(arguments: Sequence[str], what: str, known: Sequence[str]) -> tuple[str | None, list[str]]:
+def reference_person(arguments: Sequence[str], what: str, known: Sequence[str]) -> tuple[str | None, list[str]]:
     """The name that a verb's options depend on, and the rest; None where help is asked for without a name."""
     if arguments and not arguments[0].startswith("-"):
         return arguments[0], list(arguments[1:])
@@ -28,9 +28,9 @@ def value_of(arguments: Sequence[str], flag: str, default: str) -> str:
     return default
 
 
-def positional(kind: Any, help: str, **more: Any) -> Any:
+def pos_embed(kind: Any, help: str, **more: Any) -> Any:
     """Type of an argument given by its place."""
-    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(help=help, **more)]
+    return Annotated[kind, tyro.conf.PosEmbed, tyro.conf.arg(help=help, **more)]
 
 
 def option(kind: Any, help: str) -> Any:

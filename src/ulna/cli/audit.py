@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ulna.cli.arguments import option, parse, positional
+from ulna.cli.arguments import option, parse, pos_embed
 from ulna.core import new_file, refuse_existing
-from ulna.data import Store
+from ulna.data import Dataset
 
 if TYPE_CHECKING:
-    from ulna.data.audit import Match
+    from ulna.audit.audit import Match
 
 SHOWN = 10
 
@@ -25,27 +25,27 @@ def main(arguments: Sequence[str]) -> None:
     wanted = parse(
         "audit",
         "Find test clips that are copies of training clips, also if they were turned, moved, resampled or cropped. "
-        "With further stores: also copies of any of their clips, say of those that were pretrained on.",
+        "With further datasets: also copies of any of their clips, say of those that were pretrained on.",
         [
-            ("stores", positional(tuple[Path, ...], "The store that is tested on, then others.", metavar="STORE")),
-            ("split", option(str, "Split of the first store, whose test part is looked at.")),
+            ("datasets", pos_embed(tuple[Path, ...], "The dataset that is tested on, then others.", metavar="STORE")),
+            ("split", option(str, "Split of the first dataset, whose test part is looked at.")),
             ("threshold", option(float, "Largest distance of a near copy, root mean square, in metres."), 0.015),
             ("near", option(bool, "Also near copies; else exact ones only."), True),
             ("out", option(Path | None, "CSV file to write all pairs to; must not exist."), None),
         ],
         arguments,
     )  # fmt: skip
-    if not wanted.stores:
-        raise ValueError("expected at least one store to look at")
-    from ulna.data.audit import Part, audit
+    if not wanted.datasets:
+        raise ValueError("expected at least one dataset to look at")
+    from ulna.audit.audit import Part, audit
 
     if wanted.out:
         refuse_existing(wanted.out)
-    first, *others = (Store(path) for path in wanted.stores)
-    for store in (first, *others):
-        store.verify()
+    first, *others = (Dataset(path) for path in wanted.datasets)
+    for dataset in (first, *others):
+        dataset.verify()
     train, test = first.split(wanted.split)
-    known = [Part(first, train), *(Part(store, np.arange(store.num_clips)) for store in others)]
+    known = [Part(first, train), *(Part(dataset, np.arange(dataset.num_clips)) for dataset in others)]
     found = audit(Part(first, test), known, threshold=wanted.threshold, near=wanted.near)
     matches = found.matches
     copied = {match.test for match in matches}
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     for name, count in by_class.most_common():
         print(f"  {count:6,}  {name}")
     for match in matches[:SHOWN]:
-        print(f"  {match.test} is {match.known}: {match.kind}, {1000 * match.overlay.distance:.1f} mm apart")
+        print(f"  {match.test} is {match.known}: {match.kind}, {1000 * match.alignment.distance:.1f} mm apart")
     if len(matches) > SHOWN:
         print(f"  ... {len(matches) - SHOWN:,} more" + ("" if wanted.out else "; --out FILE.csv lists them all"))
     if wanted.out:

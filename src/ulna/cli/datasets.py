@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ulna.cli.arguments import parse
-from ulna.data.sample import ACKNOWLEDGEMENT, CAVEAT
-from ulna.readers import READERS
+from ulna.dataset.sample import ACKNOWLEDGEMENT, CAVEAT
+from ulna.formats import FORMATS
 
 
 def main(arguments: Sequence[str]) -> None:
     parse("datasets", "What can be read, where to get it, under which terms.", [], arguments)
-    for name, reader in READERS.items():
+    for name, reader in FORMATS.items():
         print(f"{name:10} {reader.title}")
         rows = {
             "files": reader.files_wanted,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ulna.cli.arguments import inline, option, parse, positional, value_of
+from ulna.cli.arguments import inline, option, parse, pos_embed, value_of
 from ulna.core import options, refuse_existing
-from ulna.data import Store
-from ulna.protocols import PROTOCOLS
-from ulna.protocols.outcome import Outcome
+from ulna.data import Dataset
+from ulna.evaluation import PROTOCOLS
+from ulna.evaluation.result import EvalResult
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -18,61 +18,61 @@ def main(arguments: Sequence[str]) -> None:
         "evaluate",
         f"Judge runs by a protocol ({', '.join(PROTOCOLS)}); several runs of one recipe are taken as its seeds.",
         [
-            ("runs", positional(tuple[Path, ...], "Runs to judge.", metavar="RUN")),
-            ("data", option(Path, "Store with labels.")),
+            ("runs", pos_embed(tuple[Path, ...], "Runs to judge.", metavar="RUN")),
+            ("data", option(Path, "Dataset with labels.")),
             ("protocol", option(str, f"One of {', '.join(PROTOCOLS)}."), "linear"),
             ("split", option(str | None, "Split to judge on; the recipe's by default."), None),
             ("seeds", option(int, "Seeds of the probe, for each run."), 3),
             ("baselines", option(bool, "Also chance, raw joints and the untrained encoder."), True),
-            ("out", option(Path | None, "Save the outcome over all runs as JSON, baselines beside it."), None),
+            ("out", option(Path | None, "Save the result over all runs as JSON, baselines beside it."), None),
             ("options", inline(type(protocol)), protocol),
         ],
         arguments,
     )  # fmt: skip
     if not wanted.runs:
         raise ValueError("expected at least one run to judge")
-    from ulna.protocols.evaluation import check_alike, evaluate, over_runs
-    from ulna.train import load
+    from ulna.evaluation.evaluation import check_alike, evaluate, over_runs
+    from ulna.training import load
 
     if wanted.out:
         refuse_existing(wanted.out)
     if len({path.resolve() for path in wanted.runs}) < len(wanted.runs):
         raise ValueError("expected different runs, got one of them twice")
-    store = Store(wanted.data)
+    dataset = Dataset(wanted.data)
     runs = [load(path) for path in wanted.runs]
     split = runs[0].recipe.split if wanted.split is None else wanted.split
     if split is None:
-        raise ValueError(f"expected --split, since the recipe names none; {store.path} has {', '.join(store.splits)}")
+        raise ValueError(f"expected --split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}")
     check_alike(runs)
     judged = [
-        evaluate(run, store, protocol=wanted.options, split=split, seeds=wanted.seeds, baselines=wanted.baselines)
+        evaluate(run, dataset, protocol=wanted.options, split=split, seeds=wanted.seeds, baselines=wanted.baselines)
         for run in runs
     ]
-    outcomes = over_runs(judged)
-    show(outcomes)
+    results = over_runs(judged)
+    show(results)
     if wanted.out:
-        first, *others = outcomes
+        first, *others = results
         for name in others:
-            outcomes[name].save(wanted.out.with_suffix(f".{name}.json"))
-        outcomes[first].save(wanted.out)
+            results[name].save(wanted.out.with_suffix(f".{name}.json"))
+        results[first].save(wanted.out)
 
 
-def show(outcomes: Mapping[str, Outcome]) -> None:
+def show(results: Mapping[str, EvalResult]) -> None:
     """Print a table of accuracies, and what the first is made of."""
-    first = next(iter(outcomes.values()))
+    first = next(iter(results.values()))
     chosen = ", ".join(f"{name} {value}" for name, value in first.chosen.items() if name != "name")
     print(f"\nsplit {first.split}, {len(first.labels)} test clips; {first.protocol}: {chosen}")
-    _rows(outcomes)
+    _rows(results)
     if first.clean:
         print(
             f"clean: {len(first.copied)} test clips are exact copies of training clips; "
             f"on the other {len(first.clean.labels)}"
         )
-        _rows({name: outcome.clean for name, outcome in outcomes.items() if outcome.clean})
-    seen = first.facts.get("pretrained_on_test")
+        _rows({name: result.clean for name, result in results.items() if result.clean})
+    seen = first.metadata.get("pretrained_on_test")
     if seen:
         print(f"  warning: {seen} of the test clips were pretrained on (without labels)")
-    absent = first.facts.get("absent_joints")
+    absent = first.metadata.get("absent_joints")
     if absent:
         print(f"  absent in every frame, since the clips' skeleton has nothing for them: {', '.join(absent)}")
     if first.metrics:
@@ -83,8 +83,8 @@ def show(outcomes: Mapping[str, Outcome]) -> None:
             print(f"  per {kind}: " + ", ".join(known))
 
 
-def _rows(outcomes: Mapping[str, Outcome]) -> None:
-    for outcome in outcomes.values():
-        low, high = (100 * end for end in outcome.interval)
-        seeds = f", {outcome.spread_over}" if outcome.spread_over else ""
-        print(f"  {outcome.protocol:34} {outcome.summary():40} [{low:.1f}, {high:.1f}{seeds}]")
+def _rows(results: Mapping[str, EvalResult]) -> None:
+    for result in results.values():
+        low, high = (100 * end for end in result.interval)
+        seeds = f", {result.spread_over}" if result.spread_over else ""
+        print(f"  {result.protocol:34} {result.summary():40} [{low:.1f}, {high:.1f}{seeds}]")

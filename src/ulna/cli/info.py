@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ulna.cli.arguments import flag, parse, positional
-from ulna.data import Store
-from ulna.data.store import DESCRIPTION
-from ulna.protocols.outcome import Outcome
-from ulna.train.run import RECIPE, WEIGHTS, read_run
+from ulna.cli.arguments import flag, parse, pos_embed
+from ulna.data import Dataset
+from ulna.dataset.dataset import DESCRIPTION
+from ulna.evaluation.result import EvalResult
+from ulna.models.model import RECIPE, WEIGHTS, read_run
 
 
 def main(arguments: Sequence[str]) -> None:
     wanted = parse(
         "info",
-        "Say what a store or a run holds.",
+        "Say what a dataset or a run holds.",
         [
-            ("path", positional(Path, "A store or a run.")),
-            ("verify", flag("Check every byte of a store."), False),
+            ("path", pos_embed(Path, "A dataset or a run.")),
+            ("verify", flag("Check every byte of a dataset."), False),
         ],
         arguments,
     )  # fmt: skip
@@ -28,45 +28,45 @@ def main(arguments: Sequence[str]) -> None:
     if (path / RECIPE).is_file():
         _show_run(path)
     elif (path / DESCRIPTION).is_file():
-        _show_store(Store(path), verify=wanted.verify)
+        _show_store(Dataset(path), verify=wanted.verify)
     else:
-        raise FileNotFoundError(f"{path}: expected a store ({DESCRIPTION}) or a run ({RECIPE}) in it, got neither")
+        raise FileNotFoundError(f"{path}: expected a dataset ({DESCRIPTION}) or a run ({RECIPE}) in it, got neither")
 
 
-def _show_store(store: Store, *, verify: bool) -> None:
-    seconds = store.lengths / store.table["fps"].to_numpy()
-    print(f"store        {store.path}")
-    print(f"content      {store.num_clips:,} clips, {store.num_frames:,} frames, {seconds.sum() / 3600:.2f} hours")
-    lengths = store.lengths
+def _show_store(dataset: Dataset, *, verify: bool) -> None:
+    seconds = dataset.lengths / dataset.table["fps"].to_numpy()
+    print(f"dataset        {dataset.path}")
+    print(f"content      {dataset.num_clips:,} clips, {dataset.num_frames:,} frames, {seconds.sum() / 3600:.2f} hours")
+    lengths = dataset.lengths
     print(f"clips        {np.median(lengths):.0f} frames in the median, {lengths.min()} to {lengths.max()}")
-    print(f"skeleton     {store.skeleton.name}, {store.skeleton.num_joints} joints, up to {store.num_persons} persons")
-    labelled = store.labels[store.labels >= 0]
-    print(f"classes      {len(store.classes)}; {len(labelled):,} clips have a label")
-    for label, count in enumerate(np.bincount(labelled, minlength=len(store.classes))):
-        print(f"               {count:6,}  {store.classes[label]}")
-    for split in store.splits:
-        train, test = store.split(split)
+    print(f"skeleton     {dataset.skeleton.name}, {dataset.skeleton.num_joints} joints, up to {dataset.num_persons} persons")
+    labelled = dataset.labels[dataset.labels >= 0]
+    print(f"classes      {len(dataset.classes)}; {len(labelled):,} clips have a label")
+    for label, count in enumerate(np.bincount(labelled, minlength=len(dataset.classes))):
+        print(f"               {count:6,}  {dataset.classes[label]}")
+    for split in dataset.splits:
+        train, test = dataset.split(split)
         print(f"split        {split}: {len(train):,} train, {len(test):,} test")
-    print(f"fingerprint  {store.fingerprint}")
+    print(f"fingerprint  {dataset.fingerprint}")
     for name in ("caveat", "acknowledgement"):
-        if name in store.description["source"]:
-            print(f"{name:12} {store.description['source'][name]}")
+        if name in dataset.description["source"]:
+            print(f"{name:12} {dataset.description['source'][name]}")
     if verify:
-        store.verify(afresh=True)
+        dataset.verify(afresh=True)
         print("verified     every byte is as it was written")
 
 
 def _show_run(path: Path) -> None:
     run = read_run(path)
-    facts, recipe, data = run.facts, run.recipe.to_json(), run.facts["data"]
+    metadata, recipe, data = run.metadata, run.recipe.to_json(), run.metadata["data"]
     state = "finished" if (path / WEIGHTS).is_file() else "unfinished"
     print(f"run          {path} ({state})")
     print(f"recipe       {recipe['name']}")
     for part in ("input", "encoder", "pretext", "augmentation", "training"):
         print(f"{part:12} {', '.join(f'{name} {value}' for name, value in recipe[part].items())}")
-    print(f"skeleton     {facts['skeleton']['name']}, up to {facts['num_persons']} persons")
+    print(f"skeleton     {metadata['skeleton']['name']}, up to {metadata['num_persons']} persons")
     print(f"data         {data['num_clips']:,} clips, {data['num_frames']:,} frames, fingerprint {data['fingerprint']}")
-    if "training_seconds" in facts:
-        print(f"training     {facts['training_seconds'] / 60:.1f} minutes, {facts['steps']} steps, {facts['machine']}")
+    if "training_seconds" in metadata:
+        print(f"training     {metadata['training_seconds'] / 60:.1f} minutes, {metadata['steps']} steps, {metadata['machine']}")
     for file in sorted((path / "results").glob("*.json")):
-        print(f"result       {file.stem}: {Outcome.open(file).summary()}")
+        print(f"result       {file.stem}: {EvalResult.open(file).summary()}")

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulna.cli.arguments import flag, inline, leading, option, parse
+from ulna.cli.arguments import flag, inline, reference_person, option, parse
 from ulna.recipes import RECIPES
 
 
 def main(arguments: Sequence[str]) -> None:
-    name, rest = leading(arguments, "a recipe", list(RECIPES))
+    name, rest = reference_person(arguments, "a recipe", list(RECIPES))
     if name is None:
         print("usage: ulna pretrain RECIPE --data STORE --out RUN [options]\n\nrecipes:")
         print("\n".join(f"  {recipe}" for recipe in RECIPES))
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
         f"pretrain {name}",
         RECIPES[name].__doc__ or "",
         [
-            ("data", option(Path, "Store to learn from.")),
+            ("data", option(Path, "Dataset to learn from.")),
             ("out", option(Path, "Run to write; must not exist.")),
             ("resume", flag("Go on where an unfinished run stopped."), False),
             ("accelerator", option(str, "cpu, cuda, or auto: a GPU where there is one."), "auto"),
@@ -36,23 +36,23 @@ def main(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     from lightning.fabric.utilities import rank_zero_only
 
-    from ulna.data import Store
-    from ulna.train import pretrain
-    from ulna.train.checkpoint import NonFinite, Stopped
+    from ulna.data import Dataset
+    from ulna.training import pretrain
+    from ulna.training.checkpoint import NonFiniteError, TrainingStopped
 
     devices = int(wanted.devices) if wanted.devices.isdigit() else wanted.devices
     try:
         run = pretrain(
-            wanted.recipe, Store(wanted.data), wanted.out, resume=wanted.resume,
+            wanted.recipe, Dataset(wanted.data), wanted.out, resume=wanted.resume,
             accelerator=wanted.accelerator, devices=devices, strategy=wanted.strategy,
             num_nodes=wanted.num_nodes,
         )  # fmt: skip
-    except NonFinite as error:
+    except NonFiniteError as error:
         raise ValueError(str(error)) from None
-    except Stopped as notice:
+    except TrainingStopped as notice:
         print(f"{name}: {notice}", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
         return
-    minutes = run.facts["training_seconds"] / 60
+    minutes = run.metadata["training_seconds"] / 60
     print(f"{run.path}: {minutes:.1f} minutes; next: ulna evaluate {run.path} --data {wanted.data}")

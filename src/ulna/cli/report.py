@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulna.cli.arguments import option, parse, positional
+from ulna.cli.arguments import option, parse, pos_embed
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -13,8 +13,8 @@ def main(arguments: Sequence[str]) -> None:
         "report",
         "Write one self-contained HTML file on a run; several runs of one recipe are taken as its seeds.",
         [
-            ("runs", positional(tuple[Path, ...], "Runs to report on.", metavar="RUN")),
-            ("data", option(Path | None, "Store to show clips from; by default the one evaluated on."), None),
+            ("runs", pos_embed(tuple[Path, ...], "Runs to report on.", metavar="RUN")),
+            ("data", option(Path | None, "Dataset to show clips from; by default the one evaluated on."), None),
             ("out", option(Path | None, "File to write; report.html in the first run by default."), None),
         ],
         arguments,
@@ -23,11 +23,11 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError("expected at least one run to report on")
     from ulna.analysis import write_report
     from ulna.core import refuse_existing
-    from ulna.data import Store
-    from ulna.train import load
+    from ulna.data import Dataset
+    from ulna.training import load
 
     if wanted.out and wanted.out.exists() and wanted.out.suffix != ".html":
         refuse_existing(wanted.out)
     runs = [load(path) for path in wanted.runs]
-    store = Store(wanted.data) if wanted.data else None
-    print(write_report(runs, wanted.out or wanted.runs[0] / "report.html", store=store))
+    dataset = Dataset(wanted.data) if wanted.data else None
+    print(write_report(runs, wanted.out or wanted.runs[0] / "report.html", dataset=dataset))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulna.cli.arguments import option, parse, positional
+from ulna.cli.arguments import option, parse, pos_embed
 from ulna.core import refuse_existing
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -18,8 +18,8 @@ def main(arguments: Sequence[str]) -> None:
         "other viewpoints, and draw a card. Evaluate the run first; several runs of one recipe are taken as its seeds. "
         "With --out also of several recipes, which are drawn beside each other.",
         [
-            ("runs", positional(tuple[Path, ...], "Runs that were evaluated.", metavar="RUN")),
-            ("data", option(Path, "Store with labels.")),
+            ("runs", pos_embed(tuple[Path, ...], "Runs that were evaluated.", metavar="RUN")),
+            ("data", option(Path, "Dataset with labels.")),
             ("split", option(str | None, "Split whose test part is disturbed; the recipe's by default."), None),
             (
                 "protocol",
@@ -42,11 +42,11 @@ def main(arguments: Sequence[str]) -> None:
         if wanted.out.suffix not in FORMATS:
             raise ValueError(f"{wanted.out}: expected a figure's name ending in {', '.join(FORMATS)}")
     from ulna.analysis import write_robustness
-    from ulna.data import Store
-    from ulna.train import load
+    from ulna.data import Dataset
+    from ulna.training import load
 
-    runs, store = [load(path) for path in wanted.runs], Store(wanted.data)
+    runs, dataset = [load(path) for path in wanted.runs], Dataset(wanted.data)
     split = wanted.split or runs[0].recipe.split
     if split is None:
-        raise ValueError(f"expected --split, since the recipe names none; {store.path} has {', '.join(store.splits)}")
-    print(write_robustness(runs, store, split=split, protocol=wanted.protocol, seeds=wanted.seeds, path=wanted.out))
+        raise ValueError(f"expected --split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}")
+    print(write_robustness(runs, dataset, split=split, protocol=wanted.protocol, seeds=wanted.seeds, path=wanted.out))

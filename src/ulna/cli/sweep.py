@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ulna.cli.arguments import option, parse, positional
+from ulna.cli.arguments import option, parse, pos_embed
 from ulna.core import within, write_text
-from ulna.data import Store
-from ulna.protocols import PROTOCOLS
+from ulna.data import Dataset
+from ulna.evaluation import PROTOCOLS
 from ulna.recipes import RECIPES, TABLES
 from ulna.recipes.tables import LINEAR, Row, Table
 
@@ -40,7 +40,7 @@ class Job:
         if self.num_runs is None or not self.makes.exists():
             return self.makes.exists()
         try:
-            return len(json.loads(self.makes.read_text())["facts"]["runs"]) == self.num_runs
+            return len(json.loads(self.makes.read_text())["metadata"]["runs"]) == self.num_runs
         except (ValueError, KeyError, TypeError):
             return False
 
@@ -76,8 +76,8 @@ def main(arguments: Sequence[str]) -> None:
         "fields. A sweep that was interrupted goes on where it stopped when it is started again.\n\n"
         f"Tables: {', '.join(TABLES)}",
         [
-            ("names", positional(tuple[str, ...], "A table, or recipes.", metavar="NAME")),
-            ("data", option(Path, "Store to learn from and to judge on.")),
+            ("names", pos_embed(tuple[str, ...], "A table, or recipes.", metavar="NAME")),
+            ("data", option(Path, "Dataset to learn from and to judge on.")),
             ("out", option(Path, "Folder for runs, results and the table.")),
             ("seeds", option(int, "How many seeds, from 0."), 3),
             ("protocols", option(tuple[str, ...] | None, "Protocols, each with its options in quotes."), None),
@@ -153,9 +153,9 @@ class Sweep:
     @contextmanager
     def begun(self) -> Iterator[None]:
         """Hold the folder for this sweep alone; refuse one with runs on other data or with other overrides."""
-        store = Store(self.data)
+        dataset = Dataset(self.data)
         for recipe in self._recipes():
-            parts = [set(store.split(split)[1].tolist()) for split in self._splits(recipe)]
+            parts = [set(dataset.split(split)[1].tolist()) for split in self._splits(recipe)]
             if sum(map(len, parts)) > len(set().union(*parts)):
                 raise ValueError("expected splits that share no test clip (folds), got others; sweep them one by one")
         self.out.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ class Sweep:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise ValueError(f"{self.out}: another sweep is at work in this folder; wait for it") from None
-            asked = {"fingerprint": store.fingerprint, "overrides": list(self.overrides)}
+            asked = {"fingerprint": dataset.fingerprint, "overrides": list(self.overrides)}
             file = self.out / "sweep.json"
             if file.exists() and json.loads(file.read_text()) != asked:
                 raise ValueError(
@@ -195,27 +195,27 @@ class Sweep:
     def write(self) -> Path:
         """The table of what is there."""
         from ulna.analysis.table import CLEAN, Cell, Line, write_table
-        from ulna.protocols.evaluation import CHANCE, RAW, UNTRAINED
-        from ulna.protocols.outcome import Outcome, pool
+        from ulna.evaluation.evaluation import CHANCE, RAW, UNTRAINED
+        from ulna.evaluation.result import EvalResult, pool
 
-        def measured(recipe: str, protocol: Sequence[str], ending: str = ".json") -> tuple[Outcome, Path] | None:
-            """A protocol's outcome on a recipe, over all folds."""
+        def measured(recipe: str, protocol: Sequence[str], ending: str = ".json") -> tuple[EvalResult, Path] | None:
+            """A protocol's result on a recipe, over all folds."""
             files = [self._result(recipe, split, protocol).with_suffix(ending) for split in self._splits(recipe)]
             if not all(file.is_file() for file in files):
                 return None
             if len(files) == 1:
-                return Outcome.open(files[0]), files[0]
-            pooled, file = pool([Outcome.open(file) for file in files]), self._result(recipe, "folds", protocol)
+                return EvalResult.open(files[0]), files[0]
+            pooled, file = pool([EvalResult.open(file) for file in files]), self._result(recipe, "folds", protocol)
             pooled.save(file.with_suffix(ending))
             return pooled, file.with_suffix(ending)
 
-        def cells_of(found: tuple[Outcome, Path], column: str) -> dict[str, Cell]:
-            outcome, file = found
-            cells = {column: Cell.of(outcome, file)}
-            if outcome.clean:
-                cells[column + CLEAN] = Cell.of(outcome.clean, file)
+        def cells_of(found: tuple[EvalResult, Path], column: str) -> dict[str, Cell]:
+            result, file = found
+            cells = {column: Cell.of(result, file)}
+            if result.clean:
+                cells[column + CLEAN] = Cell.of(result.clean, file)
             if self.table.per_class:
-                cells |= {name: Cell(100 * a, file=file) for name, a in outcome.per_class.items() if a is not None}
+                cells |= {name: Cell(100 * a, file=file) for name, a in result.per_class.items() if a is not None}
             return cells
 
         lines: dict[str, dict[str, Cell]] = {}

@@ -1,18 +1,42 @@
-"""Floor 0: skeletons, clips, name tables, counted random numbers. numpy only."""
+"""Skeletons, clips, configuration, errors, name tables and random streams. No torch."""
 
-from ulna.core.checks import all_within, check_types, one_of, within
-from ulna.core.clip import TEST, TRAIN, Clip, present_from_zeros
-from ulna.core.folders import new_file, new_folder, refuse_existing, write_text
-from ulna.core.names import NameTable, lazy_attributes, load, unknown_name
-from ulna.core.options import Options, build, from_json, options
-from ulna.core.random import counted, torch_seed
+from ulna.core.clip import TEST, TRAIN, Clip, visible_from_zeros
+from ulna.core.config import (
+    Config,
+    Count,
+    NonNegative,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+    component,
+    named,
+    parse_named,
+    read_config,
+)
+from ulna.core.errors import (
+    ExistsError,
+    InputError,
+    MissingError,
+    UlnaError,
+    UlnaWarning,
+    check_range,
+    readable,
+    shown,
+    unknown_name,
+)
+from ulna.core.files import new_file, new_folder, refuse_existing, write_text
+from ulna.core.joint_matching import match_joints
+from ulna.core.node_layout import NodeLayout, Parts
+from ulna.core.random import random_stream, torch_seed
 from ulna.core.skeleton import Skeleton
 from ulna.core.skeletons import SKELETONS, get_skeleton
-from ulna.core.slots import Parts, Slots
+from ulna.core.tables import NameTable
 
 __all__ = [
-    "SKELETONS", "TEST", "TRAIN", "Clip", "NameTable", "Options", "Parts",
-    "Skeleton", "Slots", "all_within", "build", "check_types", "counted", "from_json", "get_skeleton",
-    "lazy_attributes", "load", "new_file", "new_folder", "one_of", "options", "present_from_zeros",
-    "refuse_existing", "torch_seed", "unknown_name", "within", "write_text",
+    "SKELETONS", "TEST", "TRAIN", "Clip", "Config", "Count", "ExistsError", "InputError", "MissingError", "NameTable",
+    "NodeLayout", "NonNegative", "Parts", "Positive", "Rate", "Seed", "Share", "Skeleton", "UlnaError", "UlnaWarning",
+    "check_range", "component", "get_skeleton", "match_joints", "named", "new_file", "new_folder", "parse_named",
+    "random_stream", "read_config", "readable", "refuse_existing", "shown", "torch_seed", "unknown_name",
+    "visible_from_zeros", "write_text",
 ]  # fmt: skip

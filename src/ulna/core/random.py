@@ -1,4 +1,4 @@
-"""Counted random numbers: what a draw gives depends on its name and counters alone, never on what came before."""
+"""Random numbers that depend on a seed, a name and counters alone, never on what was drawn before."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import hashlib
 import numpy as np
 
 
-def counted(seed: int, purpose: str, *counters: int) -> np.random.Generator:
-    """Philox generator for one draw, keyed by (seed, purpose) and placed by up to three counters."""
-    if len(counters) > 3:
-        raise ValueError(f"expected at most three counters, got {len(counters)}")
-    name = int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little")
-    key = np.array([seed % 2**64, name], dtype=np.uint64)
-    place = np.array([0, *counters, *(0,) * (3 - len(counters))], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=place))
+def random_stream(seed: int, name: str, *counters: int) -> np.random.Generator:
+    """Return the Philox generator of one draw, keyed by (seed, name) and started at up to three counters.
+
+    Args:
+        seed: Any whole number; taken modulo 2^64.
+        name: What is drawn, such as "weights".
+        counters: Where in the stream the draw starts, such as the number of the training step.
+    """
+    assert len(counters) <= 3
+    word = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+    key = np.array([seed % 2**64, word], dtype=np.uint64)
+    start = np.array([0, *counters, *(0,) * (3 - len(counters))], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=start))
 
 
-def torch_seed(seed: int, purpose: str, *counters: int) -> int:
-    """A 63-bit seed for torch's generator, counted the same way."""
-    return int(counted(seed, purpose, *counters).integers(2**63))
+def torch_seed(seed: int, name: str, *counters: int) -> int:
+    """Return a 63-bit seed for torch's generator, drawn from the same streams."""
+    return int(random_stream(seed, name, *counters).integers(2**63))

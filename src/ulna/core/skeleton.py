@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ulna.core.errors import InputError, shown
+
+MOST_JOINTS = 1000
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
 
 
@@ -16,9 +19,17 @@ LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
 class Skeleton:
     """Names the joints of a body, so that no other code needs joint numbers.
 
-    `parents[k]` is the index of joint k's parent, -1 for a root. `parts` maps "trunk" and the four limbs to
-    joint names. `torso` holds the joints where limbs join the trunk. `shoulders` is (left, right) or None
-    where the skeleton has none. Raises ValueError if the pieces do not fit together.
+    Args:
+        name: Name of the skeleton.
+        joints: Names of the K joints, in the order of the data.
+        parents: Index of each joint's parent, -1 for a root.
+        centre: Joint that other joints are expressed relative to.
+        shoulders: Left and right shoulder, which define the heading; None if the skeleton has none.
+        parts: Joint names of "trunk", "left_arm", "right_arm", "left_leg" and "right_leg".
+        torso: Joints where the limbs meet the trunk.
+
+    Raises:
+        InputError: If the parts do not fit together.
     """
 
     name: str
@@ -30,11 +41,13 @@ class Skeleton:
     torso: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if not 1 <= len(self.joints) <= MOST_JOINTS:
+            raise InputError(f"skeleton {shown(self.name)}: expected 1 to {MOST_JOINTS} joints, found {len(self.joints)}")
         problems = []
         if len(set(self.joints)) != len(self.joints) or not self.joints:
-            problems.append("joint names must be given and differ from one another")
+            problems.append("joint names must be given and unique")
         if len(self.parents) != len(self.joints):
-            problems.append(f"expected one parent a joint ({len(self.joints)}), got {len(self.parents)}")
+            problems.append(f"expected one parent per joint ({len(self.joints)}), found {len(self.parents)}")
         elif any(not -1 <= p < len(self.joints) or p == k for k, p in enumerate(self.parents)):
             problems.append("a parent must be another joint's index, or -1 for a root")
         elif self._has_cycle():
@@ -44,7 +57,7 @@ class Skeleton:
         if unknown:
             problems.append(f"not among the joints: {', '.join(unknown)}")
         if problems:
-            raise ValueError(f"skeleton {self.name!r}: " + "; ".join(problems))
+            raise InputError(f"skeleton {shown(self.name)}: " + "; ".join(problems))
 
     def _has_cycle(self) -> bool:
         for joint in range(len(self.parents)):
@@ -60,30 +73,30 @@ class Skeleton:
         return len(self.joints)
 
     def index(self, joint: str) -> int:
-        """Place of a named joint; ValueError names the known ones."""
+        """Return the index of a named joint; raises InputError, with the known names, if there is none."""
         if joint not in self.joints:
-            raise ValueError(f"skeleton {self.name!r} has no joint {joint!r}; it has {', '.join(self.joints)}")
+            raise InputError(f"skeleton {self.name!r} has no joint {joint!r}; it has {', '.join(self.joints)}")
         return self.joints.index(joint)
 
     @cached_property
     def bones(self) -> tuple[tuple[int, int], ...]:
-        """(joint, parent) index pairs."""
+        """Index pairs (joint, parent)."""
         return tuple((k, p) for k, p in enumerate(self.parents) if p >= 0)
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """Permutation that swaps left and right joints; applied twice it is the identity."""
+        """Permutation that exchanges left and right joints; applying it twice gives the identity."""
         return self.mirror_of(self.joints)
 
     @staticmethod
     def mirror_of(names: Sequence[str]) -> tuple[int, ...]:
-        """The same for the names of some of the joints."""
-        places = {name: k for k, name in enumerate(names)}
-        return tuple(places.get(_other_side(name), k) for k, name in enumerate(names))
+        """Return the same permutation for the names of some of the joints."""
+        index = {name: k for k, name in enumerate(names)}
+        return tuple(index.get(_other_side(name), k) for k, name in enumerate(names))
 
     @cached_property
     def hops(self) -> np.ndarray:
-        """(K, K) number of bones between joints; -1 where no path leads."""
+        """Number of bones between each pair of joints (K, K); -1 if they are not connected."""
         num = self.num_joints
         hops = np.where(np.eye(num, dtype=bool), 0, -1)
         step = np.eye(num, dtype=bool)
@@ -96,30 +109,23 @@ class Skeleton:
         return hops
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self) | {"parts": {name: list(joints) for name, joints in self.parts.items()}}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Skeleton:
-        shoulders = values["shoulders"]
-        return cls(
-            name=values["name"],
-            joints=tuple(values["joints"]),
-            parents=tuple(values["parents"]),
-            centre=values["centre"],
-            shoulders=(shoulders[0], shoulders[1]) if shoulders else None,
-            parts={name: tuple(joints) for name, joints in values["parts"].items()},
-            torso=tuple(values["torso"]),
-        )
 
     @classmethod
     def from_joints(
         cls, name: str, joints: Sequence[str], parents: Sequence[int], *, centre: str | None = None
     ) -> Skeleton:
-        """Skeleton of people's own: sides, limbs and shoulders are read off the joint names and the tree.
+        """Build a skeleton from joint names and parents alone; sides, limbs and shoulders follow from the names.
 
-        Sides are recognised by "left"/"right" or a single "l"/"r" between separators; a limb is the subtree under
-        a left-right pair; an arm is a limb with shoulder, arm, elbow, wrist or hand in a name. `centre` defaults
-        to the joint named spine, torso or chest, else the root.
+        Sides are recognised by "left"/"right" or a single "l"/"r" between separators; a limb is the subtree of
+        a left-right pair; a limb is an arm if one of its names contains shoulder, arm, elbow, wrist or hand.
+
+        Args:
+            name: Name of the skeleton.
+            joints: Names of the joints.
+            parents: Index of each joint's parent, -1 for a root.
+            centre: Name of the centre joint; by default the joint named spine, torso or chest, else the root.
         """
         joints, parents = tuple(joints), tuple(int(p) for p in parents)
         bare = cls(name, joints, parents, joints[0] if joints else "", None, {}, ())
@@ -155,7 +161,7 @@ def _side(joint: str) -> str | None:
 
 
 def _other_side(joint: str) -> str:
-    """The joint's name with its side swapped; the same name if it has no side."""
+    """Return the name of the joint on the other side; the same name if the joint has no side."""
     swaps = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))
     for left, right in swaps:
         if left in joint:
@@ -166,8 +172,8 @@ def _other_side(joint: str) -> str:
     for a, b in (("l", "r"), ("L", "R")):
         for one, two in ((a, b), (b, a)):
             if one in parts:
-                place = sum(len(p) + 1 for p in parts[: parts.index(one)])
-                return joint[:place] + two + joint[place + 1 :]
+                start = sum(len(p) + 1 for p in parts[: parts.index(one)])
+                return joint[:start] + two + joint[start + 1 :]
     return joint
 
 
@@ -181,7 +187,7 @@ def _is_shoulder(joint: str) -> bool:
 
 
 def _find_limbs(skeleton: Skeleton) -> dict[str, tuple[str, ...]]:
-    """Subtrees under the topmost sided joints, sorted into arms and legs."""
+    """Return the subtrees of the topmost joints with a side, sorted into arms and legs."""
     limbs: dict[str, list[str]] = {}
     for k, joint in enumerate(skeleton.joints):
         side, top = _side(joint), k

@@ -1,10 +1,10 @@
-"""The skeletons that ulna knows, by name. The only file that lists their joints."""
+"""Known skeletons by name. No other file lists joints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ulna.core.names import unknown_name
+from ulna.core.errors import InputError, unknown_name
 from ulna.core.skeleton import LIMBS, Skeleton
 
 
@@ -17,7 +17,7 @@ def _define(
     parts: Mapping[str, str],
     shoulders: tuple[str, str] = ("left_shoulder", "right_shoulder"),
 ) -> Skeleton:
-    """Build a skeleton from "joint<parent" words in file order; joints named in no limb make up the trunk."""
+    """Build a skeleton from "joint<parent" words in file order; joints that belong to no limb form the trunk."""
     pairs = [word.partition("<")[::2] for word in tree.split()]
     joints = tuple(joint for joint, _ in pairs)
     limbs = {limb: tuple(parts[limb].split()) for limb in LIMBS}
@@ -115,9 +115,12 @@ SKELETONS = {skeleton.name: skeleton for skeleton in (KINECT_V2, KINECT_V1, SBU,
 
 
 def get_skeleton(skeleton: str | Skeleton) -> Skeleton:
-    """The known skeleton of a name (a Skeleton is returned as it is); ValueError lists the known ones."""
+    """Return the known skeleton of a name; a Skeleton is returned unchanged.
+
+    Raises InputError, with the known names, if there is none of that name.
+    """
     if isinstance(skeleton, Skeleton):
         return skeleton
     if skeleton not in SKELETONS:
-        raise ValueError(unknown_name("skeleton", skeleton, SKELETONS))
+        raise InputError(unknown_name("skeleton", skeleton, SKELETONS))
     return SKELETONS[skeleton]

@@ -1,8 +1,11 @@
-"""Floor 5: encoders, one class and file a paper."""
+"""Encoders, one class and file per paper."""
 
-from typing import TYPE_CHECKING
-
-from ulna.core import NameTable, lazy_attributes
+from ulna.core import NameTable
+from ulna.encoders.base import AttentionMaps, Encoder, FrameEncoder
+from ulna.encoders.gl_transformer import GLTransformer
+from ulna.encoders.h_transformer import HTransformer
+from ulna.encoders.motion_transformer import MotionTransformer
+from ulna.encoders.segment_transformer import SegmentTransformer
 
 ENCODERS = NameTable(
     "encoder",
@@ -13,20 +16,8 @@ ENCODERS = NameTable(
         "segment_transformer": "ulna.encoders.segment_transformer:SegmentTransformer",
     },
 )
-_PUBLIC = ENCODERS.attributes() | {
-    "Encoder": "ulna.encoders.base:Encoder",
-    "FrameEncoder": "ulna.encoders.base:FrameEncoder",
-}
+
 __all__ = [
-    "ENCODERS", "Encoder", "FrameEncoder", "GLTransformer", "HTransformer", "MotionTransformer", "SegmentTransformer",
+    "ENCODERS", "AttentionMaps", "Encoder", "FrameEncoder", "GLTransformer", "HTransformer", "MotionTransformer",
+    "SegmentTransformer",
 ]  # fmt: skip
-
-if TYPE_CHECKING:
-    from ulna.encoders.base import Encoder, FrameEncoder
-    from ulna.encoders.gl_transformer import GLTransformer
-    from ulna.encoders.h_transformer import HTransformer
-    from ulna.encoders.motion_transformer import MotionTransformer
-    from ulna.encoders.segment_transformer import SegmentTransformer
-
-
-__getattr__ = lazy_attributes(__name__, _PUBLIC)

@@ -1,27 +1,35 @@
-"""What every encoder is: all that pretext tasks and protocols may use."""
+"""What every encoder is: the interface that pretext tasks, evaluation and models use."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
+import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
-from ulna.core import Slots
-from ulna.data import Batch
+from ulna.batch import Batch
+from ulna.core import Config, InputError, shown
+from ulna.preprocessing import InputSpec
 
-# What a clip's embedding is made of: the output of an encoder, or what each of its blocks gives.
-Readout = Literal["mean", "blocks"]
+Dim = Annotated[int, Field(ge=1, le=16_384)]
+Heads = Annotated[int, Field(ge=1, le=1024)]
+Depth = Annotated[int, Field(ge=1, le=256)]
+Ratio = Annotated[float, Field(gt=0, le=64)]
 
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """What one block attended to: `spatial` (F, h, P*K, P*K), `temporal` one (h, T, T) a clip; queries first.
+    """Attention maps of one block, queries first.
 
-    Slots are joint-major, the person fastest. A block without one of the two kinds of attention leaves it empty.
+    Args:
+        spatial: (F, h, P*K, P*K), nodes joint-major with the person fastest; None if the block has no spatial
+            attention.
+        temporal: One (h, T, T) per clip.
     """
 
     spatial: Tensor | None
@@ -29,64 +37,106 @@ class AttentionMaps:
 
 
 class Encoder(nn.Module, ABC):
-    """Turns a batch of clips into embeddings; `slots`, `num_persons` and `max_frames` say which input it takes."""
+    """Turns a batch of clips into embeddings.
 
-    gives: ClassVar[str] = "one vector a clip"
-    slots: Slots
-    num_persons: int
-    max_frames: int
+    Args:
+        config: Options.
+        spec: The input it is built for.
+    """
 
-    @property
+    output: ClassVar[str] = "one vector per clip"
+    """What the encoder computes before pooling, for messages."""
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "blocks")
+    """Ways in which `embed` can pool. "mean" averages the output; "blocks" takes mean and standard deviation of the
+    output of every block."""
+
+    class Config(Config):
+        """Base of the options of encoders."""
+
+    config: Config
+    spec: InputSpec
+
+    def __init__(self, config: Config, spec: InputSpec) -> None:
+        super().__init__()
+        self.config, self.spec = config, spec
+
     @abstractmethod
-    def embedding_width(self) -> int:
-        """E: width of a clip's embedding."""
+    def embedding_dim(self, pooling: str = "mean") -> int:
+        """Return E, the width of a clip's embedding."""
 
     @abstractmethod
-    def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
-        """One vector a clip."""
+    def embed(self, batch: Batch, pooling: str = "mean") -> Float[Tensor, "B E"]:
+        """Return one vector per clip.
 
-    def attend(self, batch: Batch) -> tuple[Tensor, list[AttentionMaps]]:  # noqa: ARG002
-        """Features, and the attention maps of every block; ValueError where an encoder gives none."""
-        raise ValueError(f"{type(self).__name__} gives no attention maps")
+        Args:
+            batch: A batch of the preprocessor that the encoder was built for.
+            pooling: How the output is pooled, one of `poolings`.
+        """
 
-    def positions(self) -> list[Float[Tensor, "T S D"]]:
-        """The positional embeddings that were learnt, those of each block; empty where there are none."""
+    def attention_maps(self, batch: Batch) -> tuple[Tensor, list[AttentionMaps]]:  # noqa: ARG002
+        """Return the features and the attention maps of every block; InputError if the encoder has none."""
+        raise InputError(f"{type(self).__name__} has no attention maps to show")
+
+    def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:
+        """Return the learned position embeddings of each block; empty if there are none."""
         return []
 
-    def stages(self) -> Sequence[Sequence[nn.Module]]:
-        """Its parts from input to output, as fine-tuning gives them learning rates; together they are all of it."""
+    def layer_groups(self) -> Sequence[Sequence[nn.Module]]:
+        """Return all layers in groups from input to output, for layer-wise learning rates in fine-tuning."""
         return [[self]]
 
+    def check_pooling(self, pooling: str) -> None:
+        """Raise InputError if the encoder does not know a pooling."""
+        if pooling not in self.poolings:
+            known = ", ".join(map(repr, self.poolings))
+            raise InputError(f"pooling of {type(self).__name__}: expected one of {known}, found {shown(pooling)}")
+
     def check(self, batch: Batch) -> None:
-        """ValueError if a batch is not of the form that this encoder was built for."""
-        persons, slots = batch.position.shape[1:3]
-        if (persons, slots) != (self.num_persons, len(self.slots)) or batch.slots != self.slots:
-            raise ValueError(
-                f"this encoder takes {self.num_persons} persons with {len(self.slots)} slots "
-                f"({'with' if self.slots.global_slot is not None else 'without'} a global one), got {persons} persons "
-                f"with {slots} ({'with' if batch.slots.global_slot is not None else 'without'}); apply the input form "
-                "that it was trained with"
+        """Raise InputError if a batch was not made by the preprocessor that the encoder was built for."""
+        spec = self.spec
+        wrong_maker = spec.preprocessor is not None and batch.preprocessor != spec.preprocessor
+        if batch.preprocessor is None or wrong_maker:
+            raise InputError(
+                f"expected a batch made by {spec.preprocessor or 'a preprocessor'}, found "
+                f"{'raw positions' if batch.preprocessor is None else 'one made by ' + batch.preprocessor}. "
+                "Apply the preprocessor the encoder was trained with."
             )
-        if batch.packing.lengths.max() > self.max_frames:
-            raise ValueError(
-                f"this encoder knows {self.max_frames} frames, got a clip of {batch.packing.lengths.max()}; "
-                "cut clips to its max_frames"
+        if batch.num_persons != spec.num_persons or batch.layout != spec.layout:
+            raise InputError(
+                f"expected {spec.num_persons} persons with {len(spec.layout)} nodes "
+                f"({'with' if spec.layout.root is not None else 'without'} a root), found {batch.num_persons} persons "
+                f"with {len(batch.layout)} ({'with' if batch.layout.root is not None else 'without'} a root). "
+                "Apply the preprocessor the encoder was trained with."
+            )
+        if batch.packing.lengths.max() > spec.max_frames:
+            raise InputError(
+                f"expected clips of at most {spec.max_frames} frames, found one of {batch.packing.lengths.max()}. "
+                "Shorten the clips."
             )
 
 
 class FrameEncoder(Encoder):
-    """An encoder that gives one vector a frame, persons side by side; a clip's embedding is their mean."""
+    """An encoder with one vector per frame, persons concatenated; a clip's embedding is their mean."""
 
-    gives: ClassVar[str] = "one vector a frame"
-    frame_width: int
-
-    @property
-    def embedding_width(self) -> int:
-        return self.frame_width
+    output: ClassVar[str] = "one vector per frame"
+    frame_dim: int
+    """W, the width of a frame's vector."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
-        """One vector a frame."""
+        """Return one vector per frame."""
 
-    def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
+    def embedding_dim(self, pooling: str = "mean") -> int:
+        """Return E, the width of a clip's embedding."""
+        self.check_pooling(pooling)
+        return self.frame_dim
+
+    def embed(self, batch: Batch, pooling: str = "mean") -> Float[Tensor, "B E"]:
+        """Return the mean over each clip's frames."""
+        self.check_pooling(pooling)
         return batch.packing.mean(self(batch))
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Return rates of stochastic depth that grow linearly from 0 to `last`."""
+    return torch.linspace(0, last, depth, device="cpu").tolist()

@@ -4,116 +4,129 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ulna.core import Skeleton, Slots, all_within, get_skeleton, one_of, within
-from ulna.data import Batch, Packing
-from ulna.encoders.base import AttentionMaps, FrameEncoder, Readout
+from ulna.batch import Batch, Packing
+from ulna.core import InputError, NodeLayout, NonNegative, Rate, Skeleton, check_range, get_skeleton
+from ulna.encoders.base import AttentionMaps, Depth, Dim, Encoder, FrameEncoder, Heads, Ratio, drop_path_rates
 from ulna.encoders.released import encoder_weights, read_state
-from ulna.nn.attention import FrameAttention, SlotAttention
+from ulna.nn.attention import FrameAttention, NodeAttention
 from ulna.nn.drop_path import DropPath
 from ulna.nn.dropout import Dropout
-from ulna.nn.positions import sine_cosine
+from ulna.nn.pos_embed import sine_cosine
+from ulna.preprocessing import InputSpec
 
-Positional = Literal["tight", "once", "fixed"]
+PosEmbed = Literal["tight", "once", "fixed"]
 
 
 class GLTransformer(FrameEncoder):
     """Kim, Chang, Kim, Choi: Global-local motion transformer (ECCV 2022, arXiv 2207.06101), figure 2.
 
-    Every frame is P*K slots of width `width`, joint-major with the person fastest; blocks attend over the slots of a
-    frame, then over the frames of a clip. Switches are the rows of the paper's Table 2: `positional` "tight" adds a
-    trained embedding before both attentions of every block, "once" before the first block, "fixed" adds sines and
-    cosines instead; `shared_positions` gives all blocks one embedding (paper) instead of their own (released);
-    `person_to_person` lets persons attend to one another. `mask_absent` hides the slots of absent persons from
-    attention among slots. `checkpoint_activations` keeps only each block's input while training and runs the block
-    again for the backward pass: less memory, a third more work, the same gradients.
+    Every frame is P*K nodes of width D, joint-major with the person fastest. Each block attends over the nodes of a
+    frame, then over the frames of a clip.
 
-    Ours: `readout` says what a clip's embedding is, "mean" of the output over its frames (paper) or "blocks", mean and
-    standard deviation over its frames of the output and of what every block gives; it does not change training.
-    `positions_start` is the size of the sines and cosines of a frame's number that trained positions begin with (paper:
-    0, from which it takes long to find out which frame is which).
+    Args:
+        config: Options; the defaults are those of the paper.
+        spec: The input it is built for.
     """
 
-    def __init__(
-        self,
-        slots: Slots,
-        num_persons: int,
-        max_frames: int,
-        *,
-        width: int = 48,
-        num_heads: int = 8,
-        num_blocks: int = 4,
-        ff: float = 2.0,
-        dropout: float = 0.1,
-        attention_dropout: float = 0.1,
-        drop_path: float = 0.1,
-        positional: Positional = "tight",
-        shared_positions: bool = False,
-        person_to_person: bool = True,
-        mask_absent: bool = False,
-        checkpoint_activations: bool = False,
-        readout: Readout = "mean",
-        positions_start: float = 0.0,
-    ) -> None:
-        super().__init__()
-        within("positions_start", positions_start, 0)
-        one_of("readout", readout, Readout)
-        one_of("positional", positional, Positional)
-        within("ff", ff, 0, open_low=True)
-        all_within(1, width=width, num_heads=num_heads, num_blocks=num_blocks)
-        all_within(0, 0.99, dropout=dropout, attention_dropout=attention_dropout, drop_path=drop_path)
-        self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
-        self.person_to_person, self.mask_absent = person_to_person, mask_absent
-        self.checkpoint_activations, self.readout = checkpoint_activations, readout
-        num_slots = len(slots) * num_persons
-        self.frame_width = num_slots * width
-        self.embed_local = nn.Linear(3, width)
-        self.embed_global = nn.Linear(3, width) if slots.global_slot is not None else None
-        self.dropout = Dropout(dropout)
-        rates = torch.linspace(0, drop_path, num_blocks).tolist()
-        shape = (max_frames, num_slots, width)
-        is_once = positional == "once"
-        forms: list[Any] = ["none" if is_once and block else positional for block in range(num_blocks)]
-        positions = [_Positions(shape, form, positions_start) for form in forms]
-        if shared_positions and not is_once:
-            positions = positions[:1] * num_blocks
-        sizes = (width, self.frame_width, num_heads, ff, dropout, attention_dropout)
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "blocks")
+
+    class Config(Encoder.Config):
+        """Options of `GLTransformer`."""
+
+        embed_dim: Dim = 48
+        """D, the width of a node."""
+        num_heads: Heads = 8
+        """Number of attention heads."""
+        depth: Depth = 4
+        """Number of blocks."""
+        mlp_ratio: Ratio = 2.0
+        """Width of the hidden layer over the width of a frame."""
+        dropout: Rate = 0.1
+        """Dropout rate."""
+        attention_dropout: Rate = 0.1
+        """Dropout rate of the attention weights."""
+        drop_path: Rate = 0.1
+        """Rate of stochastic depth in the last block; it grows linearly from 0."""
+        pos_embed: PosEmbed = "tight"
+        """Table 2 of the paper: a trained position embedding before both attentions of every block ("tight") or before
+        the first block ("once"), or fixed sines and cosines ("fixed")."""
+        shared_pos_embed: bool = False
+        """All blocks share one position embedding (paper), instead of one per block (released)."""
+        pos_embed_scale: NonNegative = 0.0
+        """Size of the sines and cosines that trained position embeddings start from (paper: 0)."""
+        person_to_person: bool = True
+        """Persons attend to one another."""
+        mask_absent: bool = False
+        """Exclude persons who are missing from the first frame from attention among nodes."""
+        checkpoint_activations: bool = False
+        """Keep only the input of each block and recompute the block in the backward pass: less memory, a third more
+        computation, equal gradients."""
+
+    config: Config
+
+    def __init__(self, config: Config, spec: InputSpec) -> None:
+        super().__init__(config, spec)
+        num_nodes, dim, depth = spec.num_nodes, config.embed_dim, config.depth
+        self.frame_dim = num_nodes * dim
+        self.embed_local = nn.Linear(3, dim)
+        self.embed_global = nn.Linear(3, dim) if spec.layout.root is not None else None
+        self.dropout = Dropout(config.dropout)
+        shape = (spec.max_frames, num_nodes, dim)
+        is_once = config.pos_embed == "once"
+        kinds: list[Any] = ["none" if is_once and block else config.pos_embed for block in range(depth)]
+        pos_embeds = [_PosEmbed(shape, kind, config.pos_embed_scale) for kind in kinds]
+        if config.shared_pos_embed and not is_once:
+            pos_embeds = pos_embeds[:1] * depth
+        rates = drop_path_rates(config.drop_path, depth)
         self.blocks = nn.ModuleList(
-            _Block(places, *sizes, rate, is_tight=not is_once) for places, rate in zip(positions, rates, strict=True)
+            _Block(config, pos_embed, self.frame_dim, rate) for pos_embed, rate in zip(pos_embeds, rates, strict=True)
         )
-        self.norm = nn.LayerNorm(self.frame_width)
-        self.mlp = nn.Sequential(*_layer(self.frame_width), *_layer(self.frame_width))
+        self.norm = nn.LayerNorm(self.frame_dim)
+        self.mlp = nn.Sequential(*_layer(self.frame_dim), *_layer(self.frame_dim))
 
     def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
+        """Return one vector per frame."""
         return self._run(batch, None)
 
-    @property
-    def embedding_width(self) -> int:
-        return self.frame_width * (1 if self.readout == "mean" else 2 * (len(self.blocks) + 1))
+    def embedding_dim(self, pooling: str = "mean") -> int:
+        """Return E, the width of a clip's embedding."""
+        self.check_pooling(pooling)
+        return self.frame_dim * (1 if pooling == "mean" else 2 * (len(self.blocks) + 1))
 
-    def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
-        if self.readout == "mean":
+    def embed(self, batch: Batch, pooling: str = "mean") -> Float[Tensor, "B E"]:
+        """Return one vector per clip.
+
+        Args:
+            batch: A preprocessed batch.
+            pooling: "mean" of the output over the frames (paper), or "blocks": mean and standard deviation over the
+                frames of the output of every block and of the encoder.
+        """
+        if pooling == "mean":
             return super().embed(batch)
+        self.check_pooling(pooling)
         outputs: list[Tensor] = []
         outputs.append(self._run(batch, None, outputs))
         return torch.cat([batch.packing.moments(values.float()) for values in outputs], dim=1)
 
-    def positions(self) -> list[Float[Tensor, "T S D"]]:
-        own = [module for module in self.modules() if isinstance(module, _Positions)]
-        return [module.table for module in own if module.form in ("tight", "once")]
+    def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:
+        """Return the learned position embeddings."""
+        own = [module for module in self.modules() if isinstance(module, _PosEmbed)]
+        return [module.table for module in own if module.kind in ("tight", "once")]
 
-    def stages(self) -> list[list[nn.Module]]:
+    def layer_groups(self) -> list[list[nn.Module]]:
+        """Return the input layers, each block, and the output layers."""
         embed: list[nn.Module] = [part for part in (self.embed_local, self.embed_global) if part is not None]
         return [embed, *([block] for block in self.blocks), [self.norm, self.mlp]]
 
-    def attend(self, batch: Batch) -> tuple[Float[Tensor, "F W"], list[AttentionMaps]]:
-        """Features, and the attention maps of every block."""
+    def attention_maps(self, batch: Batch) -> tuple[Float[Tensor, "F W"], list[AttentionMaps]]:
+        """Return the features and the attention maps of every block."""
         maps: list[AttentionMaps] = []
         return self._run(batch, maps), maps
 
@@ -121,9 +134,9 @@ class GLTransformer(FrameEncoder):
         self, batch: Batch, maps: list[AttentionMaps] | None, outputs: list[Tensor] | None = None
     ) -> Float[Tensor, "F W"]:
         z = self._embed(batch)  # (F, P*K, D)
-        mask = self._slot_mask(batch)
+        mask = self._node_mask(batch)
         for block in self.blocks:
-            if self.checkpoint_activations and self.training:
+            if self.config.checkpoint_activations and self.training:
                 z = checkpoint(block, z, batch.packing, mask, maps, use_reentrant=False)
             else:
                 z = block(z, batch.packing, mask, maps)
@@ -133,24 +146,25 @@ class GLTransformer(FrameEncoder):
 
     def _embed(self, batch: Batch) -> Float[Tensor, "F S D"]:
         self.check(batch)
-        slots = batch.position.transpose(1, 2)  # (F, K, P, 3)
-        x = self.embed_local(slots)
-        if self.embed_global is not None and self.slots.global_slot is not None:
-            place = self.slots.global_slot
-            moved = self.embed_global(slots[:, place : place + 1]).to(x.dtype)
-            x = torch.cat([x[:, :place], moved, x[:, place + 1 :]], dim=1)
+        nodes = batch.position.transpose(1, 2)  # (F, K, P, 3)
+        x = self.embed_local(nodes)
+        root = self.spec.layout.root
+        if self.embed_global is not None and root is not None:
+            translation = self.embed_global(nodes[:, root : root + 1]).to(x.dtype)
+            x = torch.cat([x[:, :root], translation, x[:, root + 1 :]], dim=1)
         return self.dropout(x.flatten(1, 2))
 
-    def _slot_mask(self, batch: Batch) -> Tensor | None:
-        """(F or 1, 1, S or 1, S): which slots a slot may attend to; None where all."""
+    def _node_mask(self, batch: Batch) -> Tensor | None:
+        """Return (F or 1, 1, S or 1, S), True for nodes that a node may attend to; None allows all."""
+        num_nodes = len(self.spec.layout)
         mask = None
-        if not self.person_to_person:
-            person = torch.arange(self.num_persons, device=batch.position.device).repeat(len(self.slots))
+        if not self.config.person_to_person:
+            person = torch.arange(self.spec.num_persons, device=batch.position.device).repeat(num_nodes)
             mask = (person[:, None] == person)[None, None]
-        if self.mask_absent:
-            there = ~batch.absent[batch.packing.clip].repeat(1, len(self.slots))[:, None, None]
-            own = torch.eye(there.shape[-1], dtype=torch.bool, device=there.device)
-            mask = (there if mask is None else there & mask) | own
+        if self.config.mask_absent:
+            visible = ~absent_persons(batch)[batch.packing.clip].repeat(1, num_nodes)[:, None, None]
+            own = torch.eye(visible.shape[-1], dtype=torch.bool, device=visible.device)
+            mask = (visible if mask is None else visible & mask) | own
         return mask
 
     @classmethod
@@ -161,113 +175,113 @@ class GLTransformer(FrameEncoder):
         num_heads: int,
         skeleton: str | Skeleton = "kinect_v2",
     ) -> GLTransformer:
-        """Encoder with the authors' weights: a mapping, a .safetensors file or a torch file; sizes are inferred.
+        """Return an encoder with the authors' weights. Dropout is off.
 
-        Keys may be bare or under `transformer.` or `module.`; what is not part of the encoder is ignored. Dropouts
-        are off. Raises ValueError naming missing keys or a skeleton that does not fit.
+        Args:
+            state: A mapping of names to tensors, a .safetensors file or a torch file. Names may have the prefixes
+                `transformer.` and `module.`; tensors that are not part of the encoder are ignored.
+            num_heads: Number of attention heads, which the weights do not tell.
+            skeleton: Skeleton of the data, or its name.
+
+        Raises:
+            InputError: If a tensor is missing or the skeleton does not fit.
         """
         weights = encoder_weights(read_state(state))
-        slots = Slots.of(get_skeleton(skeleton))
-        within("num_heads", num_heads, 1)
-        num_frames, num_slots, width = weights["blocks.0.positions.table"].shape
-        if num_slots % len(slots):
-            raise ValueError(
-                f"expected slots that are a multiple of the {len(slots)} joints of {skeleton!r}, got {num_slots}"
+        layout = NodeLayout.of(get_skeleton(skeleton))
+        check_range("num_heads", num_heads, 1, 1024)
+        num_frames, num_nodes, dim = weights["blocks.0.pos_embed.table"].shape
+        if num_nodes % len(layout):
+            raise InputError(
+                f"expected a multiple of the {len(layout)} joints of {skeleton!r}, found weights for {num_nodes} nodes"
             )
-        encoder = cls(
-            slots,
-            num_slots // len(slots),
-            num_frames,
-            width=width,
+        config = cls.Config(
+            embed_dim=dim,
             num_heads=num_heads,
-            num_blocks=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks.")),
-            ff=weights["blocks.0.ffn.0.weight"].shape[0] / (num_slots * width),
+            depth=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks.")),
+            mlp_ratio=weights["blocks.0.ffn.0.weight"].shape[0] / (num_nodes * dim),
             dropout=0.0,
             attention_dropout=0.0,
             drop_path=0.0,
         )
+        encoder = cls(config, InputSpec(layout, num_nodes // len(layout), num_frames))
         try:
             encoder.to(weights["norm.weight"].dtype).load_state_dict(dict(weights))
         except RuntimeError as error:
-            raise ValueError(f"expected the weights of a released GL-Transformer, got other shapes; {error}") from None
+            raise InputError(f"expected the weights of a released GL-Transformer, found other shapes; {error}") from None
         return encoder
 
 
-def _layer(width: int) -> tuple[nn.Module, ...]:
-    return nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)
+def absent_persons(batch: Batch) -> Bool[Tensor, "B P"]:
+    """Return True for persons missing from the first frame (person 0 is always present), as in the released code."""
+    absent = ~batch.visible.any(dim=2)[batch.packing.first]
+    absent[:, 0] = False
+    return absent
+
+
+def _layer(dim: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim)
 
 
 class _Block(nn.Module):
     """Spatial attention, temporal attention, feed-forward (paper eqs. 4 to 11)."""
 
-    def __init__(
-        self,
-        positions: _Positions,
-        width: int,
-        frame_width: int,
-        num_heads: int,
-        ff: float,
-        dropout: float,
-        attention_dropout: float,
-        drop_path: float,
-        *,
-        is_tight: bool,
-    ) -> None:
+    def __init__(self, config: GLTransformer.Config, pos_embed: _PosEmbed, frame_dim: int, drop_path: float) -> None:
         super().__init__()
-        self.positions, self.is_tight = positions, is_tight
-        dropouts: dict[str, Any] = {"dropout": dropout, "attention_dropout": attention_dropout}
-        self.spatial_norm = nn.LayerNorm(width)
-        self.spatial = SlotAttention(width, num_heads, **dropouts)
-        self.temporal_norm = nn.LayerNorm(frame_width)
-        self.temporal = FrameAttention(frame_width, num_heads, **dropouts)
-        self.ffn_norm = nn.LayerNorm(frame_width)
-        hidden = int(ff * frame_width)
+        dim, heads = config.embed_dim, config.num_heads
+        self.pos_embed, self.is_tight = pos_embed, config.pos_embed != "once"
+        dropouts: dict[str, Any] = {"dropout": config.dropout, "attention_dropout": config.attention_dropout}
+        self.spatial_norm = nn.LayerNorm(dim)
+        self.spatial = NodeAttention(dim, heads, **dropouts)
+        self.temporal_norm = nn.LayerNorm(frame_dim)
+        self.temporal = FrameAttention(frame_dim, heads, **dropouts)
+        self.ffn_norm = nn.LayerNorm(frame_dim)
+        hidden = int(config.mlp_ratio * frame_dim)
         self.ffn = nn.Sequential(
-            nn.Linear(frame_width, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, frame_width),
-            Dropout(dropout),
+            nn.Linear(frame_dim, hidden), nn.GELU(), Dropout(config.dropout), nn.Linear(hidden, frame_dim),
+            Dropout(config.dropout),
         )  # fmt: skip
         self.drop_path = DropPath(drop_path)
 
     def forward(
         self, z: Float[Tensor, "F S D"], packing: Packing, mask: Tensor | None, maps: list[AttentionMaps] | None
     ) -> Float[Tensor, "F S D"]:
-        x = self.positions.before_spatial(z, packing)
-        seen = self.spatial_norm(x)
-        s = x + self.drop_path(self.spatial(seen, mask))
+        x = self.pos_embed.before_spatial(z, packing)
+        normed = self.spatial_norm(x)
+        s = x + self.drop_path(self.spatial(normed, mask))
 
-        y = self.positions.before_temporal(s, packing) if self.is_tight else s
+        y = self.pos_embed.before_temporal(s, packing) if self.is_tight else s
         y = y.flatten(1)  # (F, W)
-        moved = self.temporal_norm(y)
-        y = y + self.drop_path(self.temporal(moved, packing), packing)
+        frames = self.temporal_norm(y)
+        y = y + self.drop_path(self.temporal(frames, packing), packing)
 
         y = y + self.drop_path(self.ffn(self.ffn_norm(y)), packing)
         if maps is not None:
-            maps.append(AttentionMaps(self.spatial.weights(seen, mask), self.temporal.weights(moved, packing)))
+            maps.append(AttentionMaps(self.spatial.weights(normed, mask), self.temporal.weights(frames, packing)))
         return y.unflatten(1, z.shape[1:])
 
 
-class _Positions(nn.Module):
-    """Positional embedding of a block: trained (T_max, S, D), fixed sines and cosines, or none."""
+class _PosEmbed(nn.Module):
+    """Position embedding of a block: trained (T_max, S, D), fixed sines and cosines, or none."""
 
     def __init__(
-        self, shape: tuple[int, int, int], form: Literal["tight", "once", "fixed", "none"], start: float = 0.0
+        self, shape: tuple[int, int, int], kind: Literal["tight", "once", "fixed", "none"], scale: float = 0.0
     ) -> None:
         super().__init__()
-        num_frames, num_slots, width = shape
-        self.form = form
-        self.of_slots: Tensor
+        num_frames, num_nodes, dim = shape
+        self.kind = kind
+        self.of_nodes: Tensor
         self.of_frames: Tensor
-        of_frames = sine_cosine(num_frames, num_slots * width).unflatten(1, (num_slots, width))
-        if form in ("tight", "once"):
-            self.table = nn.Parameter(start * of_frames)
-        elif form == "fixed":
-            self.register_buffer("of_slots", sine_cosine(num_slots, width), persistent=False)
+        of_frames = sine_cosine(num_frames, num_nodes * dim).unflatten(1, (num_nodes, dim))
+        if kind in ("tight", "once"):
+            self.table = nn.Parameter(scale * of_frames)
+        elif kind == "fixed":
+            self.register_buffer("of_nodes", sine_cosine(num_nodes, dim), persistent=False)
             self.register_buffer("of_frames", of_frames, persistent=False)
 
     def before_spatial(self, z: Float[Tensor, "F S D"], packing: Packing) -> Float[Tensor, "F S D"]:
-        if self.form == "none":
+        if self.kind == "none":
             return z
-        return z + (self.of_slots if self.form == "fixed" else self.table[packing.time])
+        return z + (self.of_nodes if self.kind == "fixed" else self.table[packing.time])
 
     def before_temporal(self, z: Float[Tensor, "F S D"], packing: Packing) -> Float[Tensor, "F S D"]:
-        return z + (self.of_frames if self.form == "fixed" else self.table)[packing.time]
+        return z + (self.of_frames if self.kind == "fixed" else self.table)[packing.time]

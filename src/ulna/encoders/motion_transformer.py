@@ -7,78 +7,87 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ulna.core import Slots, all_within, one_of, within
-from ulna.data import Batch
-from ulna.encoders.base import Readout
-from ulna.encoders.time_encoder import Maps, Persons, TimeEncoder, start_as_bert
+from ulna.batch import Batch
+from ulna.core import NonNegative, Rate
+from ulna.encoders.base import Depth, Dim, Encoder, Heads, Ratio
+from ulna.encoders.time_encoder import Maps, Persons, TimeEncoder, init_bert
 from ulna.nn.dropout import Dropout
-from ulna.nn.positions import LearnedPositions
-from ulna.nn.time_block import Norm, TimeBlock
+from ulna.nn.pos_embed import LearnedPosEmbed
+from ulna.nn.transformer_block import Norm, TransformerBlock
+from ulna.preprocessing import InputSpec
 
 
 class MotionTransformer(TimeEncoder):
     """Cheng, Chen, Zhang, Lin: Motion-Transformer (MMAsia 2020, doi 10.1145/3444685.3446289).
 
-    A frame is one token: its coordinates through one linear layer, plus a learnt position; blocks attend over time.
-    Only the paper's abstract is known to us; the encoder is the plain one in its authors' H-Transformer code, sizes
-    are ours. `norm` "post" normalises after each sum (BERT, released), "pre" before each branch. `ff` is the hidden
-    width of the feed-forward layers over `width`. `persons` and `readout` as in TimeEncoder. Ours: positions start as
-    sines and cosines of size `positions_start` (0: as noise near zero, from which it takes long to find out which frame
-    is the next).
+    A frame is one token: its coordinates through one linear layer, plus a learned position embedding; blocks attend
+    over time. Only the abstract of the paper was available: the encoder is the plain one in the authors' code of
+    H-Transformer, and its sizes are ours.
+
+    Args:
+        config: Options.
+        spec: The input it is built for.
     """
 
-    def __init__(
-        self,
-        slots: Slots,
-        num_persons: int,
-        max_frames: int,
-        *,
-        width: int = 512,
-        num_heads: int = 8,
-        num_blocks: int = 4,
-        ff: float = 4.0,
-        dropout: float = 0.1,
-        attention_dropout: float = 0.1,
-        norm: Norm = "post",
-        persons: Persons = "rows",
-        positions_start: float = 0.0,
-        readout: Readout = "mean",
-    ) -> None:
-        super().__init__(slots, num_persons, max_frames, width=width, persons=persons, readout=readout)
-        one_of("norm", norm, Norm)
-        within("ff", ff, 0, open_low=True)
-        within("positions_start", positions_start, 0)
-        all_within(1, num_heads=num_heads, num_blocks=num_blocks)
-        all_within(0, 0.99, dropout=dropout, attention_dropout=attention_dropout)
-        self.embed_frame = nn.Linear(3 * len(slots) * self.persons_at_once, width, bias=False)
-        self.place = LearnedPositions(max_frames, width, positions_start)
-        self.norm = nn.LayerNorm(width)
-        self.dropout = Dropout(dropout)
+    class Config(Encoder.Config):
+        """Options of `MotionTransformer`."""
+
+        embed_dim: Dim = 512
+        """Width of a token."""
+        num_heads: Heads = 8
+        """Number of attention heads."""
+        depth: Depth = 4
+        """Number of blocks."""
+        mlp_ratio: Ratio = 4.0
+        """Width of the hidden layer over the width of a token."""
+        dropout: Rate = 0.1
+        """Dropout rate."""
+        attention_dropout: Rate = 0.1
+        """Dropout rate of the attention weights."""
+        norm: Norm = "post"
+        """Layer norm after each sum ("post", released) or before each branch ("pre")."""
+        persons: Persons = "separate"
+        """Encode each visible person on their own, or all persons of a frame in one token."""
+        pos_embed_scale: NonNegative = 0.0
+        """Size of the sines and cosines that position embeddings start from; 0 starts from noise (BERT)."""
+
+    config: Config
+
+    def __init__(self, config: Config, spec: InputSpec) -> None:
+        super().__init__(config, spec, persons=config.persons, dim=config.embed_dim)
+        dim = config.embed_dim
+        self.embed_frame = nn.Linear(3 * len(spec.layout) * self.persons_per_token, dim, bias=False)
+        self.pos_embed = LearnedPosEmbed(spec.max_frames, dim, config.pos_embed_scale)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(
-            TimeBlock(
-                width,
-                num_heads,
-                hidden=int(ff * width),
-                dropout=dropout,
-                attention_dropout=attention_dropout,
-                norm=norm,
+            TransformerBlock(
+                dim,
+                config.num_heads,
+                hidden_dim=int(config.mlp_ratio * dim),
+                dropout=config.dropout,
+                attention_dropout=config.attention_dropout,
+                norm=config.norm,
             )
-            for _ in range(num_blocks)
+            for _ in range(config.depth)
         )
-        self.last_norm = nn.LayerNorm(width) if norm == "pre" else nn.Identity()
-        self.apply(start_as_bert)
+        self.last_norm = nn.LayerNorm(dim) if config.norm == "pre" else nn.Identity()
+        self.apply(init_bert)
 
     def layers(self, batch: Batch, maps: Maps | None = None) -> list[Float[Tensor, "F H"]]:
+        """Return the output of every block."""
         x = self.embed_frame(batch.position.flatten(1))
-        x = self.dropout(self.norm(self.place(x, batch.packing)))
+        x = self.dropout(self.norm(self.pos_embed(x, batch.packing)))
         layers = []
         for block in self.blocks:
             x = block(x, batch.packing, maps)
             layers.append(x)
         return [*layers[:-1], self.last_norm(x)]
 
-    def positions(self) -> list[Float[Tensor, "T S D"]]:
-        return [self.place.table[:, None]]
+    def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:
+        """Return the learned position embedding."""
+        return [self.pos_embed.table[:, None]]
 
-    def stages(self) -> Sequence[Sequence[nn.Module]]:
-        return [[self.embed_frame, self.place, self.norm], *([block] for block in self.blocks), [self.last_norm]]
+    def layer_groups(self) -> Sequence[Sequence[nn.Module]]:
+        """Return the input layers, each block, and the last norm."""
+        return [[self.embed_frame, self.pos_embed, self.norm], *([block] for block in self.blocks), [self.last_norm]]

@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ulna.core import InputError, MissingError
+
 PREFIXES = ("module.", "transformer.")
 NAMES = (
     (r"emb\.(weight|bias)", r"embed_local.\1"),
     (r"emb_global\.(weight|bias)", r"embed_global.\1"),
-    (r"encoder_blocks\.(\d+)\.positional_emb", r"blocks.\1.positions.table"),
+    (r"encoder_blocks\.(\d+)\.positional_emb", r"blocks.\1.pos_embed.table"),
     (r"encoder_blocks\.(\d+)\.norm1_sp\.(.+)", r"blocks.\1.spatial_norm.\2"),
     (r"encoder_blocks\.(\d+)\.norm1_tm\.(.+)", r"blocks.\1.temporal_norm.\2"),
     (r"encoder_blocks\.(\d+)\.norm2\.(.+)", r"blocks.\1.ffn_norm.\2"),
@@ -43,9 +45,9 @@ HEADS = {"direction": "dir_pred_list", "magnitude": "mag_pred_list"}
 
 
 def read_state(state: Mapping[str, Tensor] | str | Path) -> dict[str, Tensor]:
-    """Tensors by bare key, from a mapping, a .safetensors file or a torch file (opened with weights_only=True).
+    """Return tensors by name without prefixes, from a mapping, a .safetensors file or a torch file.
 
-    Weights stored in half precision become float32; float64 is kept.
+    Torch files are opened with weights_only=True. Half precision is converted to float32; float64 is kept.
     """
     content: Mapping[str, Any] = _open(Path(state)) if isinstance(state, str | Path) else state
     for inner in ("state_dict", "model"):
@@ -63,43 +65,43 @@ def read_state(state: Mapping[str, Tensor] | str | Path) -> dict[str, Tensor]:
 
 def _open(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a file of weights, got none")
+        raise MissingError(f"{path}: expected a file of weights, found none")
     content: Any = None
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([Namespace]):  # what MAE-like scripts keep beside the weights
+        with torch.serialization.safe_globals([Namespace]):  # scripts like MAE's save one beside the weights
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise many kinds; torch's own text would advise to trust them
-        raise ValueError(f"{path}: expected a file of plain tensors, got another ({type(error).__name__})") from None
+    except Exception as error:  # many types; torch's own message would advise to trust the file
+        raise InputError(f"{path}: expected a file of plain tensors, found another ({type(error).__name__})") from None
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: expected a mapping of names to tensors, got {type(content).__name__}")
+        raise InputError(f"{path}: expected a mapping of names to tensors, found {type(content).__name__}")
     return content
 
 
 def encoder_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's weights under our names; heads, `pred_token_emb` and fixed encodings are left out."""
+    """Return the encoder's weights under our names, without heads, `pred_token_emb` and fixed encodings."""
     num_blocks = len({key.split(".")[1] for key in bare if key.startswith("encoder_blocks.")})
     wanted = [*OUTSIDE, *(f"encoder_blocks.{block}.{name}" for block in range(max(num_blocks, 1)) for name in BLOCK)]
     missing = [key for key in wanted if key not in bare]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"expected the weights of a released GL-Transformer, {len(missing)} are missing: {', '.join(missing[:4])}"
         )
     wrong = [key for key in wanted if not (bare[key].is_floating_point() and bare[key].isfinite().all())]
     wrong += [key for key in wanted if key.endswith("positional_emb") and (bare[key].ndim, len(bare[key])) != (4, 1)]
     if wrong:
-        raise ValueError(f"expected finite weights of the released shapes, got others: {', '.join(wrong[:4])}")
+        raise InputError(f"expected finite weights of the released shapes, found others: {', '.join(wrong[:4])}")
     weights = {_rename(key): bare[key] for key in wanted}
-    return {key: w[0] if key.endswith("positions.table") else w for key, w in weights.items()}
+    return {key: w[0] if key.endswith("pos_embed.table") else w for key, w in weights.items()}
 
 
 def head_weights(bare: Mapping[str, Tensor], kind: str, num_intervals: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias of all intervals' heads of a kind ("direction" or "magnitude"), one after another."""
+    """Return weight and bias of all intervals' heads of a kind ("direction" or "magnitude"), concatenated."""
     keys = [f"{HEADS[kind]}.{i}.linear.0" for i in range(num_intervals)]
     missing = [key for key in keys if f"{key}.weight" not in bare or f"{key}.bias" not in bare]
     if missing:
-        raise ValueError(f"expected heads for {num_intervals} intervals, these are missing: {', '.join(missing)}")
+        raise InputError(f"expected heads for {num_intervals} intervals, these are missing: {', '.join(missing)}")
     return torch.cat([bare[f"{key}.weight"] for key in keys]), torch.cat([bare[f"{key}.bias"] for key in keys])
 
 

@@ -1,10 +1,12 @@
-"""Weights of the authors' MAMP encoder (and of what is built like it) under our names."""
+"""Weights of the authors' MAMP encoder, and of encoders like it, under our names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from torch import Tensor
+
+from ulna.core import InputError
 
 LAYERS = {
     "norm1": "attention_norm",
@@ -18,7 +20,10 @@ KINDS = ("weight", "bias")
 
 
 def segment_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's weights under our names; decoder and heads are left out. ValueError names what is missing."""
+    """Return the encoder's weights under our names, without decoder and heads.
+
+    Raises InputError if a tensor is missing or has another shape.
+    """
     num_blocks = max(1, len({key.split(".")[1] for key in bare if key.startswith("blocks.")}))
     names = {f"norm.{kind}": f"norm.{kind}" for kind in KINDS}
     for block in range(num_blocks):
@@ -27,7 +32,7 @@ def segment_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
     special = ("joints_embed.proj.weight", "joints_embed.proj.bias", "pos_embed", "temp_embed")
     missing = [key for key in (*special, *names) if key not in bare]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"expected the weights of a released MAMP encoder, {len(missing)} are missing: {', '.join(missing[:4])}"
         )
     of_joints, of_time = (tuple(bare[key].shape[: bare[key].ndim - 1]) for key in ("pos_embed", "temp_embed"))
@@ -36,12 +41,12 @@ def segment_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
     fits = fits and of_joints[:2] == (1, 1) and (of_time[:1], of_time[2:]) == ((1,), (1,))
     wrong = [key for key in (*special, *names) if not (bare[key].is_floating_point() and bare[key].isfinite().all())]
     if wrong or not fits:
-        raise ValueError(
-            f"expected finite weights of the released shapes, got others: {', '.join(wrong[:4] or special)}"
+        raise InputError(
+            f"expected finite weights of the released shapes, found others: {', '.join(wrong[:4] or special)}"
         )
     return {ours: bare[theirs] for theirs, ours in names.items()} | {
         "embed_patch.weight": convolution[..., 0].transpose(1, 2).flatten(1),  # (D, 3, l, 1) -> frame by frame
         "embed_patch.bias": bare["joints_embed.proj.bias"],
-        "place.of_joints": bare["pos_embed"][0, 0],
-        "place.of_time": bare["temp_embed"][0, :, 0],
+        "pos_embed.of_joints": bare["pos_embed"][0, 0],
+        "pos_embed.of_segments": bare["temp_embed"][0, :, 0],
     }

@@ -2,165 +2,200 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
-from ulna.core import Skeleton, Slots, all_within, get_skeleton, one_of, within
-from ulna.data import Batch, Packing
-from ulna.data.segments import Segments
-from ulna.encoders.base import Encoder
+from ulna.batch import Batch, Packing, Segments
+from ulna.core import InputError, NodeLayout, NonNegative, Positive, Rate, Skeleton, get_skeleton
+from ulna.encoders.base import Depth, Dim, Encoder, Heads, Ratio, drop_path_rates
 from ulna.encoders.released import read_state
 from ulna.encoders.released_mamp import segment_weights
 from ulna.nn.dropout import Dropout
-from ulna.nn.hyperbolic import exp0
-from ulna.nn.positions import LearnedPositions
-from ulna.nn.time_block import TimeBlock
+from ulna.nn.hyperbolic import PoincareBall
+from ulna.nn.pos_embed import LearnedPosEmbed
+from ulna.nn.transformer_block import TransformerBlock
+from ulna.preprocessing import InputSpec
 
-SegmentReadout = Literal["mean", "joints", "blocks"]
+SegmentLength = Annotated[int, Field(ge=1, le=1000)]
 
 
 class SegmentTransformer(Encoder):
-    """Encoder of HA-CM (arXiv 2409.17951) and, with `ball` off and `prune_torso` off, of MAMP (arXiv 2308.07092).
+    """Encoder of HA-CM (arXiv 2409.17951) and, without `ball` and `prune_torso`, of MAMP (arXiv 2308.07092).
 
-    A token is `segment` frames of one joint: one linear layer, plus a learnt place in the body and in time; `ball` maps
-    it into the Poincare ball of curvature -`curvature` (its length times `ball_scale` first: 1 as released, where
-    nearly all tokens end at the edge). Blocks attend over all tokens of a person. `prune_torso` leaves the torso's
-    joints out, as HA-CM does. Each person who is seen goes through by itself; a clip's embedding is the mean over
-    tokens, then over persons (`readout` "mean", the paper's linear evaluation), or the mean over each joint's tokens,
-    joints side by side, then over persons ("joints", as the paper fine-tunes). Ours: `readout` "blocks" takes mean and
-    standard deviation over each joint's tokens, before the first block and after every one. Places in time start as
-    sines and cosines of size `positions_start`, those of joints as noise of that size (0: both as noise near zero).
+    A token is a segment of a few frames of one joint: one linear layer, plus learned position embeddings of the joint
+    and of the segment. Blocks attend over all tokens of a person; each visible person is encoded separately.
+    A masked pretext task tokenises once (`tokenize`) and encodes the visible tokens only (`encode`).
+
+    Args:
+        config: Options.
+        spec: The input it is built for.
     """
 
-    gives: ClassVar[str] = "tokens of segments"
+    output: ClassVar[str] = "tokens of segments"
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "joints", "blocks")
 
-    def __init__(
-        self,
-        slots: Slots,
-        num_persons: int,
-        max_frames: int,
-        *,
-        segment: int = 3,
-        width: int = 256,
-        num_heads: int = 8,
-        num_blocks: int = 8,
-        ff: float = 4.0,
-        ball: bool = True,
-        curvature: float = 1.0,
-        ball_scale: float = 1.0,
-        prune_torso: bool = True,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        readout: SegmentReadout = "mean",
-        positions_start: float = 0.0,
-    ) -> None:
-        super().__init__()
-        one_of("readout", readout, SegmentReadout)
-        within("positions_start", positions_start, 0)
-        all_within(1, segment=segment, width=width, num_heads=num_heads, num_blocks=num_blocks)
-        all_within(0, open_low=True, ff=ff, curvature=curvature, ball_scale=ball_scale)
-        all_within(0, 0.99, dropout=dropout, drop_path=drop_path)
-        self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
-        self.segment, self.width, self.num_heads = segment, width, num_heads
-        self.ball, self.curvature, self.ball_scale = ball, curvature, ball_scale
-        self.readout, self.positions_start = readout, positions_start
-        torso = slots.places(slots.skeleton.torso) if slots.skeleton else []
-        self.torso = [k for k in torso if k != slots.global_slot]  # translation is no joint
-        self.joints = [k for k in range(len(slots)) if not (prune_torso and k in self.torso)]
+    class Config(Encoder.Config):
+        """Options of `SegmentTransformer`."""
+
+        segment: SegmentLength = 3
+        """Number of frames per token."""
+        embed_dim: Dim = 256
+        """D, the width of a token."""
+        num_heads: Heads = 8
+        """Number of attention heads."""
+        depth: Depth = 8
+        """Number of blocks."""
+        mlp_ratio: Ratio = 4.0
+        """Width of the hidden layer over the width of a token."""
+        ball: bool = True
+        """Map tokens into the Poincare ball before the first block (HA-CM)."""
+        curvature: Positive = 1.0
+        """The ball has curvature -`curvature`."""
+        ball_scale: Positive = 1.0
+        """Factor of the tokens before they are mapped; with 1 (released) nearly all tokens are at the edge."""
+        prune_torso: bool = True
+        """Leave out the joints of the torso (HA-CM)."""
+        dropout: Rate = 0.0
+        """Dropout rate."""
+        drop_path: Rate = 0.0
+        """Rate of stochastic depth in the last block; it grows linearly from 0."""
+        pos_embed_scale: NonNegative = 0.0
+        """Size of the sines and cosines that embeddings of segments start from, and of the noise that embeddings of
+        joints start from; 0 starts both from noise near zero."""
+
+    config: Config
+
+    def __init__(self, config: Config, spec: InputSpec) -> None:
+        super().__init__(config, spec)
+        layout, dim = spec.layout, config.embed_dim
+        self.ball = PoincareBall(config.curvature, config.ball_scale)
+        torso = layout.indices(layout.skeleton.torso) if layout.skeleton else []
+        self.torso = [k for k in torso if k != layout.root]  # the root holds a translation and is no joint
+        self.joints = [k for k in range(len(layout)) if not (config.prune_torso and k in self.torso)]
         if not self.joints:
-            raise ValueError("expected joints outside the torso, got a skeleton without; pass --encoder.no-prune-torso")
-        self.embed_patch = nn.Linear(3 * segment, width)
-        self.place = TokenPlaces(len(self.joints), self.num_segments, width, positions_start)
-        self.dropout = Dropout(dropout)
-        rates = torch.linspace(0, drop_path, num_blocks).tolist()
-        make = functools.partial(TimeBlock, width, num_heads, hidden=int(ff * width), norm="pre", gelu="none")
-        self.blocks = nn.ModuleList(make(dropout=dropout, drop_path=rate) for rate in rates)
-        self.norm = nn.LayerNorm(width)
+            raise InputError(
+                "expected joints outside the torso, found a skeleton without. Keep them: --encoder.no-prune-torso."
+            )
+        self.embed_patch = nn.Linear(3 * config.segment, dim)
+        self.pos_embed = TokenPosEmbed(len(self.joints), self.num_segments, dim, config.pos_embed_scale)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(
+                dim,
+                config.num_heads,
+                hidden_dim=int(config.mlp_ratio * dim),
+                norm="pre",
+                gelu="none",
+                dropout=config.dropout,
+                drop_path=rate,
+            )
+            for rate in drop_path_rates(config.drop_path, config.depth)
+        )
+        self.norm = nn.LayerNorm(dim)
         for block in self.blocks:
-            block.apply(start_as_vit)
+            block.apply(init_vit)
 
     @property
     def num_segments(self) -> int:
-        """Segments of the longest clip; the last may be shorter than the others."""
-        return -(-self.max_frames // self.segment)
+        """Number of segments of the longest clip; the last one may be shorter."""
+        return -(-self.spec.max_frames // self.config.segment)
 
-    def cut(self, batch: Batch) -> Segments:
-        """The batch's persons, cut into segments."""
+    def segments(self, batch: Batch) -> Segments:
+        """Cut the persons of a batch into segments."""
         self.check(batch)
-        return Segments.of(batch, self.segment, self.joints)
+        return Segments.of(batch, self.config.segment, self.joints)
 
-    def tokens(self, segments: Segments) -> Float[Tensor, "N D"]:
-        """Every joint that is seen in a segment, with its place, before the map into the ball; in full precision."""
-        with torch.autocast(self.place.of_joints.device.type, enabled=False):
-            own = self.patches(segments, self.joints).flatten(0, 1)[segments.kept]
-            return self.place(own, segments.joint, segments.segment)
+    def tokenize(self, segments: Segments) -> Float[Tensor, "N D"]:
+        """Return a token for every joint that is visible in a segment, in full precision."""
+        with torch.autocast(self.pos_embed.of_joints.device.type, enabled=False):
+            patches = self._embed(segments, self.joints).flatten(0, 1)[segments.token_index]
+            return self.pos_embed(patches, segments.joint, segments.segment)
 
-    def patches(self, segments: Segments, joints: list[int]) -> Float[Tensor, "G J D"]:
-        """Joints of every segment through the linear layer alone."""
-        position = segments.rows.batch.position[:, 0]
-        with torch.autocast(position.device.type, enabled=False):
-            return self.embed_patch(segments.patches(position, joints))
-
-    def mapped(self, tokens: Float[Tensor, "*any D"]) -> Float[Tensor, "*any D"]:
-        """Tokens in the ball, in full precision: near its edge half precision tells none from another."""
-        if not self.ball:
-            return tokens
-        with torch.autocast(tokens.device.type, enabled=False):
-            return exp0(self.ball_scale * tokens.float(), self.curvature)
+    def embed_torso(self, segments: Segments) -> Float[Tensor, "G J D"]:
+        """Return the joints of the torso in every segment through the linear layer, without position embeddings."""
+        return self._embed(segments, self.torso)
 
     def encode(self, tokens: Float[Tensor, "N D"], packing: Packing) -> Float[Tensor, "N D"]:
-        """Attention over the tokens of each row, all of them or those that are shown."""
+        """Encode the tokens of each person, all of them or the visible ones."""
         return self.layers(tokens, packing)[-1]
 
     def layers(self, tokens: Float[Tensor, "N D"], packing: Packing) -> list[Float[Tensor, "N D"]]:
-        """What goes into the blocks and what each of them gives, the last one normalised."""
-        layers = [self.dropout(tokens)]
+        """Return the input of the first block and the output of every block, the last one normalised."""
+        layers = [self.dropout(self._input(tokens))]
         for block in self.blocks:
             layers.append(block(layers[-1], packing))
         return [*layers[:-1], self.norm(layers[-1])]
 
     @torch.no_grad()
-    def received(self, tokens: Float[Tensor, "N D"], packing: Packing, number: int) -> Float[Tensor, " N"]:
-        """Attention that each token receives in the `number`-th block, from 1: the mean over heads and queries."""
+    def attention_received(
+        self, tokens: Float[Tensor, "N D"], packing: Packing, block: int
+    ) -> Float[Tensor, " N"]:
+        """Return the attention each token receives in a block (from 1), averaged over heads and queries."""
         was_training = self.training
         self.eval()
-        x = tokens
-        for block in self.blocks[: number - 1]:
-            x = block(x, packing)
-        last = self.blocks[number - 1]
-        assert isinstance(last, TimeBlock)
-        received = last.received(x, packing)
+        x = self._input(tokens)
+        for earlier in self.blocks[: block - 1]:
+            x = earlier(x, packing)
+        last = self.blocks[block - 1]
+        assert isinstance(last, TransformerBlock)
+        received = last.attention_received(x, packing)
         self.train(was_training)
         return received
 
-    @property
-    def embedding_width(self) -> int:
-        if self.readout == "mean":
-            return self.width
-        return self.width * len(self.joints) * (1 if self.readout == "joints" else 2 * (len(self.blocks) + 1))
+    def embedding_dim(self, pooling: str = "mean") -> int:
+        """Return E, the width of a clip's embedding."""
+        self.check_pooling(pooling)
+        dim = self.config.embed_dim
+        if pooling == "mean":
+            return dim
+        return dim * len(self.joints) * (1 if pooling == "joints" else 2 * (len(self.blocks) + 1))
 
-    def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
-        segments = self.cut(batch)
-        layers = self.layers(self.mapped(self.tokens(segments)), segments.tokens)
-        if self.readout == "mean":
-            own = segments.tokens.mean(layers[-1])
-        elif self.readout == "joints":
-            own = segments.mean_of_joints(layers[-1])
+    def embed(self, batch: Batch, pooling: str = "mean") -> Float[Tensor, "B E"]:
+        """Return one vector per clip, the mean over its persons.
+
+        Args:
+            batch: A preprocessed batch.
+            pooling: "mean" over a person's tokens (the papers' linear evaluation); "joints", the mean over each joint's
+                tokens, joints concatenated (the papers' fine-tuning); "blocks", mean and standard deviation over each
+                joint's tokens, before the first block and after every block.
+        """
+        self.check_pooling(pooling)
+        segments = self.segments(batch)
+        layers = self.layers(self.tokenize(segments), segments.tokens)
+        if pooling == "mean":
+            pooled = segments.tokens.mean(layers[-1])
+        elif pooling == "joints":
+            pooled = segments.mean_per_joint(layers[-1])
         else:
-            own = torch.cat([segments.moments_of_joints(layer.float()) for layer in layers], dim=1)
-        return segments.rows.mean(own, segments.shows_someone)
+            pooled = torch.cat([segments.moments_per_joint(layer.float()) for layer in layers], dim=1)
+        return segments.persons.mean(pooled, segments.is_visible)
 
-    def positions(self) -> list[Float[Tensor, "T S D"]]:
-        return [self.place.of_time[:, None]]
+    def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:
+        """Return the learned position embedding of segments."""
+        return [self.pos_embed.of_segments[:, None]]
 
-    def stages(self) -> Sequence[Sequence[nn.Module]]:
-        return [[self.embed_patch, self.place], *([block] for block in self.blocks), [self.norm]]
+    def layer_groups(self) -> Sequence[Sequence[nn.Module]]:
+        """Return the input layers, each block, and the last norm."""
+        return [[self.embed_patch, self.pos_embed], *([block] for block in self.blocks), [self.norm]]
+
+    def _embed(self, segments: Segments, joints: list[int]) -> Float[Tensor, "G J D"]:
+        """Return joints of every segment through the linear layer."""
+        position = segments.persons.batch.position[:, 0]
+        with torch.autocast(position.device.type, enabled=False):
+            return self.embed_patch(segments.patches(position, joints))
+
+    def _input(self, tokens: Float[Tensor, "*any D"]) -> Float[Tensor, "*any D"]:
+        """Return the input of the first block; in full precision, since half precision fails near the ball's edge."""
+        if not self.config.ball:
+            return tokens
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.ball.map(tokens.float())
 
     @classmethod
     def from_released(
@@ -171,54 +206,68 @@ class SegmentTransformer(Encoder):
         num_persons: int = 2,
         skeleton: str | Skeleton = "kinect_v2",
     ) -> SegmentTransformer:
-        """Encoder with weights that MAMP's authors released (a mapping, a .safetensors or a torch file).
+        """Return an encoder with weights that MAMP's authors released.
 
-        Frames a segment, width, depth and joints are inferred; keys may be under `module.`; what is no part of the
-        encoder is ignored. The input that they were trained with is `Shifted(centre="spine_mid", max_frames=120)`.
-        Raises ValueError naming missing keys or a skeleton that does not fit.
+        They were trained on the input of `Shifted` with centre "spine_mid" and 120 frames.
+
+        Args:
+            state: A mapping of names to tensors, a .safetensors file or a torch file. Names may have the prefix
+                `module.`; tensors that are not part of the encoder are ignored.
+            num_heads: Number of attention heads, which the weights do not tell.
+            num_persons: P, the number of persons.
+            skeleton: Skeleton of the data, or its name.
+
+        Raises:
+            InputError: If a tensor is missing or the skeleton does not fit.
         """
         weights = segment_weights(read_state(state))
-        slots = Slots.of(get_skeleton(skeleton), "mixed")
-        width, inputs = weights["embed_patch.weight"].shape
-        num_joints, num_segments = len(weights["place.of_joints"]), len(weights["place.of_time"])
-        pruned = len(slots) - len(slots.places(slots.skeleton.torso if slots.skeleton else ()))
-        if num_joints not in (len(slots), pruned):
-            raise ValueError(f"expected {len(slots)} or {pruned} joints of {skeleton!r}, got weights for {num_joints}")
-        encoder = cls(
-            slots,
-            num_persons,
-            num_segments * inputs // 3,
+        layout = NodeLayout.of(get_skeleton(skeleton), "mixed")
+        dim, inputs = weights["embed_patch.weight"].shape
+        num_joints, num_segments = len(weights["pos_embed.of_joints"]), len(weights["pos_embed.of_segments"])
+        pruned = len(layout) - len(layout.indices(layout.skeleton.torso if layout.skeleton else ()))
+        if num_joints not in (len(layout), pruned):
+            raise InputError(f"expected {len(layout)} or {pruned} joints of {skeleton!r}, found weights for {num_joints}")
+        config = cls.Config(
             segment=inputs // 3,
-            width=width,
+            embed_dim=dim,
             num_heads=num_heads,
-            num_blocks=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks.")),
-            ff=weights["blocks.0.ffn.0.weight"].shape[0] / width,
-            ball=num_joints != len(slots),
-            prune_torso=num_joints != len(slots),
+            depth=1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks.")),
+            mlp_ratio=weights["blocks.0.ffn.0.weight"].shape[0] / dim,
+            ball=num_joints != len(layout),
+            prune_torso=num_joints != len(layout),
         )
+        encoder = cls(config, InputSpec(layout, num_persons, num_segments * inputs // 3))
         try:
             encoder.load_state_dict(dict(weights))
         except RuntimeError as error:
-            raise ValueError(f"expected the weights of a released MAMP encoder, got other shapes; {error}") from None
+            raise InputError(f"expected the weights of a released MAMP encoder, found other shapes; {error}") from None
         return encoder
 
 
-class TokenPlaces(nn.Module):
-    """Adds what was learnt for each joint and for each segment of a clip."""
+class TokenPosEmbed(nn.Module):
+    """Adds learned position embeddings of the joint and of the segment to each token.
 
-    def __init__(self, num_joints: int, num_segments: int, width: int, start: float) -> None:
+    Args:
+        num_joints: Number of joints that are tokens.
+        num_segments: Largest number of segments of a clip.
+        dim: Width of a token.
+        scale: See `SegmentTransformer.Config.pos_embed_scale`.
+    """
+
+    def __init__(self, num_joints: int, num_segments: int, dim: int, scale: float) -> None:
         super().__init__()
-        self.of_joints = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_joints, width), std=start or 0.02))
-        self.of_time = LearnedPositions(num_segments, width, start).table
+        self.of_joints = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_joints, dim), std=scale or 0.02))
+        self.of_segments = LearnedPosEmbed(num_segments, dim, scale).table
 
     def forward(
         self, x: Float[Tensor, "N D"], joint: Int[Tensor, " N"], segment: Int[Tensor, " N"]
     ) -> Float[Tensor, "N D"]:
-        return x + self.of_joints[joint] + self.of_time[segment]
+        """Return the tokens with their position embeddings added."""
+        return x + self.of_joints[joint] + self.of_segments[segment]
 
 
-def start_as_vit(module: nn.Module) -> None:
-    """Weights uniform after Xavier, biases zero (as MAE)."""
+def init_vit(module: nn.Module) -> None:
+    """Initialise linear layers as MAE: Xavier uniform weights, zero biases."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)

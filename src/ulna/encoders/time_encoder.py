@@ -1,99 +1,105 @@
-"""What Motion- and H-Transformer share: attention over time alone, persons one by one or side by side."""
+"""What Motion- and H-Transformer share: attention over time only, persons separate or concatenated."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ulna.core import Slots, one_of, within
-from ulna.data import Batch
-from ulna.data.rows import Rows
-from ulna.encoders.base import AttentionMaps, FrameEncoder, Readout
-from ulna.nn.time_block import TimeBlock
+from ulna.batch import Batch, PersonSequences
+from ulna.encoders.base import AttentionMaps, Encoder, FrameEncoder
+from ulna.nn.transformer_block import TransformerBlock
+from ulna.preprocessing import InputSpec
 
-Persons = Literal["rows", "side"]
+Persons = Literal["separate", "concatenated"]
 Maps = list[tuple[Tensor, ...]]
 
 
 class TimeEncoder(FrameEncoder):
-    """Encoder whose frames are tokens, and whose blocks attend over time.
+    """An encoder whose tokens are frames and whose blocks attend over time.
 
-    `persons`: "rows" sends each person who is seen through it by itself, and a clip's embedding is their mean; "side"
-    puts all persons of a frame into one token. `readout`: a person's part in the embedding is the "mean" of the output
-    over the frames (released), or mean and standard deviation over them of what every block gives, "blocks"; it does
-    not change training.
+    Args:
+        config: Options.
+        spec: The input it is built for.
+        persons: "separate" encodes each visible person on their own, and a clip's embedding is the mean over persons;
+            "concatenated" puts all persons of a frame into one token.
+        dim: Width of a token.
     """
 
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "blocks")
     blocks: nn.ModuleList
 
-    def __init__(
-        self, slots: Slots, num_persons: int, max_frames: int, *, width: int, persons: Persons, readout: Readout
-    ) -> None:
-        super().__init__()
-        one_of("persons", persons, Persons)
-        one_of("readout", readout, Readout)
-        within("width", width, 1)
-        self.slots, self.num_persons, self.max_frames = slots, num_persons, max_frames
-        self.is_by_row, self.width, self.readout = persons == "rows", width, readout
-        self.persons_at_once = 1 if self.is_by_row else num_persons
-        self.frame_width = width * (num_persons if self.is_by_row else 1)
+    def __init__(self, config: Encoder.Config, spec: InputSpec, *, persons: Persons, dim: int) -> None:
+        super().__init__(config, spec)
+        self.is_separate, self.dim = persons == "separate", dim
+        self.persons_per_token = 1 if self.is_separate else spec.num_persons
+        self.frame_dim = dim * (spec.num_persons if self.is_separate else 1)
 
     @abstractmethod
     def layers(self, batch: Batch, maps: Maps | None = None) -> list[Float[Tensor, "F H"]]:
-        """What every block gives for each frame of a batch with `persons_at_once` persons; the last is the output.
+        """Return the output of every block for a batch with `persons_per_token` persons; the last is the output.
 
-        `maps` collects each block's attention.
+        `maps` collects the attention maps of each block.
         """
 
     def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
+        """Return one vector per frame."""
         self.check(batch)
-        if not self.is_by_row:
+        if not self.is_separate:
             return self.layers(batch)[-1]
-        rows = Rows.of(batch)
-        return rows.back(self.layers(rows.batch)[-1])
+        persons = PersonSequences.of(batch)
+        return persons.join(self.layers(persons.batch)[-1])
 
-    @property
-    def embedding_width(self) -> int:
-        if self.readout == "mean":
-            return self.width
-        return 2 * sum(block.width for block in self.blocks if isinstance(block, TimeBlock))
+    def embedding_dim(self, pooling: str = "mean") -> int:
+        """Return E, the width of a clip's embedding."""
+        self.check_pooling(pooling)
+        if pooling == "mean":
+            return self.dim
+        return 2 * sum(block.dim for block in self.blocks if isinstance(block, TransformerBlock))
 
-    def embed(self, batch: Batch) -> Float[Tensor, "B E"]:
+    def embed(self, batch: Batch, pooling: str = "mean") -> Float[Tensor, "B E"]:
+        """Return one vector per clip.
+
+        Args:
+            batch: A preprocessed batch.
+            pooling: "mean" of the output over the frames (released), or "blocks": mean and standard deviation over the
+                frames of the output of every block.
+        """
         self.check(batch)
-        rows = Rows.of(batch) if self.is_by_row else None
-        seen = batch if rows is None else rows.batch
-        layers = self.layers(seen)
-        if self.readout == "mean":
-            pooled = seen.packing.mean(layers[-1])
+        self.check_pooling(pooling)
+        persons = PersonSequences.of(batch) if self.is_separate else None
+        sequences = batch if persons is None else persons.batch
+        layers = self.layers(sequences)
+        if pooling == "mean":
+            pooled = sequences.packing.mean(layers[-1])
         else:
-            pooled = torch.cat([seen.packing.moments(layer.float()) for layer in layers], dim=1)
-        return pooled if rows is None else rows.mean(pooled)
+            pooled = torch.cat([sequences.packing.moments(layer.float()) for layer in layers], dim=1)
+        return pooled if persons is None else persons.mean(pooled)
 
-    def attend(self, batch: Batch) -> tuple[Float[Tensor, "F W"], list[AttentionMaps]]:
-        """Features, and each block's attention over time (the mean over a clip's persons where they are rows)."""
+    def attention_maps(self, batch: Batch) -> tuple[Float[Tensor, "F W"], list[AttentionMaps]]:
+        """Return the features and each block's attention over time, averaged over persons if they are separate."""
         self.check(batch)
         maps: Maps = []
-        if not self.is_by_row:
+        if not self.is_separate:
             return self.layers(batch, maps)[-1], [AttentionMaps(None, block) for block in maps]
-        rows = Rows.of(batch)
-        features = rows.back(self.layers(rows.batch, maps)[-1])
-        counts = rows.there.sum(dim=1).tolist()
-        means = [tuple(own.mean(dim=0) for own in _grouped(block, counts)) for block in maps]
+        persons = PersonSequences.of(batch)
+        features = persons.join(self.layers(persons.batch, maps)[-1])
+        counts = persons.visible_persons.sum(dim=1).tolist()
+        means = [tuple(own.mean(dim=0) for own in _by_clip(block, counts)) for block in maps]
         return features, [AttentionMaps(None, block) for block in means]
 
 
-def _grouped(values: tuple[Tensor, ...], counts: list[int]) -> list[Tensor]:
-    """Maps of rows -> one (persons, h, T, T) a clip."""
+def _by_clip(values: tuple[Tensor, ...], counts: list[int]) -> list[Tensor]:
+    """Stack the maps of the persons of each clip: (persons, h, T, T)."""
     left = iter(values)
     return [torch.stack([next(left) for _ in range(count)]) for count in counts]
 
 
-def start_as_bert(module: nn.Module) -> None:
-    """Weights from a normal distribution of width 0.02, cut at two widths; biases zero (Devlin et al. 2019)."""
+def init_bert(module: nn.Module) -> None:
+    """Initialise linear layers as BERT (Devlin et al. 2019): truncated normal of standard deviation 0.02, biases 0."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
         if module.bias is not None:

@@ -1,1 +1,1 @@
-"""Floor 4: layers that know no data set."""
+"""Layers that do not depend on any data set."""

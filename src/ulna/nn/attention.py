@@ -1,4 +1,4 @@
-"""Multi-head attention over the slots of a frame, or over the frames of a clip in a packed batch."""
+"""Multi-head attention over the nodes of a frame, or over the frames of each clip in a packed batch."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ulna.data import Packing
+from ulna.batch import Packing
+from ulna.core import InputError
 from ulna.nn.cpu_attention import attend
 from ulna.nn.dropout import Dropout
-from ulna.nn.rows import gather_rows, scatter_rows
+from ulna.nn.scatter import gather_rows, scatter_rows
 
 
 class _Attention(nn.Module):
-    """What both share: one linear X -> 3X, heads, softmax, one linear X -> X."""
+    """Base of both kinds: one linear layer X -> 3X, heads, softmax, one linear layer X -> X."""
 
-    def __init__(self, width: int, num_heads: int, *, dropout: float = 0.0, attention_dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, num_heads: int, *, dropout: float = 0.0, attention_dropout: float = 0.0) -> None:
         super().__init__()
-        if width % num_heads:
-            raise ValueError(f"expected a width that {num_heads} heads divide, got {width}")
+        if dim % num_heads:
+            raise InputError(f"expected a width that {num_heads} heads divide, found {dim}")
         self.num_heads, self.attention_dropout = num_heads, attention_dropout
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
         self.dropout = Dropout(dropout)
 
     def _project(self, x: Float[Tensor, "*any N X"]) -> Float[Tensor, "*any N 3 H d"]:
-        """Queries, keys and values."""
+        """Return queries, keys and values."""
         return self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
 
     def _attend(self, qkv: Float[Tensor, "B N 3 H d"], mask: Tensor | None) -> Float[Tensor, "B N X"]:
@@ -37,7 +38,7 @@ class _Attention(nn.Module):
         return y.transpose(1, 2).flatten(2)
 
     def _weights(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(..., N, X) -> attention (..., heads, N, N) of queries over keys."""
+        """Return the attention (..., heads, N, N) of queries over keys for x (..., N, X)."""
         q, k, _ = self._project(x).movedim(-3, 0).transpose(-3, -2)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:
@@ -49,39 +50,39 @@ class _Attention(nn.Module):
         return self.attention_dropout if self.training else 0.0
 
 
-class SlotAttention(_Attention):
-    """Attention among the slots of each frame by itself: joints, whole bodies, persons."""
+class NodeAttention(_Attention):
+    """Attention among the nodes of each frame."""
 
     def forward(
         self, x: Float[Tensor, "F S D"], mask: Bool[Tensor, "#F 1 #S S"] | None = None
     ) -> Float[Tensor, "F S D"]:
-        """`mask` says which keys a query may see; all where None."""
+        """Attend; `mask` is True for keys that a query may attend to, None allows all."""
         return self.dropout(self.proj(self._attend(self._project(x), mask)))
 
     def weights(self, x: Float[Tensor, "F S D"], mask: Tensor | None = None) -> Float[Tensor, "F H S S"]:
-        """Attention of each query (second last axis) over the keys (last axis)."""
+        """Return the attention of each query (second last axis) over the keys (last axis)."""
         return self._weights(x, mask)
 
 
 class FrameAttention(_Attention):
-    """Attention among the frames of each clip of a packed batch; clips of like length are padded together."""
+    """Attention among the frames of each clip of a packed batch; clips of similar length are padded together."""
 
     def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
-        qkv = scatter_rows(self._project(x), packing.place, packing.num_padded)
+        qkv = scatter_rows(self._project(x), packing.padded_index, packing.num_padded)
         parts = []
         for group, rows in zip(packing.groups, qkv.split([group.num_rows for group in packing.groups]), strict=True):
             mask = None if group.valid is None else group.valid[:, None, None]
             parts.append(self._attend(rows.unflatten(0, group.shape), mask).flatten(0, 1))
-        return self.dropout(self.proj(gather_rows(torch.cat(parts), packing.place)))
+        return self.dropout(self.proj(gather_rows(torch.cat(parts), packing.padded_index)))
 
     @torch.no_grad()
-    def received(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, " F"]:
-        """Attention that each frame receives: the mean over heads and over the queries of its clip."""
+    def attention_received(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, " F"]:
+        """Return the attention each frame receives, averaged over heads and over the queries of its clip."""
         with torch.autocast(x.device.type, enabled=False):
             return self._received(x.float(), packing)
 
     def _received(self, x: Tensor, packing: Packing) -> Tensor:
-        q, k, _ = scatter_rows(self._project(x), packing.place, packing.num_padded).unbind(dim=1)
+        q, k, _ = scatter_rows(self._project(x), packing.padded_index, packing.num_padded).unbind(dim=1)
         found, first = [], 0
         for group in packing.groups:
             rows = slice(first, first + group.num_rows)
@@ -94,8 +95,8 @@ class FrameAttention(_Attention):
                 maps = scores.masked_fill(~valid[:, :, None], float("-inf")).softmax(dim=-1) * valid[..., None]
                 found.append((maps.mean(dim=1).sum(dim=1) / group.valid.sum(dim=1, keepdim=True)).flatten())
             first += group.num_rows
-        return gather_rows(torch.cat(found), packing.place)
+        return gather_rows(torch.cat(found), packing.padded_index)
 
     def weights(self, x: Float[Tensor, "F W"], packing: Packing) -> tuple[Float[Tensor, "H T T"], ...]:
-        """One map a clip: attention of each query frame (second last axis) over key frames (last axis)."""
+        """Return one map per clip: attention of each query frame (second last axis) over key frames (last axis)."""
         return tuple(self._weights(clip) for clip in packing.split(x))

@@ -1,4 +1,4 @@
-"""Attention on CPUs: in pieces that stay in the cache, whose maps the backward pass makes anew."""
+"""Attention on CPUs, in pieces that fit into the cache; the backward pass recomputes the attention maps."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from torch.autograd.function import once_differentiable
 
 from ulna.nn.dropout import draw_kept
 
-PIECE = 1 << 19  # values of attention maps in one piece
+PIECE = 1 << 19  # values of attention maps per piece
 
 
 def attend(
     qkv: Float[Tensor, "N L 3 H d"], mask: Bool[Tensor, "*any"] | None = None, dropout: float = 0.0
 ) -> Float[Tensor, "N L X"]:
-    """Softmax attention of L queries over L keys in N sequences; `mask` (N or 1, 1, L or 1, L) says which keys count.
+    """Return softmax attention of L queries over L keys in N sequences.
 
-    Products of queries and keys, and the softmax, are float32 also where `qkv` is bfloat16. What fused kernels do for
-    wide heads on GPUs: maps are never held whole, neither forward nor for the backward pass.
+    Products of queries and keys and the softmax are float32 even if `qkv` is bfloat16. Attention maps are never held
+    as a whole, neither in the forward nor in the backward pass.
+
+    Args:
+        qkv: Queries, keys and values.
+        mask: (N or 1, 1, L or 1, L), True for keys that a query may attend to.
+        dropout: Dropout rate of the attention weights.
     """
     return _Attend.apply(qkv, mask, dropout)
 
@@ -61,8 +66,8 @@ class _Attend(torch.autograd.Function):
             of_scores = of_weights.sub_(mean).mul_(weights).to(qkv.dtype)
             factor = q.shape[-1] ** -0.5
             dq, dk = (of_scores @ k).mul_(factor), (of_scores.transpose(-1, -2) @ q).mul_(factor)
-            for place, value in enumerate((dq, dk, dv)):
-                result[part, :, place].transpose(1, 2).copy_(value)
+            for kind, value in enumerate((dq, dk, dv)):
+                result[part, :, kind].transpose(1, 2).copy_(value)
         return result, None, None
 
 

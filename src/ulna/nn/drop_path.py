@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ulna.data import Packing
+from ulna.batch import Packing
 
 
 class DropPath(nn.Module):
-    """Leaves out a residual branch at random while training; kept values are divided by the chance of keeping them."""
+    """Drops residual branches at random while training and divides the others by the probability of keeping them."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, branch: Tensor, packing: Packing | None = None) -> Tensor:
-        """One draw per row of `branch` (F, ...), or per clip where a packing is given."""
+        """Drop rows of `branch` (F, ...), or whole clips if a packing is given."""
         if not self.training or self.rate == 0:
             return branch
         num = len(branch) if packing is None else packing.num_clips

@@ -1,4 +1,4 @@
-"""Dropout whose masks are cheap on CPUs."""
+"""Dropout with masks that are cheap on CPUs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LEVELS = 2**16
 
 
 class Dropout(nn.Module):
-    """Sets values to zero at random while training and divides the others by the chance of keeping them.
+    """Sets values to zero at random while training and divides the others by the probability of keeping them.
 
-    On CPUs, where torch draws one number for each value, one draw serves four; the rate is exact to 1/65536.
+    On CPUs one random number serves four values; the rate is exact to 1/65536.
     """
 
     def __init__(self, rate: float) -> None:
@@ -31,7 +31,10 @@ class Dropout(nn.Module):
 
 
 def draw_kept(shape: tuple[int, ...] | torch.Size, rate: float) -> Tensor:
-    """int8, 1 where a value is kept and 0, with chance `rate`, where it is not; seeded by torch's CPU generator."""
+    """Return int8, 1 for values to keep and 0, with probability `rate`, for the others.
+
+    Seeded by torch's CPU generator.
+    """
     num = torch.Size(shape).numel()
     source = np.random.SFC64(torch.randint(2**63 - 1, (1,)).numpy())  # draws in half the time that torch takes
     bits = torch.from_numpy(source.random_raw(-(-num // 4)).view(np.int16)[:num])

@@ -1,25 +1,18 @@
-"""Floor 6: pretext tasks, one class and file each."""
+"""Pretext tasks, one class and file each."""
 
-from typing import TYPE_CHECKING
-
-from ulna.core import NameTable, lazy_attributes
+from ulna.core import NameTable
+from ulna.pretext.base import Pretext
+from ulna.pretext.flow import Flow
+from ulna.pretext.ha_cm import HACM
+from ulna.pretext.mpdp import MPDP
 
 PRETEXTS = NameTable(
     "pretext task",
     {
-        "displacement": "ulna.pretext.displacement:MPDP",
+        "mpdp": "ulna.pretext.mpdp:MPDP",
         "flow": "ulna.pretext.flow:Flow",
-        "cross_masking": "ulna.pretext.cross_masking:CrossMasking",
+        "ha_cm": "ulna.pretext.ha_cm:HACM",
     },
 )
-_PUBLIC = PRETEXTS.attributes() | {"Pretext": "ulna.pretext.base:Pretext"}
-__all__ = ["MPDP", "PRETEXTS", "CrossMasking", "Flow", "Pretext"]
 
-if TYPE_CHECKING:
-    from ulna.pretext.base import Pretext
-    from ulna.pretext.cross_masking import CrossMasking
-    from ulna.pretext.displacement import MPDP
-    from ulna.pretext.flow import Flow
-
-
-__getattr__ = lazy_attributes(__name__, _PUBLIC)
+__all__ = ["HACM", "MPDP", "PRETEXTS", "Flow", "Pretext"]

@@ -7,33 +7,51 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ulna.data import Batch
+from ulna.batch import Batch
+from ulna.core import Config, InputError
 from ulna.encoders import Encoder
 
 
 class Pretext(nn.Module, ABC):
-    """Trains the encoder that it holds; built from (encoder, *, options). `takes` is the kind of encoder it trains."""
+    """Trains the encoder that it holds.
+
+    Args:
+        config: Options.
+        encoder: Encoder to train, of the kind that the task takes.
+
+    Raises:
+        InputError: If the encoder is of another kind.
+    """
 
     takes: ClassVar[type[Encoder]]
+    """Kind of encoder that the task trains."""
+
+    class Config(Config):
+        """Base of the options of pretext tasks."""
+
+    config: Config
     encoder: Encoder
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
         if not isinstance(encoder, self.takes):
-            raise ValueError(
-                f"{type(self).__name__} trains encoders that give {self.takes.gives}, got {type(encoder).__name__}, "
-                f"which gives {encoder.gives}"
+            raise InputError(
+                f"{type(self).__name__} trains encoders with {self.takes.output}, found {type(encoder).__name__} "
+                f"with {encoder.output}. Choose another encoder or another pretext task."
             )
-        self.encoder = encoder
+        self.config, self.encoder = config, encoder
 
-    def after_step(self) -> None:
-        """What a task does when its parameters have changed; nothing, unless it keeps a slow copy of them."""
+    def on_step_end(self) -> None:
+        """Called after each optimiser step, for example to update an EMA teacher. Does nothing by default."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Named losses, one value an item (a frame, say): training divides their sum by the global number of items."""
+        """Return named losses, one value per item (a frame, for example).
+
+        Training minimises their sum divided by the number of items of the global batch.
+        """
 
     def loss(self, batch: Batch) -> Tensor:
-        """The sum of the mean losses."""
+        """Return the sum of the mean losses."""
         means = [values.mean() for values in self.losses(batch).values()]
         return sum(means[1:], start=means[0])

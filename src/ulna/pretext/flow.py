@@ -1,73 +1,78 @@
-"""Flow: what moves where from one frame to the next, at frames that are hidden."""
+"""Flow: prediction of the movement to the next frame, at masked frames."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
-from ulna.core import one_of, within
-from ulna.data import Batch, Packing
+from ulna.batch import Batch, Packing
+from ulna.core import InputError, NonNegative
 from ulna.encoders import Encoder, FrameEncoder
+from ulna.encoders.base import Dim
 from ulna.pretext.base import Pretext
 
-Objective = Literal["octant", "flow", "both", "pose"]
 NUM_OCTANTS = 8
-UNIT = 0.01  # of real-valued flow, in what the input form measures in
+UNIT = 0.01  # of real-valued flow, in head_dim of the preprocessed positions
 
 
 class Flow(Pretext):
     """Flow prediction: Cheng et al., Motion-Transformer (2020) and Hierarchical Transformer (ICME 2021).
 
-    `share` of each clip's frames are chosen at random, one by one or in runs of `block`; the encoder predicts there how
-    every slot moves to the next frame. `objective`: "octant", the signs of the three axes as one of 8 classes
-    (released); "flow", the movement itself under a smooth L1 loss; "both"; "pose" asks for the frame itself under a
-    squared loss (the released code's inpainting, which has blocks of 4). `corrupt_input`: of the chosen frames 80 % are
-    zeros in the input, 10 % another frame of the clip, 10 % as they are; off, the encoder sees them all, and can read
-    the answer off the next frame (as H-Transformer was released). Movements shorter than `least` do not count.
-    `units` is the width for each slot in the head. The released head chooses among all pairs of joint and octant; here
-    a slot's 8 octants compete by themselves.
+    A random share of each clip's frames is masked; at these frames the movement of every node to the next frame is
+    predicted. The released head chooses among all pairs of joint and octant; here the 8 octants of each node are one
+    classification.
+
+    Args:
+        config: Options.
+        encoder: An encoder with one vector per frame.
     """
 
-    takes = FrameEncoder
+    takes: ClassVar[type[Encoder]] = FrameEncoder
+
+    class Config(Pretext.Config):
+        """Options of `Flow`."""
+
+        objective: Literal["octant", "flow", "both", "pose"] = "octant"
+        """The signs of the movement's three axes as one of 8 classes ("octant", released), the movement itself under a
+        smooth L1 loss ("flow"), both, or the frame itself under a squared loss ("pose", the released code's
+        inpainting)."""
+        mask_ratio: Annotated[float, Field(gt=0, le=1)] = 0.15
+        """Share of each clip's frames that is masked."""
+        block_length: Annotated[int, Field(ge=1, le=100_000)] = 1
+        """Number of frames that are masked together."""
+        corrupt_input: bool = True
+        """80 % of the masked frames are zero in the input, 10 % another frame of the clip, 10 % unchanged. Without, the
+        input is unchanged (H-Transformer as released), and the next frame gives the answer away."""
+        head_dim: Dim = 16
+        """Width of the head per node."""
+        min_movement: NonNegative = 0.0
+        """Shorter movements are excluded from the loss."""
+
+    config: Config
     encoder: FrameEncoder
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        objective: Objective = "octant",
-        share: float = 0.15,
-        block: int = 1,
-        corrupt_input: bool = True,
-        units: int = 16,
-        least: float = 0.0,
-    ) -> None:
-        super().__init__(encoder)
-        one_of("objective", objective, Objective)
-        within("share", share, 0, 1, open_low=True)
-        within("block", block, 1)
-        within("units", units, 1)
-        within("least", least, 0)
-        self.objective, self.share, self.block = objective, share, block
-        self.corrupt_input, self.least = corrupt_input, least
-        self.num_slots = len(encoder.slots) * encoder.num_persons
-        width = self.encoder.frame_width
-        self.head = _PoseHead(width, self.num_slots) if objective == "pose" else _FlowHead(width, self.num_slots, units)
-        self.octant = nn.Linear(4 * units, NUM_OCTANTS) if objective in ("octant", "both") else None
-        self.flow = nn.Linear(4 * units, 3) if objective in ("flow", "both") else None
+    def __init__(self, config: Config, encoder: Encoder) -> None:
+        super().__init__(config, encoder)
+        num_nodes, dim, head_dim = encoder.spec.num_nodes, self.encoder.frame_dim, config.head_dim
+        objective = config.objective
+        self.head = _PoseHead(dim, num_nodes) if objective == "pose" else _FlowHead(dim, num_nodes, head_dim)
+        self.octant = nn.Linear(4 * head_dim, NUM_OCTANTS) if objective in ("octant", "both") else None
+        self.flow = nn.Linear(4 * head_dim, 3) if objective in ("flow", "both") else None
 
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, " N"]]:
-        chosen = choose(batch.packing, self.share, self.block)
+        """Return the losses, one value per masked frame."""
+        chosen = choose_frames(batch.packing, self.config.mask_ratio, self.config.block_length)
         features = self.encoder(self._corrupted(batch, chosen))[chosen]
-        if self.objective == "pose":
-            shown = batch.present[chosen].flatten(1)  # (N, S)
-            missed = (self.head(features) - batch.position[chosen].flatten(1, 2)) ** 2
-            return {"pose": _mean(missed.mean(dim=2), shown)}
+        if self.config.objective == "pose":
+            visible = batch.visible[chosen].flatten(1)  # (N, S)
+            error = (self.head(features) - batch.position[chosen].flatten(1, 2)) ** 2
+            return {"pose": _mean(error.mean(dim=2), visible)}
         movement, counts = (values[chosen] for values in self.targets(batch))
         hidden = self.head(features)  # (N, S, 4 u)
         losses = {}
@@ -76,33 +81,33 @@ class Flow(Pretext):
             entropy = cross_entropy(scores, octants(movement).flatten(), reduction="none").view(counts.shape)
             losses["octant"] = _mean(entropy, counts)
         if self.flow is not None:
-            missed = smooth_l1_loss(self.flow(hidden).float(), movement / UNIT, reduction="none")
-            losses["flow"] = _mean(missed.mean(dim=2), counts)
+            error = smooth_l1_loss(self.flow(hidden).float(), movement / UNIT, reduction="none")
+            losses["flow"] = _mean(error.mean(dim=2), counts)
         return losses
 
     def logits(self, batch: Batch) -> Float[Tensor, "F S 8"]:
-        """Class scores of the octants of every frame, of the batch as it is."""
+        """Return the logits of the octants of every frame, without masking."""
         if self.octant is None:
-            raise ValueError(f"objective {self.objective!r} predicts no octants; choose 'octant' or 'both'")
+            raise InputError(f"objective {self.config.objective!r} predicts no octants. Choose 'octant' or 'both'.")
         scores: Tensor = self.octant(self.head(self.encoder(batch)))
         return scores
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> tuple[Float[Tensor, "F S 3"], Bool[Tensor, "F S"]]:
-        """How each slot moves to the next frame, and whether that is known and long enough to count.
+        """Return the movement of each node to the next frame, and whether it counts for the loss.
 
-        Slots are in the order of the batch: person by person. A clip's last frame moves nowhere (released).
+        Nodes are in the order of the batch, person by person. In a clip's last frame the movement is zero (released).
         """
         following = batch.packing.following
         movement = (batch.position[following] - batch.position).flatten(1, 2)
-        counts = (batch.present & batch.present[following]).flatten(1)
-        if self.least:
-            counts = counts & (movement.norm(dim=-1) >= self.least)
+        counts = (batch.visible & batch.visible[following]).flatten(1)
+        if self.config.min_movement:
+            counts = counts & (movement.norm(dim=-1) >= self.config.min_movement)
         return movement, counts
 
     def _corrupted(self, batch: Batch, chosen: Int[Tensor, " N"]) -> Batch:
-        """The batch as the encoder sees it."""
-        if not self.corrupt_input:
+        """Return the batch with its masked frames corrupted."""
+        if not self.config.corrupt_input:
             return batch
         packing = batch.packing
         fate = torch.rand(len(chosen), device=chosen.device)
@@ -115,8 +120,8 @@ class Flow(Pretext):
         return replace(batch, position=position)
 
 
-def choose(packing: Packing, share: float, block: int) -> Int[Tensor, " N"]:
-    """Rows of `share` of each clip's frames (rounded down, at least one), at random, in runs of `block` frames."""
+def choose_frames(packing: Packing, share: float, block: int) -> Int[Tensor, " N"]:
+    """Return a random share of each clip's frames (rounded down, at least one), in blocks of `block` frames."""
     kept = Packing((packing.lengths * share + 1e-9).astype(int).clip(min=1), packing.device)
     drawn = torch.rand(packing.num_frames, device=packing.device)
     shift = (torch.rand(packing.num_clips, device=packing.device) * block).long()[packing.clip]
@@ -126,31 +131,31 @@ def choose(packing: Packing, share: float, block: int) -> Int[Tensor, " N"]:
 
 
 def octants(movement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:
-    """[dx > 0] + 2 [dy > 0] + 4 [dz > 0]."""
+    """Return the class [dx > 0] + 2 [dy > 0] + 4 [dz > 0]."""
     x, y, z = (movement > 0).long().unbind(dim=-1)
     return x + 2 * y + 4 * z
 
 
 class _FlowHead(nn.Module):
-    """A frame's feature -> (S, 4 u): a part for each slot, and layers that all slots share."""
+    """Maps a frame's feature to (S, 4 u): a part per node, then layers shared by all nodes."""
 
-    def __init__(self, width: int, num_slots: int, units: int) -> None:
+    def __init__(self, dim: int, num_nodes: int, head_dim: int) -> None:
         super().__init__()
-        self.units = units
-        self.of_slots = nn.Sequential(nn.Linear(width, num_slots * units), nn.GELU(), nn.LayerNorm(num_slots * units))
-        self.shared = nn.Sequential(nn.Linear(units, 4 * units), nn.GELU(), nn.LayerNorm(4 * units))
+        self.head_dim = head_dim
+        self.per_node = nn.Sequential(nn.Linear(dim, num_nodes * head_dim), nn.GELU(), nn.LayerNorm(num_nodes * head_dim))
+        self.shared = nn.Sequential(nn.Linear(head_dim, 4 * head_dim), nn.GELU(), nn.LayerNorm(4 * head_dim))
 
     def forward(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N S U"]:
-        return self.shared(self.of_slots(x).unflatten(1, (-1, self.units)))
+        return self.shared(self.per_node(x).unflatten(1, (-1, self.head_dim)))
 
 
 class _PoseHead(nn.Module):
-    """A frame's feature -> its slots' coordinates."""
+    """Maps a frame's feature to the coordinates of its nodes."""
 
-    def __init__(self, width: int, num_slots: int) -> None:
+    def __init__(self, dim: int, num_nodes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, 3 * num_slots)
+            nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim), nn.Linear(dim, 3 * num_nodes)
         )
 
     def forward(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N S 3"]:
@@ -158,5 +163,5 @@ class _PoseHead(nn.Module):
 
 
 def _mean(values: Float[Tensor, "N S"], counts: Bool[Tensor, "N S"]) -> Float[Tensor, " N"]:
-    """The mean over the slots that count; 0 where none does."""
+    """Return the mean over the nodes that count; 0 if none does."""
     return (values * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)

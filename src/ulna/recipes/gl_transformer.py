@@ -2,176 +2,153 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ulna.batch import Augmentation
+from ulna.encoders import GLTransformer
+from ulna.models import Recipe, Training
+from ulna.preprocessing import Disentangled
+from ulna.pretext import MPDP
+from ulna.recipes.paper_size import NTU, PKU_MMD, paper_size
 
-from ulna.data import Augmentation
-from ulna.inputs.disentangled import Persons
-from ulna.train.recipe import Recipe, Training, compose
-
-# Clips turned once and kept whole, with their gaps filled.
-WHOLE_CLIPS = {"name": "disentangled", "facing": "clip", "gaps": "fill", "long_clips": "resample"}
-
-
-def _recipe(name: str, *, max_frames: int, split: str, encoder: dict[str, Any], training: Training) -> Recipe:
-    """What all recipes of this file share: exact facing, intervals {1, 5, 10}, the paper's augmentation."""
-    return compose(
-        f"gl_transformer/{name}",
-        input={"name": "disentangled", "max_frames": max_frames},
-        encoder={"name": "gl_transformer", **encoder},
-        pretext={"name": "displacement"},
-        split=split,
-        training=training,
-    )
-
-
-# What two CPU cores train in minutes: batches smaller than the paper's 128 take more steps in the same time.
-SMALL = {"width": 16, "num_heads": 4, "attention_dropout": 0.0}
+# Each clip is rotated once and kept whole, with its gaps interpolated.
+WHOLE_CLIPS = Disentangled.Config(heading="clip", gaps="interpolate", long_clips="resample")
+# Trains in minutes on two CPU cores, with smaller batches than the paper's 128.
+SMALL = GLTransformer.Config(embed_dim=16, num_heads=4, attention_dropout=0.0)
 
 
 def small_training(*, epochs: int, batch_size: int, lr_decay: float) -> Training:
+    """Return the optimisation of recipes for two CPU cores."""
     return Training(epochs=epochs, batch_size=batch_size, lr_decay=lr_decay, precision="bf16-mixed")
+
+
+def as_paper(name: str, *, max_frames: int, split: str, encoder: GLTransformer.Config, training: Training) -> Recipe:
+    """Return a recipe with the paper's input, intervals {1, 5, 10} and augmentation, and exact heading."""
+    return Recipe(
+        name=name,
+        preprocessor=Disentangled.Config(max_frames=max_frames),
+        encoder=encoder,
+        pretext=MPDP.Config(),
+        split=split,
+        training=training,
+    )
 
 
 def sample() -> Recipe:
     """The sample inside the package, as `ulna quickstart` trains it.
 
-    Linear evaluation 78.1 ± 2.8, an untrained encoder 76.0 ± 6.5, three runs of 0.9 minutes on two AMD EPYC cores.
+    Linear 78.1 ± 2.8, random init 76.0 ± 6.5; three runs of 0.9 minutes on two cores of an AMD EPYC.
+
+    ulna pretrain gl_transformer/sample --data quickstart/dataset --out RUN
     """
-    training = Training(epochs=30, batch_size=16, learning_rate=1e-3, lr_decay=0.97, precision="bf16-mixed")
-    encoder = {"width": 8, "num_heads": 4, "num_blocks": 2, "attention_dropout": 0.0}
-    return _recipe("sample", max_frames=60, split="recordings", encoder=encoder, training=training)
-
-
-def nw_ucla() -> Recipe:
-    """NW-UCLA at the paper's width (T_max 50, D 48, 300 epochs). Not measured by us.
-
-    ulna pretrain gl_transformer/nw_ucla --data STORE --out RUN
-    """
-    return _recipe("nw_ucla", max_frames=50, split="xview", encoder={}, training=Training(epochs=300))
+    return as_paper(
+        "gl_transformer/sample",
+        max_frames=60,
+        split="recordings",
+        encoder=GLTransformer.Config(embed_dim=8, num_heads=4, depth=2, attention_dropout=0.0),
+        training=Training(epochs=30, batch_size=16, learning_rate=1e-3, lr_decay=0.97, precision="bf16-mixed"),
+    )
 
 
 def nw_ucla_small() -> Recipe:
     """NW-UCLA at a third of the paper's width, for two CPU cores.
 
-    ulna pretrain gl_transformer/nw_ucla_small --data STORE --out RUN
+    Linear 81.4 ± 2.4 (xview), 78.6 ± 2.4 (clean); three runs of 12 minutes on one core of an AMD EPYC. The paper's
+    size was not measured: --encoder.embed-dim 48 --encoder.num-heads 8 --encoder.attention-dropout 0.1
+    --training.epochs 300 --training.batch-size 128 --training.lr-decay 0.99 --training.precision 32-true
 
-    Linear evaluation 81.4 ± 2.4 (xview), 78.6 ± 2.4 (clean), three runs; 12 minutes on one AMD EPYC core.
+    ulna pretrain gl_transformer/nw_ucla_small --data DATASET --out RUN
     """
-    training = small_training(epochs=40, batch_size=32, lr_decay=0.95)
-    return _recipe("nw_ucla_small", max_frames=50, split="xview", encoder=SMALL, training=training)
+    return as_paper(
+        "gl_transformer/nw_ucla_small",
+        max_frames=50,
+        split="xview",
+        encoder=SMALL,
+        training=small_training(epochs=40, batch_size=32, lr_decay=0.95),
+    )
 
 
-def _past_the_paper(
+def beyond_paper(
     name: str,
     *,
-    max_frames: int,
+    preprocessor: Disentangled.Config,
     split: str,
     training: Training,
-    persons: Persons = "apart",
-    positions_start: float = 0.0,
-    hide: float = 0.0,
-    mirror: float = 0.0,
+    encoder: GLTransformer.Config = SMALL,
+    pretext: MPDP.Config | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Recipe:
-    """Joints only still, and small; each choice was measured on a development split (results/nw_ucla.md).
+    """Return a recipe whose choices were made on a development split (results/nw_ucla.md).
 
-    A clip is turned once, not frame by frame; long clips are resampled, not cut; gaps are filled; the embedding is read
-    from every block.
+    A clip is rotated once, not frame by frame; long clips are resampled, not cut; gaps are interpolated; embeddings are
+    pooled from all blocks.
     """
-    return compose(
-        f"gl_transformer/{name}",
-        input={**WHOLE_CLIPS, "persons": persons, "max_frames": max_frames},
-        encoder={"name": "gl_transformer", **SMALL, "readout": "blocks", "positions_start": positions_start},
-        pretext={"name": "displacement", "hide": hide},
+    return Recipe(
+        name=name,
+        preprocessor=preprocessor,
+        encoder=encoder,
+        pretext=pretext or MPDP.Config(),
         split=split,
-        augmentation=Augmentation(mirror=mirror),
+        pooling="blocks",
+        augmentation=augmentation or Augmentation(),
         training=training,
     )
 
 
 def nw_ucla_best() -> Recipe:
-    """NW-UCLA past the paper, for two CPU cores: half of the input is hidden, half of the clips are mirrored, training
-    is four times as long as that of the small recipe, and positions start from sines.
+    """NW-UCLA beyond the paper, for two CPU cores.
 
-    ulna pretrain gl_transformer/nw_ucla_best --data STORE --out RUN
+    Half of the input is masked, half of the clips are mirrored, training is four times as long as in the small recipe,
+    and position embeddings start from sines. Linear 85.9 ± 0.7 (xview), 82.3 ± 0.8 (clean), random init 80.1 ± 1.4;
+    three runs of 53 minutes on one core of an AMD EPYC.
 
-    Linear evaluation 85.9 ± 0.7 (xview), 82.3 ± 0.8 (clean), three runs of 53 minutes on one AMD EPYC core; an
-    untrained encoder 80.1 ± 1.4.
+    ulna pretrain gl_transformer/nw_ucla_best --data DATASET --out RUN
     """
-    training = small_training(epochs=160, batch_size=32, lr_decay=0.9873)
-    return _past_the_paper(
-        "nw_ucla_best",
-        max_frames=50,
+    return beyond_paper(
+        "gl_transformer/nw_ucla_best",
+        preprocessor=WHOLE_CLIPS.replace(max_frames=50),
         split="xview",
-        training=training,
-        positions_start=0.3,
-        hide=0.5,
-        mirror=0.5,
+        encoder=SMALL.replace(pos_embed_scale=0.3),
+        pretext=MPDP.Config(mask_ratio=0.5),
+        augmentation=Augmentation(mirror=0.5),
+        training=small_training(epochs=160, batch_size=32, lr_decay=0.9873),
     )
 
 
 def utd_mhad() -> Recipe:
-    """UTD-MHAD, odd subjects train, for two CPU cores.
+    """UTD-MHAD, trained on odd subjects, for two CPU cores.
 
-    ulna pretrain gl_transformer/utd_mhad --data STORE --out RUN
+    Linear 86.7 ± 2.9, random init 79.3 ± 1.6; three runs of 16 minutes on one core of an AMD EPYC.
 
-    Linear evaluation 86.7 ± 2.9, three runs of 16 minutes on one AMD EPYC core; an untrained encoder 79.3 ± 1.6.
+    ulna pretrain gl_transformer/utd_mhad --data DATASET --out RUN
     """
-    training = small_training(epochs=60, batch_size=16, lr_decay=0.965)
-    return _past_the_paper("utd_mhad", max_frames=125, split="xsub", training=training)
+    return beyond_paper(
+        "gl_transformer/utd_mhad",
+        preprocessor=WHOLE_CLIPS.replace(max_frames=125),
+        split="xsub",
+        training=small_training(epochs=60, batch_size=16, lr_decay=0.965),
+    )
 
 
 def sbu() -> Recipe:
     """SBU Kinect Interaction, fold 1 of 5 (--split for the others), for two CPU cores.
 
-    ulna pretrain gl_transformer/sbu --data STORE --out RUN --split fold1
+    Persons are moved and rotated together. Over the five folds linear 81.0 ± 0.5, fine-tuned 82.2 ± 2.6, random init
+    80.5 ± 1.1; three runs of 6 to 9 minutes per fold on one core of an AMD EPYC.
 
-    Persons are moved and turned together. Over the five folds: linear evaluation 81.0 ± 0.5, fine-tuned 82.2 ± 2.6, an
-    untrained encoder 80.5 ± 1.1; three runs of 6 to 9 minutes a fold on one AMD EPYC core.
+    ulna pretrain gl_transformer/sbu --data DATASET --out RUN --split fold1
     """
-    training = small_training(epochs=60, batch_size=16, lr_decay=0.965)
-    return _past_the_paper("sbu", max_frames=50, split="fold1", training=training, persons="together")
+    return beyond_paper(
+        "gl_transformer/sbu",
+        preprocessor=WHOLE_CLIPS.replace(max_frames=50, persons="together"),
+        split="fold1",
+        training=small_training(epochs=60, batch_size=16, lr_decay=0.965),
+    )
 
 
-def _paper_size(name: str, split: str) -> Recipe:
+def _paper(name: str, split: str) -> Recipe:
     training = Training(epochs=120, precision="bf16-mixed")
-    return _recipe(name, max_frames=300, split=split, encoder={}, training=training)
+    return as_paper(name, max_frames=300, split=split, encoder=GLTransformer.Config(), training=training)
 
 
-def ntu60_xsub() -> Recipe:
-    """NTU RGB+D 60, cross-subject, at the paper's size (prepare with --bodies first). Not measured by us."""
-    return _paper_size("ntu60_xsub", "xsub")
-
-
-def ntu60_xview() -> Recipe:
-    """NTU RGB+D 60, cross-view, at the paper's size (prepare with --bodies first). Not measured by us."""
-    return _paper_size("ntu60_xview", "xview")
-
-
-def ntu120_xsub() -> Recipe:
-    """NTU RGB+D 120, cross-subject, at the paper's size (prepare with --bodies motion). Not measured by us."""
-    return _paper_size("ntu120_xsub", "xsub")
-
-
-def ntu120_xset() -> Recipe:
-    """NTU RGB+D 120, cross-setup, at the paper's size (prepare with --bodies motion). Not measured by us."""
-    return _paper_size("ntu120_xset", "xset")
-
-
-def pku_mmd1_xsub() -> Recipe:
-    """PKU-MMD I, cross-subject, at the paper's size for NTU. Not measured by us."""
-    return _paper_size("pku_mmd1_xsub", "xsub")
-
-
-def pku_mmd1_xview() -> Recipe:
-    """PKU-MMD I, cross-view, at the paper's size for NTU. Not measured by us."""
-    return _paper_size("pku_mmd1_xview", "xview")
-
-
-def pku_mmd2_xsub() -> Recipe:
-    """PKU-MMD II, cross-subject, at the paper's size for NTU. Not measured by us."""
-    return _paper_size("pku_mmd2_xsub", "xsub")
-
-
-def pku_mmd2_xview() -> Recipe:
-    """PKU-MMD II, cross-view, at the paper's size for NTU. Not measured by us."""
-    return _paper_size("pku_mmd2_xview", "xview")
+RECIPES = (
+    sample, nw_ucla_small, nw_ucla_best, utd_mhad, sbu, *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
+)  # fmt: skip

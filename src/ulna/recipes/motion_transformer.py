@@ -1,47 +1,26 @@
-"""Motion-Transformer: flow prediction at hidden frames, then fine-tuning (Cheng et al., MMAsia 2020).
+"""Motion-Transformer: flow prediction at masked frames, then fine-tuning (Cheng et al., MMAsia 2020).
 
-`ulna evaluate RUN --protocol finetune` (or few-labels) is what the paper does with a pretrained encoder, `--protocol
-scratch` what it compares with.
+`ulna evaluate RUN --protocol finetune` (with `--share` for few labels) is what the paper does with a pretrained
+encoder, `--from-scratch` what it compares with.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from ulna.batch import Augmentation
+from ulna.encoders import Encoder, MotionTransformer
+from ulna.models import Recipe, Training
+from ulna.preprocessing import MinMax
+from ulna.pretext import Flow
+from ulna.recipes.paper_size import NTU, paper_size
 
-from ulna.data import Augmentation
-from ulna.train.recipe import Recipe, Training, compose
-
-# What two CPU cores train in minutes. Chosen on NW-UCLA's xview-dev (20 epochs, one seed, linear): positions that start
-# as sines 65.1 (as noise: 60.9), pre-norm at 1e-3 besides 67.5; the clip's facing 60.9 (the first frame's: 56.5). 60
-# epochs with shear and resampling are no better: 63.3, and on 10 % of the labels 49.0 (20 epochs: 49.1).
-SMALL = {"width": 256, "num_heads": 4, "norm": "pre", "positions_start": 0.1}
-TURNED = {"facing": "clip"}
-
-
-def flow_recipe(
-    name: str,
-    *,
-    split: str,
-    encoder: dict[str, Any],
-    training: Training,
-    input: dict[str, Any] | None = None,
-    pretext: dict[str, Any] | None = None,
-    augmentation: Augmentation | None = None,
-) -> Recipe:
-    """What recipes of flow prediction share."""
-    return compose(
-        name,
-        input={"name": "min_max", **(input or {})},
-        encoder=encoder,
-        pretext={"name": "flow", **(pretext or {})},
-        split=split,
-        augmentation=augmentation or Augmentation(time=0.0, shear=0.0),
-        training=training,
-    )
+# Trains in minutes on two CPU cores. Chosen on NW-UCLA's xview-dev (20 epochs, one seed, linear): position embeddings
+# from sines 65.1 (from noise 60.9), with pre-norm at 1e-3 67.5; heading by clip 60.9 (by first frame 56.5). 60 epochs
+# with shear and resampling are no better: 63.3, and 49.0 with 10 % of the labels (20 epochs: 49.1).
+SMALL = MotionTransformer.Config(embed_dim=256, num_heads=4, norm="pre", pos_embed_scale=0.1)
 
 
 def bert_training(*, epochs: int, learning_rate: float, batch_size: int = 32) -> Training:
-    """BERT's schedule: linear warm-up over a tenth of the steps, linear to zero, gradients clipped."""
+    """Return BERT's optimisation: linear warm-up over a tenth of the steps, linear to zero, clipped gradients."""
     return Training(
         epochs=epochs,
         batch_size=batch_size,
@@ -54,94 +33,83 @@ def bert_training(*, epochs: int, learning_rate: float, batch_size: int = 32) ->
     )
 
 
-def paper_training(epochs: int) -> Training:
-    """As H-Transformer was released: 100,000 steps of 32 clips are some 80 epochs of NTU RGB+D 60."""
-    return bert_training(epochs=epochs, learning_rate=1e-4)
-
-
-def small(
+def flow_recipe(
     name: str,
     *,
     split: str,
-    epochs: int,
-    batch_size: int = 32,
-    pretext: dict[str, Any] | None = None,
-    **encoder: Any,
+    encoder: Encoder.Config,
+    preprocessor: MinMax.Config,
+    training: Training,
+    pretext: Flow.Config | None = None,
 ) -> Recipe:
-    """For few clips on two cores."""
-    return flow_recipe(
-        f"motion_transformer/{name}",
+    """Return a recipe of flow prediction without augmentation."""
+    return Recipe(
+        name=name,
+        preprocessor=preprocessor,
+        encoder=encoder,
+        pretext=pretext or Flow.Config(),
         split=split,
-        encoder={"name": "motion_transformer", **SMALL, **encoder},
-        input=TURNED,
-        pretext=pretext,
+        augmentation=Augmentation(time_scale=0.0, shear=0.0),
+        training=training,
+    )
+
+
+def small(name: str, *, split: str, epochs: int, batch_size: int = 32) -> Recipe:
+    """Return a recipe for few clips on two CPU cores."""
+    return flow_recipe(
+        name,
+        split=split,
+        encoder=SMALL,
+        preprocessor=MinMax.Config(heading="clip"),
         training=bert_training(epochs=epochs, learning_rate=1e-3, batch_size=batch_size),
     )
 
 
-def _ntu(name: str, split: str, epochs: int) -> Recipe:
-    return flow_recipe(
-        f"motion_transformer/{name}",
-        split=split,
-        encoder={"name": "motion_transformer"},
-        input={"persons": "first"},
-        training=paper_training(epochs),
-    )
-
-
 def sample() -> Recipe:
-    """The sample inside the package, whose store `ulna quickstart` writes. Two minutes a run on one core of two.
+    """The sample inside the package, whose dataset `ulna quickstart` writes.
 
-    Linear 86.5 ± 1.8, three seeds; an untrained encoder has 87.5 ± 3.1: pretraining adds nothing there.
+    Linear 86.5 ± 1.8, random init 87.5 ± 3.1: pretraining adds nothing there. Three runs of two minutes on one core of
+    two.
 
-    ulna pretrain motion_transformer/sample --data quickstart/store --out RUN
+    ulna pretrain motion_transformer/sample --data quickstart/dataset --out RUN
     """
-    return small("sample", split="recordings", epochs=30, batch_size=16)
+    return small("motion_transformer/sample", split="recordings", epochs=30, batch_size=16)
 
 
 def nw_ucla() -> Recipe:
-    """NW-UCLA at half of our width for NTU: linear 68.6 (untrained 59.3), 5 % of the labels 51.7 (from scratch 47.6).
+    """NW-UCLA at half of our width for NTU.
 
-    Three seeds, four minutes a run on one core; results/README.md.
+    Linear 68.6 (random init 59.3), 5 % of the labels 51.7 (from scratch 47.6); three runs of four minutes on one core.
 
-    ulna pretrain motion_transformer/nw_ucla --data STORE --out RUN
+    ulna pretrain motion_transformer/nw_ucla --data DATASET --out RUN
     """
-    return small("nw_ucla", split="xview", epochs=20)
+    return small("motion_transformer/nw_ucla", split="xview", epochs=20)
 
 
 def utd_mhad() -> Recipe:
-    """UTD-MHAD, odd subjects train: linear 82.5 (untrained 66.1), 5 % of the labels 59.3 (from scratch 43.2).
+    """UTD-MHAD, trained on odd subjects.
 
-    Three seeds, six minutes a run on one core; results/README.md.
+    Linear 82.5 (random init 66.1), 5 % of the labels 59.3 (from scratch 43.2); three runs of six minutes on one core.
+    For SBU, which was not measured: --split fold1 --encoder.persons concatenated.
 
-    ulna pretrain motion_transformer/utd_mhad --data STORE --out RUN
+    ulna pretrain motion_transformer/utd_mhad --data DATASET --out RUN
     """
-    return small("utd_mhad", split="xsub", epochs=40, batch_size=16)
+    return small("motion_transformer/utd_mhad", split="xsub", epochs=40, batch_size=16)
 
 
-def sbu() -> Recipe:
-    """SBU, fold 1 of 5 (--split for the others): both persons in one token. Not measured by us.
-
-    ulna pretrain motion_transformer/sbu --data STORE --out RUN --split fold1
-    """
-    return small("sbu", split="fold1", epochs=40, batch_size=16, persons="side")
+def paper_training(name: str) -> Training:
+    """Return the optimisation of H-Transformer as released: 100,000 steps are some 80 epochs of NTU RGB+D 60."""
+    return bert_training(epochs=80 if "ntu60" in name else 50, learning_rate=1e-4)
 
 
-def ntu60_xsub() -> Recipe:
-    """NTU RGB+D 60, cross-subject, first person only, as released. Not measured by us."""
-    return _ntu("ntu60_xsub", "xsub", 80)
+def _paper(name: str, split: str) -> Recipe:
+    return flow_recipe(
+        name,
+        split=split,
+        encoder=MotionTransformer.Config(),
+        preprocessor=MinMax.Config(persons="first"),
+        training=paper_training(name),
+    )
 
 
-def ntu60_xview() -> Recipe:
-    """NTU RGB+D 60, cross-view, first person only, as released. Not measured by us."""
-    return _ntu("ntu60_xview", "xview", 80)
-
-
-def ntu120_xsub() -> Recipe:
-    """NTU RGB+D 120, cross-subject, first person only. Not measured by us."""
-    return _ntu("ntu120_xsub", "xsub", 50)
-
-
-def ntu120_xset() -> Recipe:
-    """NTU RGB+D 120, cross-setup, first person only. Not measured by us."""
-    return _ntu("ntu120_xset", "xset", 50)
+RECIPES = (sample, nw_ucla, utd_mhad, *paper_size("motion_transformer", list(NTU), _paper))

@@ -60,9 +60,9 @@ def gl_table1() -> Table:
 
 
 def gl_table2_positions() -> Table:
-    """GL-Transformer's Table 2, positional embedding."""
+    """GL-Transformer's Table 2, pos_embed embedding."""
     return Table(
-        "GL-Transformer, Table 2, positional embedding, on NW-UCLA at width 16",
+        "GL-Transformer, Table 2, pos_embed embedding, on NW-UCLA at width 16",
         (
             _ablation("fixed", "positions_fixed", 75.5, 83.3),
             _ablation("trainable", "positions_once", 76.0, 83.6),

@@ -1,0 +1,167 @@
+"""Batch: the real frames of all its clips, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ulna.batch.packing import Packing
+from ulna.core import Clip, InputError, NodeLayout, Skeleton, get_skeleton
+
+PADDED = "padded"  # identity of batches made from the padded arrays of released code
+_TENSORS = ("position", "visible", "label")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips packed without padding.
+
+    Args:
+        position: (F, P, K, 3) of all frames. Before preprocessing joint positions in metres, afterwards what the
+            preprocessor makes of them. Zeros where a node is missing.
+        visible: (F, P, K) visibility mask.
+        label: (B,) class index of each clip, -1 if unknown.
+        packing: Where each clip begins and ends.
+        skeleton: Skeleton of the clips.
+        layout: What the K nodes hold.
+        fps: (B,) frames per second of each clip, None if unknown.
+        preprocessor: Identity of the preprocessor that made the batch, None for raw positions.
+    """
+
+    position: Float[Tensor, "F P K 3"]
+    visible: Bool[Tensor, "F P K"]
+    label: Int[Tensor, " B"]
+    packing: Packing
+    skeleton: Skeleton
+    layout: NodeLayout
+    fps: np.ndarray | None = None
+    preprocessor: str | None = None
+
+    @classmethod
+    def pack(
+        cls,
+        position: Tensor,
+        visible: Tensor,
+        lengths: Sequence[int] | np.ndarray | Packing,
+        skeleton: Skeleton,
+        *,
+        label: Tensor | None = None,
+        fps: np.ndarray | None = None,
+    ) -> Batch:
+        """Return a batch of raw joint positions.
+
+        Args:
+            position: (F, P, K, 3) in metres, clips one after another.
+            visible: (F, P, K) visibility mask.
+            lengths: (B,) number of frames of each clip.
+            skeleton: Skeleton of the clips.
+            label: (B,) class index of each clip; -1 (unknown) by default.
+            fps: (B,) frames per second of each clip.
+        """
+        packing = lengths if isinstance(lengths, Packing) else Packing(lengths, position.device)
+        if label is None:
+            label = torch.full((packing.num_clips,), -1, device=position.device)
+        return cls(position, visible, label, packing, skeleton, NodeLayout.of(skeleton, "mixed"), fps)
+
+    @classmethod
+    def from_clips(cls, clips: Sequence[Clip], *, max_frames: int | None = None) -> Batch:
+        """Pack clips of one skeleton.
+
+        Args:
+            clips: The clips; persons that a clip does not have are missing in all its frames.
+            max_frames: Largest number of frames to keep of each clip.
+
+        Raises:
+            InputError: If there is no clip or the skeletons differ.
+        """
+        if not clips:
+            raise InputError("expected at least one clip, found none")
+        joints = clips[0].skeleton.joints
+        if other := next((clip for clip in clips if clip.skeleton.joints != joints), None):
+            raise InputError(
+                f"expected clips of one skeleton, found {clips[0].skeleton.name!r} and {other.skeleton.name!r}"
+            )
+        num_persons = max(clip.num_persons for clip in clips)
+        position, visible = [], []
+        for clip in clips:
+            more = [(0, 0), (0, num_persons - clip.num_persons), (0, 0)]
+            position.append(torch.from_numpy(np.pad(clip.position[:max_frames], [*more, (0, 0)])))
+            visible.append(torch.from_numpy(np.pad(clip.visible[:max_frames], more)))
+        lengths = [min(clip.num_frames, max_frames or clip.num_frames) for clip in clips]
+        fps = np.array([clip.fps for clip in clips])
+        return cls.pack(torch.cat(position), torch.cat(visible), lengths, clips[0].skeleton, fps=fps)
+
+    @classmethod
+    def from_padded(
+        cls,
+        position: Float[Tensor, "B 3 T K P"],
+        lengths: Sequence[int] | Tensor,
+        skeleton: str | Skeleton = "kinect_v2",
+    ) -> Batch:
+        """Return a batch from the padded, disentangled arrays of released code.
+
+        Args:
+            position: (B, 3, T, K, P) float32 or float64, translation in the centre joint. The dtype is kept. A person
+                other than the first whose first frame is all zeros is missing.
+            lengths: (B,) number of real frames of each clip.
+            skeleton: Skeleton of the K joints, or its name.
+
+        Raises:
+            InputError: If the joints are not those of the skeleton or a length does not fit.
+        """
+        skeleton = get_skeleton(skeleton)
+        position = torch.as_tensor(position)
+        sizes = [int(length) for length in torch.as_tensor(lengths).flatten().tolist()]
+        fits = position.ndim == 5 and position.shape[1] == 3 and position.shape[3] == skeleton.num_joints
+        if not fits or 0 in position.shape or position.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"expected position (B, 3, T, {skeleton.num_joints}, P) in float32 or float64 for {skeleton.name!r}, "
+                f"found {tuple(position.shape)} {position.dtype}"
+            )
+        if len(sizes) != len(position) or not all(1 <= size <= position.shape[2] for size in sizes):
+            raise InputError(f"expected {len(position)} lengths from 1 to {position.shape[2]}, found {sizes}")
+        padded = position.permute(0, 2, 4, 3, 1)  # (B, T, P, K, 3)
+        packed = torch.cat([clip[:size] for clip, size in zip(padded, sizes, strict=True)])
+        if not packed.isfinite().all():
+            raise InputError("expected finite positions in the real frames, found NaN or infinite ones")
+        visible = (packed != 0).flatten(2).any(dim=2)  # (F, P)
+        visible[:, 0] = True
+        batch = cls.pack(packed, visible[:, :, None].expand(packed.shape[:3]), sizes, skeleton)
+        return replace(batch, layout=NodeLayout.of(skeleton), preprocessor=PADDED)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of frames of each clip."""
+        return [int(length) for length in self.packing.lengths]
+
+    @property
+    def num_clips(self) -> int:
+        """B, the number of clips."""
+        return self.packing.num_clips
+
+    @property
+    def num_frames(self) -> int:
+        """F, the number of frames of all clips."""
+        return self.packing.num_frames
+
+    @property
+    def num_persons(self) -> int:
+        """P, the number of persons."""
+        return int(self.position.shape[1])
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory, from which copies to an accelerator are asynchronous."""
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device; copies to an accelerator are asynchronous."""
+        if torch.device(device) == self.position.device:
+            return self
+        blocking = torch.device(device).type == "cpu"
+        moved = {name: getattr(self, name).to(device, non_blocking=not blocking) for name in _TENSORS}
+        return replace(self, packing=self.packing.to(device), **moved)

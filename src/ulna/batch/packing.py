@@ -1,0 +1,144 @@
+"""Packing: where each clip begins in a packed batch, and how clips are grouped for attention over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulna.core import InputError
+
+MAX_RATIO = 1.3  # clips are padded together up to this ratio of their lengths
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips of similar length, padded together for attention over time only."""
+
+    shape: tuple[int, int]  # clips, frames of the longest
+    valid: Tensor | None  # (b, T) bool, None where all lengths are equal
+
+    @property
+    def num_rows(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+
+class Packing:
+    """Start and length of each of B clips whose frames are stored one after another.
+
+    Index tensors are made on the device on first use, from a few numbers per clip.
+
+    Args:
+        lengths: (B,) number of frames of each clip. Kept on the host, so that shapes never wait for a device.
+        device: Device of the index tensors.
+    """
+
+    def __init__(self, lengths: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> None:
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        if self.lengths.ndim != 1 or not len(self.lengths) or (self.lengths < 1).any():
+            raise InputError(f"expected one length of at least 1 per clip, found {self.lengths.tolist()}")
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        self.device = torch.device(device)
+
+    @property
+    def num_clips(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device | str) -> Packing:
+        return self if torch.device(device) == self.device else Packing(self.lengths, device)
+
+    def of_clips(self, values: np.ndarray) -> Tensor:
+        """Return numbers (B, ...) of each clip, given on the host, on the device; the copy is asynchronous."""
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    @cached_property
+    def first(self) -> Tensor:
+        """(B,) index of each clip's first frame."""
+        return self.of_clips(self.starts)
+
+    @cached_property
+    def clip(self) -> Tensor:
+        """(F,) clip of each frame."""
+        clips = torch.arange(self.num_clips, device=self.device)
+        return clips.repeat_interleave(self.of_clips(self.lengths), output_size=self.num_frames)
+
+    @cached_property
+    def start(self) -> Tensor:
+        """(F,) index of the first frame of each frame's clip."""
+        return self.first[self.clip]
+
+    @cached_property
+    def time(self) -> Tensor:
+        """(F,) number of each frame within its clip, from 0."""
+        return torch.arange(self.num_frames, device=self.device) - self.start
+
+    @cached_property
+    def following(self) -> Tensor:
+        """(F,) index of the next frame of the same clip; for a clip's last frame its own index."""
+        last = self.of_clips(self.starts + self.lengths - 1)[self.clip]
+        return torch.minimum(torch.arange(self.num_frames, device=self.device) + 1, last)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over each clip's frames: (F, W) -> (B, W)."""
+        total = values.new_zeros(self.num_clips, *values.shape[1:]).index_add(0, self.clip, values)
+        return total / self.of_clips(self.lengths).view(-1, *(1,) * (values.ndim - 1))
+
+    def moments(self, values: Tensor) -> Tensor:
+        """Return mean and standard deviation over each clip's frames: (F, W) -> (B, 2 W).
+
+        A small constant under the root keeps the gradient finite for clips of one frame.
+        """
+        mean = self.mean(values)
+        variance = self.mean((values - mean[self.clip]) ** 2)
+        return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)
+
+    def split(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Split (F, ...) into one (T, ...) per clip."""
+        return values.split(self.lengths.tolist())
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Clips grouped by similar length, so that padding costs little. Their rows, concatenated, are the padded rows."""
+        return self._layout[0]
+
+    @cached_property
+    def num_padded(self) -> int:
+        """Number of padded rows of all groups."""
+        return sum(group.num_rows for group in self.groups)
+
+    @cached_property
+    def padded_index(self) -> Tensor:
+        """(F,) index of the padded row of each frame."""
+        return self.of_clips(self._layout[1])[self.clip] + self.time
+
+    @cached_property
+    def _layout(self) -> tuple[tuple[Group, ...], np.ndarray]:
+        """The groups, and (B,) index of the padded row where each clip begins."""
+        groups: list[list[int]] = []
+        for clip in np.argsort(self.lengths, kind="stable"):
+            if groups and self.lengths[clip] <= MAX_RATIO * self.lengths[groups[-1][0]] + 2:
+                groups[-1].append(int(clip))
+            else:
+                groups.append([int(clip)])
+        begins, made, stop = np.empty_like(self.starts), [], 0
+        for clips in groups:
+            lengths = self.lengths[clips]
+            longest = int(lengths.max())
+            begins[clips] = stop + longest * np.arange(len(clips))
+            valid = None
+            if (lengths < longest).any():
+                valid = torch.arange(longest, device=self.device) < self.of_clips(lengths)[:, None]
+            made.append(Group((len(clips), longest), valid))
+            stop += made[-1].num_rows
+        return tuple(made), begins

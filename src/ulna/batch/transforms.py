@@ -1,0 +1,143 @@
+"""Transforms of packed batches. Shapes and random numbers come from the host, the rest runs on the batch's device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulna.batch.batch import Batch
+from ulna.batch.packing import Packing
+
+
+def resample(
+    batch: Batch,
+    lengths: np.ndarray,
+    *,
+    max_frames: int | None = None,
+    window: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Batch:
+    """Resample each clip linearly to a new length.
+
+    Half-pixel centres, no antialiasing, clamped edges (as torch's `interpolate` without aligned corners). If a joint
+    is visible in only one of two neighbouring frames, the nearer frame is taken.
+
+    Args:
+        batch: The batch.
+        lengths: (B,) new number of frames of each clip.
+        max_frames: Largest number of frames to keep of the resampled clip.
+        window: Part of each clip to resample: where it begins and how long it is, both as shares (B,) of the clip.
+    """
+    old = batch.packing
+    kept = lengths if max_frames is None else np.minimum(lengths, max_frames)
+    new = Packing(kept, old.device)
+    begin, share = window or (np.zeros(len(lengths)), np.ones(len(lengths)))
+    scale, first, last = (
+        new.of_clips(values)[new.clip]
+        for values in (share * old.lengths / lengths, begin * old.lengths, old.lengths - 1)
+    )
+    time = torch.minimum((first + (new.time + 0.5) * scale - 0.5).clamp(min=0), last)  # (F,) float64
+    before = time.long()
+    fraction = (time - before).to(batch.position.dtype)
+    one = old.first[new.clip] + before
+    two = one + (before < last)
+
+    nearer = torch.where(fraction < 0.5, one, two)
+    both = batch.visible[one] & batch.visible[two]
+    blend = torch.lerp(batch.position[one], batch.position[two], fraction[:, None, None, None])
+    position = torch.where(both[..., None], blend, batch.position[nearer])
+    return replace(batch, position=position, visible=both | batch.visible[nearer], packing=new)
+
+
+def interpolate_gaps(batch: Batch) -> Batch:
+    """Linearly interpolate missing joints between the surrounding visible frames.
+
+    Joints are only filled in between the first and the last frame in which their person is visible; before the first
+    and after the last frame in which a joint is visible it keeps that position. Joints and persons that are never
+    visible stay missing.
+    """
+    before, after = visible_neighbours(batch, batch.visible)  # (F, P, K)
+    first, last = visible_neighbours(batch, batch.visible.any(dim=2))  # (F, P)
+    person_visible = ((first >= 0) & (last >= 0))[..., None]
+    before, after = torch.where(before >= 0, before, after), torch.where(after >= 0, after, before)
+    frame = torch.arange(batch.num_frames, device=before.device)[:, None, None]
+    part = ((frame - before) / (after - before).clamp(min=1)).to(batch.position.dtype)
+    known = person_visible & (before >= 0)
+    one, two = (
+        batch.position.gather(0, frames.clamp(min=0)[..., None].expand_as(batch.position)) for frames in (before, after)
+    )
+    position = torch.where(known[..., None], torch.lerp(one, two, part[..., None]), batch.position)
+    return replace(batch, position=position, visible=batch.visible | known)
+
+
+def visible_neighbours(batch: Batch, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the frames (F, ...) of the last and the next visible value in the same clip; -1 where there is none.
+
+    The frame itself counts in both directions.
+    """
+    shape = (-1, *(1,) * (visible.ndim - 1))
+    frames = torch.arange(batch.num_frames, device=visible.device).view(shape).expand_as(visible)
+    start = batch.packing.start.view(shape)
+    end = start + batch.packing.of_clips(batch.packing.lengths)[batch.packing.clip].view(shape)
+    before = torch.where(visible, frames, -1).cummax(dim=0).values
+    after = torch.where(visible, frames, batch.num_frames).flip(0).cummin(dim=0).values.flip(0)
+    return torch.where(before >= start, before, -1), torch.where(after < end, after, -1)
+
+
+def first_frames(batch: Batch, num_frames: int) -> Batch:
+    """Keep the first frames of each clip."""
+    if batch.packing.lengths.max() <= num_frames:
+        return batch
+    kept = batch.packing.time < num_frames
+    packing = Packing(np.minimum(batch.packing.lengths, num_frames), batch.packing.device)
+    return replace(batch, position=batch.position[kept], visible=batch.visible[kept], packing=packing)
+
+
+def crop(batch: Batch, lengths: np.ndarray, begin: np.ndarray, share: np.ndarray, *, max_frames: int | None) -> Batch:
+    """Resample a part of each clip to a new length; `begin` and `share` (B,) are shares of its length."""
+    return resample(batch, lengths, max_frames=max_frames, window=(begin, share))
+
+
+def shear(batch: Batch, matrices: Tensor) -> Batch:
+    """Apply a matrix (B, 3, 3) per clip to its nodes, except to a root that holds the translation."""
+    sheared = _transformed(batch, matrices)
+    if batch.layout.root is not None:
+        sheared[:, :, batch.layout.root] = batch.position[:, :, batch.layout.root]
+    return replace(batch, position=sheared)
+
+
+def rotate_yaw(batch: Batch, radians: Tensor) -> Batch:
+    """Rotate each clip by an angle (B,) about the vertical axis."""
+    zero, one, cos, sin = torch.zeros_like(radians), torch.ones_like(radians), radians.cos(), radians.sin()
+    rows = torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1)
+    return replace(batch, position=_transformed(batch, rows.unflatten(-1, (3, 3))))
+
+
+def rotate(batch: Batch, radians: Tensor) -> Batch:
+    """Rotate each clip by three angles (B, 3), about x, then y, then z."""
+    cos, sin = radians.cos().unbind(dim=-1), radians.sin().unbind(dim=-1)
+    whole = torch.eye(3, dtype=radians.dtype, device=radians.device)
+    for axis in range(3):
+        one, two = (axis + 1) % 3, (axis + 2) % 3
+        matrix = torch.eye(3, dtype=radians.dtype, device=radians.device).repeat(len(radians), 1, 1)
+        matrix[:, one, one] = matrix[:, two, two] = cos[axis]
+        matrix[:, one, two], matrix[:, two, one] = -sin[axis], sin[axis]
+        whole = matrix @ whole
+    return replace(batch, position=_transformed(batch, whole))
+
+
+def _transformed(batch: Batch, matrices: Tensor) -> Tensor:
+    """Return the positions multiplied by a matrix (B, 3, 3) per clip."""
+    rows = matrices.to(batch.position.dtype)[batch.packing.clip][:, None, None]  # (F, 1, 1, 3, 3)
+    return (rows * batch.position[..., None, :]).sum(dim=-1)  # no matrix product: autocast would round it
+
+
+def mirror(batch: Batch, clips: Tensor) -> Batch:
+    """Mirror some clips (B,) bool of a preprocessed batch: left and right joints are exchanged, x changes its sign."""
+    chosen = clips[batch.packing.clip][:, None, None]
+    other = torch.tensor(batch.skeleton.mirror_of(batch.layout.names), device=clips.device)
+    sign = torch.tensor([-1.0, 1.0, 1.0], dtype=batch.position.dtype, device=clips.device)
+    position = torch.where(chosen[..., None], batch.position[:, :, other] * sign, batch.position)
+    return replace(batch, position=position, visible=torch.where(chosen, batch.visible[:, :, other], batch.visible))

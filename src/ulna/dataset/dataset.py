@@ -1,0 +1,269 @@
+"""A dataset: prepared clips as one flat array of frames, an index with one row per clip, and a description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from ulna.core import TEST, TRAIN, Clip, InputError, Skeleton, unknown_name, write_text
+from ulna.dataset.description import (
+    ADVICE,
+    ARRAYS,
+    CLIP_COLUMNS,
+    FRAMES,
+    SPLIT,
+    VISIBLE,
+    DatasetError,
+    Description,
+    check_files,
+    hash_file,
+    read_description,
+    read_index,
+)
+from ulna.dataset.writing import write_dataset
+
+_VERIFIED = ".verified.json"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset folder, opened.
+
+    Opening validates the description, the sizes of the files and the index; `verify` checks every byte.
+
+    Args:
+        path: The folder, as `ulna prepare` or `Dataset.write` made it.
+
+    Raises:
+        MissingError: If the folder is not a dataset.
+        DatasetError: If the dataset is damaged, incomplete or of another version.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+        check_files(self.path, self.description)
+        _ = self.table
+
+    @classmethod
+    def write(
+        cls,
+        path: str | Path,
+        clips: Iterable[Clip],
+        *,
+        classes: Sequence[str] | None = None,
+        class_groups: Mapping[str, Sequence[str]] | None = None,
+        skeleton: Skeleton | None = None,
+        num_persons: int | None = None,
+    ) -> Dataset:
+        """Write clips as a dataset and open it. The folder appears complete or not at all.
+
+        Labelled clips that name no split get one, `holdout`: every fifth subject is tested on, or every fifth clip of
+        each class if subjects are not known.
+
+        Args:
+            path: Folder to write; must not exist.
+            clips: The clips, all of one skeleton. A generator keeps memory small if `classes`, `skeleton` and
+                `num_persons` are given.
+            classes: Names of the classes, in order; by default the labels of the clips, sorted.
+            class_groups: Names of classes by name of a group; accuracies are reported per group as well.
+            skeleton: Skeleton of all clips; by default that of the first clip.
+            num_persons: Largest number of persons in a clip; by default counted.
+
+        Raises:
+            ExistsError: If `path` exists.
+            InputError: If the clips do not fit together.
+        """
+        write_dataset(
+            Path(path), clips, skeleton, classes=classes, class_groups=class_groups, num_persons=num_persons
+        )  # fmt: skip
+        return cls(path)
+
+    @cached_property
+    def description(self) -> Description:
+        """Content of dataset.json."""
+        return read_description(self.path)
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The index, one row per clip."""
+        return read_index(self.path, self.description)
+
+    @cached_property
+    def frames(self) -> np.memmap:
+        """Positions (F, P, K, 3) float32 in metres of all frames, memory-mapped."""
+        return np.load(self.path / FRAMES, mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def visible(self) -> np.memmap:
+        """Visibility mask (F, P, K) bool of all frames, memory-mapped."""
+        return np.load(self.path / VISIBLE, mmap_mode="r", allow_pickle=False)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Skeleton of all clips."""
+        return self.description.skeleton
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(B,) first frame of each clip."""
+        return self.table["start"].to_numpy()
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(B,) number of frames of each clip."""
+        return self.table["length"].to_numpy()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(B,) class index of each clip, -1 if unknown."""
+        return np.asarray(self.table["label"].fill_null(-1).to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def fps(self) -> np.ndarray:
+        """(B,) frames per second of each clip."""
+        return self.table["fps"].to_numpy()
+
+    @property
+    def ids(self) -> list[str]:
+        """Id of each clip."""
+        return list(self.table["id"].to_pylist())
+
+    @property
+    def hashes(self) -> pa.ChunkedArray:
+        """(B,) hash of each clip's positions, as strings; exact copies have equal hashes."""
+        return self.table["hash"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.description.classes
+
+    @property
+    def class_groups(self) -> dict[str, tuple[str, ...]]:
+        """Names of classes by name of a group."""
+        return self.description.class_groups
+
+    @property
+    def num_clips(self) -> int:
+        """B, the number of clips."""
+        return self.description.num_clips
+
+    @property
+    def num_frames(self) -> int:
+        """F, the number of frames of all clips."""
+        return self.description.num_frames
+
+    @property
+    def num_persons(self) -> int:
+        """P, the largest number of persons in a clip."""
+        return self.description.num_persons
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content."""
+        return self.description.fingerprint
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits."""
+        return tuple(name.removeprefix(SPLIT) for name in self.table.column_names if name.startswith(SPLIT))
+
+    def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices of a split's training and test clips; raises InputError if there is no such split."""
+        if name not in self.splits:
+            raise InputError(unknown_name(f"split of {self.path}", name, self.splits or ["(none)"]))
+        part = np.array(self.table[SPLIT + name].to_pylist(), dtype=object)
+        return np.flatnonzero(part == TRAIN), np.flatnonzero(part == TEST)
+
+    def lengths_up_to(self, clips: np.ndarray, max_frames: int | None) -> np.ndarray:
+        """Return the number of frames of some clips, each cut after `max_frames`."""
+        lengths = self.lengths[clips]
+        return lengths if max_frames is None else np.minimum(lengths, max_frames)
+
+    def read(self, clips: np.ndarray, max_frames: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Read the first frames of some clips.
+
+        The bytes are read into fresh memory rather than through the memory map, so that reading a large dataset does
+        not fill memory with its pages.
+
+        Args:
+            clips: (B,) indices of clips.
+            max_frames: Largest number of frames per clip; None reads all.
+
+        Returns:
+            Positions (F, P, K, 3), visibility mask (F, P, K) and lengths (B,), clips one after another.
+        """
+        lengths = self.lengths_up_to(clips, max_frames)
+        ends = np.cumsum(lengths)
+        position, visible = (
+            np.empty((ends[-1], *whole.shape[1:]), whole.dtype) for whole in (self.frames, self.visible)
+        )
+        for array, whole, name in ((position, self.frames, FRAMES), (visible, self.visible, VISIBLE)):
+            row = array[0].nbytes
+            with (self.path / name).open("rb", buffering=0) as file:
+                for start, length, end in zip(self.starts[clips], lengths, ends, strict=True):
+                    file.seek(whole.offset + int(start) * row)
+                    _fill(file, array[end - length : end])
+        return position, visible, lengths
+
+    def clip(self, index: int) -> Clip:
+        """Return one clip with its metadata."""
+        row = self.table.slice(index, 1).to_pylist()[0]
+        part = slice(row["start"], row["start"] + row["length"])
+        return Clip(
+            id=row["id"],
+            position=np.array(self.frames[part]),
+            skeleton=self.skeleton,
+            visible=np.array(self.visible[part]),
+            fps=row["fps"],
+            splits={name: row[SPLIT + name] for name in self.splits if row[SPLIT + name]},
+            **{name: row[name] for name in CLIP_COLUMNS if name != "label"},
+            label=None if row["label"] is None else self.classes[row["label"]],
+        )
+
+    def verify(self, *, recheck: bool = False) -> None:
+        """Check the content byte by byte. A check that passed is remembered by the sizes and times of the files.
+
+        Args:
+            recheck: Read every byte even if it was checked before.
+
+        Raises:
+            DatasetError: If the content changed since the dataset was written.
+        """
+        stamps = {
+            name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name in ARRAYS for s in [(self.path / name).stat()]
+        }
+        passed = json.dumps({"fingerprint": self.fingerprint, "stamps": stamps})
+        cache = self.path / _VERIFIED
+        if not recheck and cache.is_file() and cache.read_bytes() == passed.encode():
+            return
+        for name in ARRAYS:
+            expected = self.description.sha256[name]
+            if hash_file(self.path / name) != expected:
+                raise DatasetError(
+                    f"{self.path / name}: expected the content the dataset was written with (sha256 {expected[:12]}), "
+                    f"found changed bytes. {ADVICE}"
+                )
+        try:
+            write_text(cache, passed)
+        except OSError:
+            return  # a read-only dataset is checked again each time
+
+
+def _fill(file: BinaryIO, array: np.ndarray) -> None:
+    """Read bytes into an array until it is full."""
+    left = array.data.cast("B")
+    while left:
+        num = file.readinto(left)  # type: ignore[attr-defined]
+        if not num:
+            raise DatasetError(f"{file.name}: expected more bytes, found the end of the file. {ADVICE}")
+        left = left[num:]

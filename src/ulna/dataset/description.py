@@ -1,0 +1,204 @@
+"""The files of a dataset folder, and the schemas they are validated by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field, JsonValue
+
+from ulna.core import TEST, TRAIN, Config, Count, InputError, Skeleton, read_config, shown
+
+VERSION = 2
+FRAMES, VISIBLE, INDEX, DESCRIPTION, REJECTED = (
+    "frames.npy", "visible.npy", "clips.parquet", "dataset.json", "rejected.csv",
+)  # fmt: skip
+ARRAYS = {FRAMES: np.dtype("<f4"), VISIBLE: np.dtype("?")}
+CLIP_COLUMNS = {"label": pa.int32(), "subject": pa.int32(), "view": pa.int32(), "setup": pa.int32()}
+COLUMNS = {
+    "id": pa.string(), "start": pa.int64(), "length": pa.int32(), "hash": pa.string(), "fps": pa.float32(),
+    "persons": pa.int16(), **CLIP_COLUMNS,
+}  # fmt: skip
+NULLABLE = tuple(CLIP_COLUMNS)
+SPLIT = "split:"  # starts the name of a column that holds a split
+ADVICE = "Prepare the dataset again."
+_CHUNK = 1 << 24
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class DatasetError(InputError):
+    """A dataset is damaged, incomplete or of another version."""
+
+
+class Description(Config):
+    """Content of dataset.json."""
+
+    version: Literal[2]
+    num_clips: Count
+    num_frames: Annotated[int, Field(ge=1, lt=2**48)]
+    num_persons: Annotated[int, Field(ge=1, le=1000)]
+    units: str
+    skeleton: Skeleton
+    classes: Annotated[tuple[Name, ...], Field(max_length=100_000)]
+    class_groups: dict[str, tuple[str, ...]]
+    source: dict[str, JsonValue]
+    """Format and options the dataset was prepared with, or other notes on its origin."""
+    bytes: dict[str, int]
+    """Size of each file."""
+    sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
+    """Hash of each file."""
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    """Hash of the content: identifies the data that a result was measured on."""
+    checksum: str
+    """Hash of all other fields."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(F, P, K)."""
+        return self.num_frames, self.num_persons, self.skeleton.num_joints
+
+
+def read_description(path: Path) -> Description:
+    """Read and validate a dataset's description.
+
+    Raises:
+        MissingError: If the folder is not a dataset.
+        DatasetError: If the description is damaged, was edited, or is of another version.
+    """
+    file = path / DESCRIPTION
+    try:
+        found = read_config(file, Description, what=f"a dataset (a folder with {DESCRIPTION})", advice=ADVICE)
+    except InputError as error:
+        raise DatasetError(_version_problem(file) or str(error)) from None
+    content = found.to_json()
+    problems = []
+    if len(set(found.classes)) < len(found.classes):
+        problems.append("classes with different names")
+    if {name for group in found.class_groups.values() for name in group} - set(found.classes):
+        problems.append("groups of known classes")
+    if not all({FRAMES, VISIBLE, INDEX} <= set(names) for names in (found.bytes, found.sha256)):
+        problems.append(f"sizes and hashes of {FRAMES}, {VISIBLE} and {INDEX}")
+    if found.checksum != checksum_of(content):
+        problems.append("the description the dataset was written with")
+    if problems:
+        raise DatasetError(f"{file}: expected {' and '.join(problems)}, found a changed file. {ADVICE}")
+    return found
+
+
+def _version_problem(file: Path) -> str | None:
+    """Return the message for a description of another version, if that is what a file is."""
+    try:
+        version = json.loads(file.read_bytes())["version"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if version == VERSION:
+        return None
+    return f"{file.parent}: expected a dataset of version {VERSION}, found version {shown(version)}. {ADVICE}"
+
+
+def check_files(path: Path, description: Description) -> None:
+    """Raise DatasetError if a file has another size or shape than the description says."""
+    for name, size in description.bytes.items():
+        if name not in (FRAMES, VISIBLE, INDEX):
+            continue
+        file = path / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            text = "no file" if found is None else f"{found} bytes"
+            raise DatasetError(f"{file}: expected {size} bytes, found {text}. {ADVICE}")
+    for name, dtype in ARRAYS.items():
+        shape = description.shape if name == VISIBLE else (*description.shape, 3)
+        try:
+            with (path / name).open("rb") as file_object:
+                np.lib.format.read_magic(file_object)
+                header = np.lib.format.read_array_header_1_0(file_object, max_header_size=2000)
+                offset = file_object.tell()
+        except ValueError:
+            raise DatasetError(f"{path / name}: expected an array file, found a damaged file. {ADVICE}") from None
+        whole = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if header != (shape, False, dtype) or whole != description.bytes[name]:
+            raise DatasetError(f"{path / name}: expected {dtype} {shape}, found {header[2]} {header[0]}. {ADVICE}")
+
+
+def read_index(path: Path, description: Description) -> pa.Table:
+    """Read and validate the index, one row per clip.
+
+    Raises:
+        DatasetError: If the file changed, a column is missing or has another type, or a value does not fit.
+    """
+    file = path / INDEX
+    if hash_file(file) != description.sha256[INDEX]:
+        raise DatasetError(f"{file}: expected the index the dataset was written with, found a changed file. {ADVICE}")
+    try:
+        table = pq.read_table(file)
+    except (OSError, ValueError, pa.ArrowException):
+        raise DatasetError(f"{file}: expected an index of clips, found a damaged file. {ADVICE}") from None
+    problem = _index_problem(table, description)
+    if problem:
+        raise DatasetError(f"{file}: expected {problem}. {ADVICE}")
+    return table
+
+
+def _index_problem(table: pa.Table, description: Description) -> str | None:
+    """Return what an index should have held."""
+    for name, kind in COLUMNS.items():
+        found = table.schema.field(name).type if table.column_names.count(name) == 1 else None
+        if found != kind:
+            return f"a column {name} of type {kind}, found {'none' if found is None else found}"
+        if name not in NULLABLE and table[name].null_count:
+            return f"a value of {name} for every clip, found {table[name].null_count} missing"
+    for name in table.column_names:
+        if name not in COLUMNS and not name.startswith(SPLIT):
+            return f"columns {', '.join(COLUMNS)} and {SPLIT}NAME, found {shown(name)}"
+        if name.startswith(SPLIT):
+            known = pa.array([TRAIN, TEST, None], pa.string())
+            if table.schema.field(name).type != pa.string() or not pc.all(pc.is_in(table[name], known)).as_py():
+                return f"{TRAIN}, {TEST} or nothing in column {name}, found other values"
+    if len(table) != description.num_clips:
+        return f"{description.num_clips} clips, found {len(table)}"
+    start, length = (table[name].to_numpy().astype(np.int64) for name in ("start", "length"))
+    if not ((start >= 0) & (length >= 1) & (start <= description.num_frames - length)).all():
+        return f"clips of at least one frame within the {description.num_frames} frames, found others"
+    labels = table["label"].fill_null(0).to_numpy()
+    if not ((labels >= 0) & (labels < max(1, len(description.classes)))).all():
+        return f"labels below {len(description.classes)} (the number of classes), found {labels.max()}"
+    fps = table["fps"].to_numpy()
+    if not (np.isfinite(fps) & (fps > 0)).all():
+        return "frames per second above 0, found others"
+    if pc.count_distinct(table["id"]).as_py() != len(table):
+        return "a unique id for every clip, found several with the same id"
+    return None
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint_of(skeleton: Skeleton, classes: Sequence[str], sha256: dict[str, str]) -> str:
+    """Return the fingerprint of a dataset's content.
+
+    Names and version are those of the first version of datasets, so that equal data keep equal fingerprints.
+    """
+    hashes = {"frames.npy": sha256[FRAMES], "present.npy": sha256[VISIBLE], "clips.parquet": sha256[INDEX]}
+    content = {"version": 1, "skeleton": skeleton.to_json(), "classes": list(classes), "sha256": hashes}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def checksum_of(description: dict[str, Any]) -> str:
+    """Return the hash of all fields of a description but the checksum itself."""
+    content = {key: value for key, value in description.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+

@@ -1,0 +1,58 @@
+"""Baselines: chance level, and the nearest neighbour on raw joints."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulna.batch import load_batch
+from ulna.batch.transforms import resample
+from ulna.dataset import Dataset
+from ulna.evaluation.protocol import LabelledSplit
+from ulna.evaluation.results import EvalResult, Kind, ResultKey, SeedResult
+
+NUM_FRAMES = 32
+
+
+def raw_joints(dataset: Dataset, clips: np.ndarray) -> Tensor:
+    """Return clips as vectors (B, 32 * P * K * 3) of joint positions.
+
+    Joints are relative to the first person's centre in the first frame, resampled to 32 frames and scaled to unit
+    length.
+    """
+    centre = dataset.skeleton.index(dataset.skeleton.centre)
+    features = []
+    for part in np.array_split(clips, -(-len(clips) // 1024)):
+        batch = load_batch(dataset, part)
+        batch = resample(batch, np.full(batch.num_clips, NUM_FRAMES))
+        origin = batch.position[batch.packing.start, :1, centre : centre + 1]
+        joints = torch.where(batch.visible[..., None], batch.position - origin, 0)
+        rows = joints.reshape(batch.num_clips, -1)
+        features.append(rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-8))
+    return torch.cat(features)
+
+
+def nearest_raw_joints(data: LabelledSplit) -> EvalResult:
+    """Return the result of the nearest neighbour on raw joints."""
+    train, test = raw_joints(data.dataset, data.train), raw_joints(data.dataset, data.test)
+    nearest = torch.cat([torch.cdist(part, train).argmin(dim=1) for part in test.split(1024)])
+    return _result("raw_joints", data, data.train_labels[nearest.numpy()])
+
+
+def chance_level(data: LabelledSplit) -> EvalResult:
+    """Return the result of always predicting the most frequent class of the training clips."""
+    most = np.bincount(data.train_labels).argmax()
+    return _result("chance", data, np.full(len(data.test), most))
+
+
+def _result(kind: Kind, data: LabelledSplit, predictions: np.ndarray) -> EvalResult:
+    return EvalResult(
+        key=ResultKey(protocol=kind, split=data.split, kind=kind),
+        classes=list(data.dataset.classes),
+        clips=data.test_ids,
+        labels=data.test_labels.tolist(),
+        seeds=[SeedResult(seed=0, predictions=predictions.tolist())],
+        groups={name: list(members) for name, members in data.dataset.class_groups.items()},
+        copied=data.copied,
+    )

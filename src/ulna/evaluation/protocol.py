@@ -1,0 +1,116 @@
+"""What every protocol is: an encoder and labelled clips -> predictions for the test clips."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ulna.core import Config, InputError
+from ulna.dataset import Dataset, exact_copies
+from ulna.evaluation.results import SeedResult
+from ulna.models import Classifier, Embedder
+from ulna.training import Hardware
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """The labelled clips of a split.
+
+    Args:
+        dataset: The dataset.
+        split: Name of the split.
+        train: Indices of the labelled training clips.
+        test: Indices of the labelled test clips.
+    """
+
+    dataset: Dataset
+    split: str
+    train: np.ndarray
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: str) -> LabelledSplit:
+        """Return the labelled clips of a split; raises InputError if a part is empty."""
+        train, test = (part[dataset.labels[part] >= 0] for part in dataset.split(split))
+        if not len(train) or not len(test):
+            raise InputError(
+                f"{dataset.path}: expected labelled clips in both parts of split {split!r}, "
+                f"found {len(train)} to train and {len(test)} to test on"
+            )
+        return cls(dataset, split, train, test)
+
+    @property
+    def train_labels(self) -> np.ndarray:
+        """Class index of each training clip."""
+        return self.dataset.labels[self.train]
+
+    @property
+    def test_labels(self) -> np.ndarray:
+        """Class index of each test clip."""
+        return self.dataset.labels[self.test]
+
+    @cached_property
+    def test_ids(self) -> list[str]:
+        """Id of each test clip."""
+        ids = self.dataset.ids
+        return [ids[clip] for clip in self.test]
+
+    @cached_property
+    def copied(self) -> list[int]:
+        """Indices into `test` of clips that are exact copies of a clip of the split's training part."""
+        return np.flatnonzero(exact_copies(self.dataset, self.dataset.split(self.split)[0], self.test)).tolist()
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a protocol runs, which does not change its result.
+
+    Args:
+        hardware: Devices to train on.
+        work: Folder for checkpoints of long protocols, from which they are continued; None writes nothing.
+        save: Keep the label subsets that are drawn in the dataset.
+    """
+
+    hardware: Hardware = field(default_factory=Hardware)
+    work: Path | None = None
+    save: bool = False
+
+
+class Protocol(Config, ABC):
+    """Evaluates an encoder; knows neither its pretext task nor the data set. Its fields are its options."""
+
+    name: ClassVar[str]
+    """Name in the table of protocols."""
+    is_random: ClassVar[bool] = True
+    """Whether the result depends on the seed."""
+
+    @property
+    def variant(self) -> str:
+        """What distinguishes results of one protocol in file names and tables, such as the share of labels."""
+        return ""
+
+    @property
+    def uses_pretrained(self) -> bool:
+        """Whether the pretrained encoder is evaluated; otherwise randomly initialised ones are."""
+        return True
+
+    @abstractmethod
+    def run(
+        self, embedder: Embedder, data: LabelledSplit, *, seeds: Sequence[int], options: RunOptions
+    ) -> Iterator[tuple[SeedResult, Classifier | None]]:
+        """Yield each seed's result, and the classifier it trained if there is one.
+
+        The encoder is left unchanged.
+
+        Args:
+            embedder: The encoder with its preprocessor and pooling.
+            data: Labelled training and test clips.
+            seeds: Seeds of everything random.
+            options: How to run.
+        """

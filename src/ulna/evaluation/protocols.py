@@ -1,0 +1,20 @@
+"""Protocols for `ulna.evaluate`, as typed objects: `ulna.protocols.Linear()`, `ulna.protocols.KNN(k=5)`, ..."""
+
+from ulna.core import NameTable
+from ulna.evaluation.finetune import FineTune
+from ulna.evaluation.knn import KNN
+from ulna.evaluation.linear import Linear
+from ulna.evaluation.protocol import Protocol
+from ulna.evaluation.retrieval import Retrieval
+
+PROTOCOLS = NameTable(
+    "protocol",
+    {
+        "linear": "ulna.evaluation.linear:Linear",
+        "knn": "ulna.evaluation.knn:KNN",
+        "finetune": "ulna.evaluation.finetune:FineTune",
+        "retrieval": "ulna.evaluation.retrieval:Retrieval",
+    },
+)
+
+__all__ = ["KNN", "PROTOCOLS", "FineTune", "Linear", "Protocol", "Retrieval"]

@@ -1,0 +1,20 @@
+"""Formats, one file per data set or file format: files -> clips, with their standard splits. No torch."""
+
+from ulna.core import NameTable
+from ulna.formats.base import BadFileError, Format, Source
+from ulna.formats.reading import detect_format, read
+
+FORMATS = NameTable(
+    "format",
+    {
+        "ntu": "ulna.formats.ntu:NTU",
+        "pku_mmd": "ulna.formats.pku_mmd:PKUMMD",
+        "nw_ucla": "ulna.formats.nw_ucla:NWUCLA",
+        "utd_mhad": "ulna.formats.utd_mhad:UTDMHAD",
+        "sbu": "ulna.formats.sbu:SBU",
+        "bvh": "ulna.formats.bvh:BVH",
+        "npz": "ulna.formats.npz:NPZ",
+    },
+)
+
+__all__ = ["FORMATS", "BadFileError", "Format", "Source", "detect_format", "read"]

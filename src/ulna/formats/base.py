@@ -1,0 +1,133 @@
+"""What every format is: files of one data set or file format, read into clips in metres, y up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ulna.core import Clip, Config, InputError, MissingError, Skeleton, readable
+
+
+class BadFileError(InputError):
+    """A file cannot be read: says which file, where in it, what was expected, what was found and what to do."""
+
+    def __init__(self, path: Path, location: str, *, expected: str, found: str, advice: str = "") -> None:
+        self.path, self.location, self.expected, self.found = path, location, readable(expected, 120), found
+        self.advice = advice or "Repair or remove the file, or leave bad files out with --skip-bad."
+        super().__init__(str(path), location, expected, found)
+
+    def __str__(self) -> str:
+        found = readable(self.found, 120)
+        return readable(f"{self.path}, {self.location}: expected {self.expected}, found {found}. {self.advice}", 480)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the error with all its parts, so that worker processes can raise it."""
+        return _rebuild, (self.path, self.location, self.expected, self.found, self.advice)
+
+
+def _rebuild(path: Path, location: str, expected: str, found: str, advice: str) -> BadFileError:
+    return BadFileError(path, location, expected=expected, found=found, advice=advice)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a format found in a folder before it reads the files one by one.
+
+    Args:
+        files: The files to read, in order.
+        skeleton: Skeleton that all clips share.
+        classes: Names of the classes, in the order of the data set.
+        class_groups: Names of classes by name of a group.
+        num_persons: Largest number of persons in a clip.
+        origin: Folder that was searched; clip ids are relative to it.
+    """
+
+    files: tuple[Path, ...]
+    skeleton: Skeleton
+    classes: tuple[str, ...] = ()
+    class_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    num_persons: int = 1
+    origin: Path | None = None
+
+
+class Format(Config, ABC):
+    """Base of all formats. The fields of a subclass are the options a user can set."""
+
+    title: ClassVar[str]
+    """Name of the data set or file format."""
+    pattern: ClassVar[str]
+    """File names that the format reads, as a glob pattern."""
+    files_wanted: ClassVar[str]
+    """The files, described for people."""
+    splits: ClassVar[tuple[str, ...]] = ()
+    """Names of the standard splits."""
+    where: ClassVar[str] = ""
+    """Where to get the data."""
+    terms: ClassVar[str] = ""
+    """Terms of use of the data."""
+    cite: ClassVar[str] = ""
+    """Paper to cite."""
+
+    @abstractmethod
+    def open(self, source: Path) -> Source:
+        """List the files of a folder (or one file) and what they share; raises InputError if there are none."""
+
+    @abstractmethod
+    def read(self, path: Path, source: Source) -> list[Clip]:
+        """Read one file into its clips; raises BadFileError if the file does not hold what it should."""
+
+
+def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:
+    """Return the files under a folder (or the one file given), sorted; raises InputError if there are none."""
+    if source.is_file():
+        return (source,)
+    if not source.is_dir():
+        raise MissingError(f"{source}: expected a folder with {wanted}, found nothing. Check the path.")
+    found = (path for path in source.rglob(pattern) if not path.name.startswith("."))
+    files = tuple(sorted(path for path in found if path.is_file() or path.is_symlink()))
+    if not files:
+        raise InputError(f"{source}: expected {wanted} (files named {pattern}) in this folder, found none")
+    return files
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content; raises BadFileError if it is empty or not text."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadFileError(path, f"byte {error.start}", expected="text", found="bytes that are not text") from None
+    if not text.strip():
+        raise BadFileError(path, "whole file", expected="skeleton data", found="an empty file")
+    return text
+
+
+def check_finite(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> None:
+    """Raise BadFileError with the first frame, person and joint of positions (T, P, K, 3) that are not finite."""
+    finite = np.isfinite(position)
+    if finite.all():
+        return
+    t, p, k, _ = (int(i) for i in np.argwhere(~finite)[0])
+    raise BadFileError(
+        path,
+        f"frame {t}, person {p}, joint {joints[k]}",
+        expected="finite coordinates",
+        found=str(position[t, p, k].tolist()),
+    )
+
+
+def as_float32(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> np.ndarray:
+    """Return positions (T, P, K, 3) as a dataset stores them; raises BadFileError if one is not finite then."""
+    with np.errstate(over="ignore"):
+        kept = position.astype(np.float32)
+    check_finite(path, kept, joints)
+    return kept
+
+
+def train_or_test(is_train: bool) -> str:
+    """Return the part of a split that a clip belongs to."""
+    return "train" if is_train else "test"

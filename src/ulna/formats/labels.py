@@ -1,0 +1,95 @@
+"""What people know of their own files: a CSV table of labels, subjects and splits."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ulna.core import TEST, TRAIN, InputError, MissingError
+
+NUMBERS = ("subject", "view", "setup")
+SPLIT = "split:"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file's clip id and the metadata that a table gives of it."""
+
+    id: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Rows by file; classes are the labels in alphabetical order."""
+
+    classes: tuple[str, ...]
+    rows: dict[str, dict[str, Any]]
+
+    def check(self, files: Sequence[Path], origin: Path) -> None:
+        """ValueError if the table has rows but none is about one of these files."""
+        if self.rows and not any(self.of(path, origin).metadata for path in files):
+            row = next(iter(self.rows))
+            raise InputError(f"expected labels of files like {files[0].name}, found a table of files like {row}")
+
+    def of(self, path: Path, origin: Path | None) -> Known:
+        """Facts of a file, named in the table by its path under the source folder, with or without its ending."""
+        name = path.relative_to(origin) if origin and origin.is_dir() else Path(path.name)
+        for key in (name.as_posix(), name.with_suffix("").as_posix(), path.name, path.stem):
+            if key in self.rows:
+                return Known(name.with_suffix("").as_posix(), self.rows[key])
+        return Known(name.with_suffix("").as_posix(), {})
+
+    @staticmethod
+    @functools.cache
+    def read(path: Path | None) -> Labels:
+        """Read a table with columns file, label, and if wanted subject, view, setup, split:NAME."""
+        if path is None:
+            return Labels((), {})
+        if not path.is_file():
+            raise MissingError(f"{path}: expected a CSV table of labels, found none")
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            unknown = [c for c in columns if c not in ("file", "label", *NUMBERS) and not c.startswith(SPLIT)]
+            if "file" not in columns or unknown:
+                wanted = f"columns file, label, {', '.join(NUMBERS)}, {SPLIT}NAME"
+                raise InputError(f"{path}: expected {wanted}, found {', '.join(columns) or 'an empty file'}")
+            table = list(reader)
+        _check_table(path, table)
+        classes = tuple(sorted({row["label"] for row in table if row.get("label")}))
+        rows = {row["file"]: _metadata(path, number, row) for number, row in enumerate(table, 2)}
+        return Labels(classes, rows)
+
+
+def _check_table(path: Path, table: list[dict[str, str]]) -> None:
+    """ValueError for rows with too many cells, without a file, or twice for one."""
+    seen = set()
+    for number, row in enumerate(table, 2):
+        if None in row or not row["file"] or row["file"] in seen:
+            found = "too many cells" if None in row else f"{row['file']!r} again" if row["file"] else "no file"
+            raise InputError(f"{path}, line {number}: expected one row per file, found {found}")
+        seen.add(row["file"])
+
+
+def _metadata(path: Path, number: int, row: dict[str, str]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"splits": {}}
+    if row.get("label"):
+        metadata["label"] = row["label"]
+    for column, value in row.items():
+        if not value or column in ("file", "label"):
+            continue
+        is_split = column.startswith(SPLIT)
+        if (is_split and value not in (TRAIN, TEST)) or (not is_split and not re.fullmatch(r"-?[0-9]{1,9}", value)):
+            expected = f"{TRAIN} or {TEST}" if is_split else "a whole number"
+            raise InputError(f"{path}, line {number}, column {column}: expected {expected}, found {value!r}")
+        if is_split:
+            metadata["splits"][column.removeprefix(SPLIT)] = value
+        else:
+            metadata[column] = int(value)
+    return metadata

@@ -1,0 +1,155 @@
+"""People's own arrays: .npz files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulna.core import Clip, InputError, Skeleton, get_skeleton
+from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files
+from ulna.formats.labels import Labels
+
+_KINDS = {"U": "text", "iu": "whole number", "fiu": "number"}
+SCALARS = {"skeleton": "U", "centre": "U", "label": "U", "fps": "fiu", "subject": "iu", "view": "iu", "setup": "iu"}
+KNOWN = ("position", "visible", "skeleton", "joints", "parents", "centre", "fps", "label", "subject", "view", "setup")
+
+
+class NPZ(Format):
+    """Reads one clip a file. Keys:
+
+    `position` (T, P, K, 3) or (T, K, 3), metres, y up, NaN where a joint was not seen; and, if wanted, `visible`
+    (T, P, K) or (T, K) bool, `skeleton` (a known name) or `joints` (K names) with `parents` (K indices, -1 for the
+    root) and `centre` (a joint's name), `fps`, `label` (a name), `subject`, `view`, `setup` (whole numbers).
+    A table (`--labels`) can give labels and splits instead.
+    """
+
+    skeleton: str | None = None
+    """Name of a known skeleton, for files that do not say theirs."""
+    labels: Path | None = None
+    """A CSV file with columns file and label, and if wanted subject, view and split:NAME (train or test)."""
+
+    title = "People's own arrays (.npz)"
+    pattern = "*.npz"
+    files_wanted = "*.npz with position (T, P, K, 3)"
+    where = "numpy.savez(path, position=..., joints=..., parents=..., label=...)"
+    terms = "yours"
+
+    def open(self, source: Path) -> Source:
+        files = list_files(source, "*.npz", "arrays")
+        Labels.read(self.labels).check(files, source)
+        if self.skeleton is not None:
+            get_skeleton(self.skeleton)
+        skeleton: Skeleton | None = None
+        labels, persons = set[str](), 1
+        for path in files:
+            try:
+                content = _load(path)
+                position = _positions(path, content)
+                skeleton = skeleton or _skeleton(path, content, self.skeleton)
+            except BadFileError:
+                continue  # read() says what is wrong, or leaves it out
+            persons = max(persons, position.shape[1])
+            if "label" in content:
+                labels.add(content["label"])
+        if skeleton is None:
+            self.read(files[0], Source(files, get_skeleton(self.skeleton or "kinect_v2")))
+            raise InputError(f"{source}: expected at least one file with positions, found none that can be read")
+        classes = tuple(sorted(labels | set(Labels.read(self.labels).classes)))
+        return Source(files, skeleton, classes, num_persons=persons, origin=source)
+
+    def read(self, path: Path, source: Source) -> list[Clip]:
+        content = _load(path)
+        position = _positions(path, content)
+        own = _skeleton(path, content, self.skeleton)
+        if own != source.skeleton:
+            raise BadFileError(
+                path, "skeleton", expected=f"that of {source.files[0].name} ({source.skeleton.num_joints} joints)",
+                found=f"another one (of {own.num_joints} joints, centre {own.centre})",
+            )  # fmt: skip
+        visible = _present(path, content, position)
+        known = Labels.read(self.labels).of(path, source.origin)
+        metadata: dict[str, Any] = {name: int(content[name]) for name in ("subject", "view", "setup") if name in content}
+        if "label" in content:
+            metadata["label"] = content["label"]
+        clip = Clip(
+            id=known.id,
+            position=as_float32(path, np.where(visible[..., None], position, 0), source.skeleton.joints),
+            skeleton=source.skeleton,
+            visible=visible,
+            fps=float(content.get("fps", 30.0)),
+            **(metadata | known.metadata),
+        )
+        return [clip]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: np.asarray(file[name]) for name in file.files}
+    except Exception:  # damaged archives raise many kinds
+        found = "what cannot be read as plain arrays" if path.stat().st_size else "an empty file"
+        raise BadFileError(path, "whole file", expected="arrays saved by numpy.savez", found=found) from None
+    for name, value in content.items():
+        if name in SCALARS and (value.ndim != 0 or value.dtype.kind not in SCALARS[name]):
+            raise BadFileError(path, f"key {name!r}", expected=f"one {_KINDS[SCALARS[name]]}", found=f"{value!r:.60}")
+    unknown = [name for name in content if name not in KNOWN]
+    if "position" not in content or unknown:
+        expected = f"the key position and any of {', '.join(KNOWN[1:])}"
+        raise BadFileError(path, "keys", expected=expected, found=f"keys {sorted(content)}")
+    return {name: value.item() if value.ndim == 0 else value for name, value in content.items()}
+
+
+def _positions(path: Path, content: dict[str, Any]) -> np.ndarray:
+    position = np.asarray(content["position"])
+    if position.ndim == 3:
+        position = position[:, None]
+    if position.ndim != 4 or position.shape[-1] != 3 or 0 in position.shape or position.dtype.kind not in "fiu":
+        found = f"{position.shape} {position.dtype}"
+        raise BadFileError(path, "key 'position'", expected="numbers (T, P, K, 3) or (T, K, 3)", found=found)
+    if np.isinf(position).any():
+        place = tuple(int(i) for i in np.argwhere(np.isinf(position))[0])
+        raise BadFileError(path, f"key 'position' at {place}", expected="finite metres, or NaN if unseen", found="infinity")
+    return position.astype(np.float64)
+
+
+def _present(path: Path, content: dict[str, Any], position: np.ndarray) -> np.ndarray:
+    visible: np.ndarray = np.isfinite(position).all(axis=-1)
+    if "visible" in content:
+        given = np.asarray(content["visible"])
+        given = given[:, None] if given.ndim == 2 else given
+        if given.shape != visible.shape or given.dtype != bool:
+            found = f"{given.shape} {given.dtype}"
+            raise BadFileError(path, "key 'visible'", expected=f"bool {visible.shape}", found=found)
+        visible &= given
+    if not visible.any():
+        raise BadFileError(path, "key 'position'", expected="a body in at least one frame", found="a clip with no body")
+    return visible
+
+
+def _skeleton(path: Path, content: dict[str, Any], default: str | None) -> Skeleton:
+    try:
+        if "joints" in content and "skeleton" in content:
+            raise InputError("both")
+        if "joints" in content:
+            joints, parents = content["joints"], content.get("parents", np.empty(0))
+            if joints.ndim != 1 or joints.dtype.kind != "U" or parents.ndim != 1 or parents.dtype.kind not in "iu":
+                raise InputError(f"joints {joints.dtype} {joints.shape} and parents {parents.dtype} {parents.shape}")
+            centre = content.get("centre")
+            skeleton = Skeleton.from_joints(
+                "npz", joints.tolist(), parents.tolist(), centre=None if centre is None else str(centre)
+            )
+        elif default is None and "skeleton" not in content:
+            raise InputError("neither a skeleton's name nor joints and parents")
+        else:
+            skeleton = get_skeleton(str(content.get("skeleton", default)))
+    except ValueError as error:
+        advice = "Add the keys joints and parents, or the key skeleton, or pass --skeleton NAME."
+        expected = "a known skeleton's name, or joints and parents"
+        raise BadFileError(path, "skeleton", expected=expected, found=str(error), advice=advice) from None
+    if skeleton.num_joints != np.asarray(content["position"]).shape[-2]:
+        found = str(np.asarray(content["position"]).shape[-2])
+        raise BadFileError(path, "key 'position'", expected=f"{skeleton.num_joints} joints ({skeleton.name})", found=found)
+    return skeleton

@@ -1,0 +1,227 @@
+"""NTU RGB+D 60 and 120, `.skeleton` text files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from ulna.core import Clip, InputError, MissingError, get_skeleton
+from ulna.formats.base import BadFileError, Format, Source, check_finite, list_files, read_text, train_or_test
+from ulna.formats.ntu_classes import NTU_CLASSES, TWO_PERSON_ACTIONS
+
+Bodies = Literal["first", "motion"]
+
+NAME = re.compile(r"S([0-9]{3})C([0-9]{3})P([0-9]{3})R([0-9]{3})A([0-9]{3})")
+NUM_JOINTS, BODY_FIELDS, JOINT_FIELDS = 25, 10, 12
+NUM_PERSONS, MOST_BODIES = 2, 4
+SUBJECTS_60 = frozenset([1, 2, 4, 5, 8, 9, *range(13, 20), 25, 27, 28, 31, 34, 35, 38])
+SUBJECTS_120 = SUBJECTS_60 | {
+    45, 46, 47, 49, 50, *range(52, 60), 70, 74, 78, *range(80, 87), 89, *range(91, 96), 97, 98, 100, 103,
+}  # fmt: skip
+
+
+class NTU(Format):
+    """Reads `SsssCcccPpppRrrrAaaa.skeleton`, Kinect v2, metres, up to two persons; reference_person empty frames are dropped.
+
+    Splits: `xsub` (the official subjects of 60 or, where setups above 17 or actions above 60 occur, of 120), `xview`
+    (cameras 2, 3 train), `xset` (even setups train); each with a `-dev` split cut from its training part.
+    """
+
+    bodies: Bodies = "first"
+    """Which two bodies to keep: the first in each frame (NTU-60), or of the first four the two that move most (120)."""
+    skip_list: Path | None = None
+    """A text file with names of clips to leave out, one a line: the official lists of incomplete files."""
+
+    title = "NTU RGB+D 60 and 120 (60 / 120 classes, 40 / 106 subjects, 3 views)"
+    pattern = "S[0-9][0-9][0-9]C*.skeleton"
+    files_wanted = "SsssCcccPpppRrrrAaaa.skeleton"
+    splits = ("xsub", "xsub-dev", "xview", "xview-dev", "xset", "xset-dev")
+    where = "the ROSE Lab's page of the data set, after registration (nturgbd_skeletons_*.zip)"
+    terms = "academic use after signing the release agreement; do not redistribute"
+    cite = "Shahroudy et al., CVPR 2016; Liu et al., TPAMI 2019"
+
+    def open(self, source: Path) -> Source:
+        skipped = _read_skip_list(self.skip_list)
+        files = tuple(f for f in list_files(source, "*.skeleton", "NTU skeletons") if f.stem not in skipped)
+        if not files:
+            raise InputError(f"{source}: expected files that {self.skip_list} does not list, found none")
+        names = (match for f in files if (match := NAME.fullmatch(f.stem)))
+        is_120 = any(int(name[1]) > 17 or int(name[5]) > 60 for name in names)
+        classes = NTU_CLASSES if is_120 else NTU_CLASSES[:60]
+        two = tuple(classes[a - 1] for a in TWO_PERSON_ACTIONS if a <= len(classes))
+        groups = {"one-person": tuple(c for c in classes if c not in two), "two-person": two}
+        return Source(files, get_skeleton("kinect_v2"), classes, groups, NUM_PERSONS)
+
+    def read(self, path: Path, source: Source) -> list[Clip]:
+        match = NAME.fullmatch(path.stem)
+        num_classes = len(source.classes)
+        if not match or not 1 <= int(match[5]) <= num_classes:
+            raise BadFileError(
+                path,
+                "file name",
+                expected=f"SsssCcccPpppRrrrAaaa with an action from 1 to {num_classes}",
+                found=path.name,
+            )
+        setup, camera, subject, _, action = (int(part) for part in match.groups())
+        position, visible = _read_bodies(path, self.bodies)
+        clip = Clip(
+            id=path.stem,
+            position=position,
+            skeleton=source.skeleton,
+            visible=visible,
+            label=source.classes[action - 1],
+            subject=subject,
+            view=camera,
+            setup=setup,
+            splits=_splits(setup, camera, subject, SUBJECTS_120 if num_classes > 60 else SUBJECTS_60),
+        )
+        return [clip]
+
+
+def read_skeleton(path: str | Path, *, bodies: Bodies = "first") -> Clip:
+    """One `.skeleton` file as a clip (T, 2, 25, 3) in metres; BadFileError if it does not hold what it should."""
+    path = Path(path)
+    position, visible = _read_bodies(path, bodies)
+    return Clip(id=path.stem, position=position, skeleton=get_skeleton("kinect_v2"), visible=visible)
+
+
+def _splits(setup: int, camera: int, subject: int, train_subjects: frozenset[int]) -> dict[str, str]:
+    trains = {"xsub": subject in train_subjects, "xview": camera != 1, "xset": setup % 2 == 0}
+    validates = {"xsub": subject % 4 == 1, "xview": camera == 3, "xset": setup % 4 == 0}
+    splits = {name: train_or_test(is_train) for name, is_train in trains.items()}
+    return splits | {f"{name}-dev": train_or_test(not validates[name]) for name, is_train in trains.items() if is_train}
+
+
+def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (T, 2, 25, 3) float32 and presence (T, 2, 25), from the first frame that has a body."""
+    counts, joints = _parse(path)  # (T,), (sum of counts, 25, 3)
+    frame = np.repeat(np.arange(len(counts)), counts)
+    node = np.arange(len(joints)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = node < (NUM_PERSONS if bodies == "first" else MOST_BODIES)
+    position = np.zeros((len(counts), NUM_PERSONS if bodies == "first" else MOST_BODIES, NUM_JOINTS, 3), np.float32)
+    position[frame[kept], node[kept]] = joints[kept]
+    seen = (position != 0).any(axis=(2, 3))  # (T, bodies)
+    if not seen.any():
+        raise BadFileError(path, "whole file", expected="a body in at least one frame", found="a clip with no body")
+    if bodies == "motion":
+        frames = [position[seen[:, body], body] for body in range(MOST_BODIES)]
+        spread = [there.std(axis=(0, 1)).sum() if len(there) else -1.0 for there in frames]
+        most = np.argsort(spread, kind="stable")[::-1][:NUM_PERSONS]
+        position, seen = position[:, most], seen[:, most]
+    first = int(seen.any(axis=1).argmax())
+    position, seen = position[first:], seen[first:]
+    joint_names = get_skeleton("kinect_v2").joints
+    check_finite(path, position, joint_names)
+    return position, np.repeat(seen[..., None], NUM_JOINTS, axis=2)
+
+
+def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Bodies a frame (T,), and the joints (bodies, 25, 3) float32 of all frames one after another."""
+    lines = _Lines(path)
+    num_frames = lines.number("the number of frames")
+    counts: list[int] = []
+    words: list[str] = []
+    for frame in range(num_frames):
+        counts.append(lines.number(f"the number of bodies of frame {frame} of {num_frames}"))
+        for body in range(counts[-1]):
+            place = f"frame {frame}, body {body}"
+            lines.rows(place, 1, BODY_FIELDS)
+            num_joints = lines.number(f"{place}: the number of joints")
+            if num_joints != NUM_JOINTS:
+                raise lines.bad(f"{NUM_JOINTS} joints", str(num_joints))
+            words += lines.coordinates(f"{place}: the joints")
+    lines.end(num_frames)
+    try:
+        joints = _numbers(words)
+    except ValueError:
+        raise lines.first_that_is_no_number() from None
+    return np.array(counts, dtype=int), joints.reshape(-1, NUM_JOINTS, 3)
+
+
+def _numbers(words: list[str]) -> np.ndarray:
+    """float32 of decimal numbers, rounded once from float64; ValueError if a word is none."""
+    return pa.array(words, pa.string()).cast(pa.float64()).to_numpy().astype(np.float32)
+
+
+def _parts_fields_by_single_spaces(text: str) -> bool:
+    """Whether no white space stands beside other white space (but CR beside LF), nor anywhere a tab."""
+    letters = np.frombuffer(text.encode(), np.uint8)
+    white = letters <= ord(" ")
+    return int((white[1:] & white[:-1]).sum()) == text.count("\r\n") and not white[0] and "\t" not in text
+
+
+class _Lines:
+    """Takes a file line by line and says exactly where it is not as it should be."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.next = path, 0
+        text = read_text(path)
+        self.lines = text.splitlines()
+        self.is_plain = _parts_fields_by_single_spaces(text)
+
+    def bad(self, expected: str, got: str) -> BadFileError:
+        """What is wrong with the line that was taken last."""
+        return BadFileError(self.path, f"line {self.next}", expected=expected, found=got)
+
+    def rows(self, what: str, num: int, num_fields: int) -> list[list[str]]:
+        """The next lines, split into fields."""
+        taken = [line.split() for line in self.lines[self.next : self.next + num]]
+        for words in taken:
+            self.next += 1
+            if len(words) != num_fields:
+                raise self.bad(f"{what} ({num_fields} fields)", f"{len(words)} fields")
+        if len(taken) < num:
+            self.next += 1
+            raise self.bad(what, "the end of the file (it is truncated)")
+        return taken
+
+    def coordinates(self, what: str) -> list[str]:
+        """The first three fields of each of the next 25 lines; the others are split off only where that needs care."""
+        taken = self.lines[self.next : self.next + NUM_JOINTS]
+        if self.is_plain and len(taken) == NUM_JOINTS and all(line.count(" ") == JOINT_FIELDS - 1 for line in taken):
+            self.next += NUM_JOINTS
+            return [word for line in taken for word in line.split(" ", 3)[:3]]
+        return [word for words in self.rows(what, NUM_JOINTS, JOINT_FIELDS) for word in words[:3]]
+
+    def number(self, what: str) -> int:
+        """The whole number that the next line holds."""
+        text = self.lines[self.next].strip() if self.next < len(self.lines) else None
+        self.next += 1
+        if text is None:
+            raise self.bad(what, "the end of the file (it is truncated)")
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
+            raise self.bad(what, repr(text[:60]))
+        return int(text)
+
+    def end(self, num_frames: int) -> None:
+        """BadFileError if anything but empty lines is left, or nothing was there."""
+        rest = sum(1 for line in self.lines[self.next :] if line.strip())
+        self.next += 1
+        if not num_frames:
+            raise self.bad("at least one frame", "no frame at all")
+        if rest:
+            raise self.bad(f"the end after the {num_frames} frames that line 1 announces", f"{rest} more lines")
+
+    def first_that_is_no_number(self) -> BadFileError:
+        """The first joint line whose coordinates are no numbers."""
+        for number, line in enumerate(self.lines, 1):
+            words = line.split()
+            for word in words[:3] if len(words) == JOINT_FIELDS else ():
+                try:
+                    _numbers([word])
+                except ValueError:
+                    return BadFileError(self.path, f"line {number}", expected="coordinates in numbers", found=repr(word[:60]))
+        raise AssertionError("every coordinate is a number")
+
+
+def _read_skip_list(path: Path | None) -> frozenset[str]:
+    if path is None:
+        return frozenset()
+    if not path.is_file():
+        raise MissingError(f"{path}: expected a text file with names of clips to leave out, found none")
+    return frozenset(match[0] for line in path.read_text().splitlines() if (match := NAME.search(line)))

@@ -1,0 +1,12 @@
+"""Models: load, save, embed, predict, fit; recipes and classifiers."""
+
+from ulna.models.classifier import Classifier, ClassifierConfig
+from ulna.models.embedding import Embedder
+from ulna.models.model import Model, ModelConfig, Prediction, load
+from ulna.models.provenance import Provenance, provenance
+from ulna.models.recipe import Recipe, Training
+
+__all__ = [
+    "Classifier", "ClassifierConfig", "Embedder", "Model", "ModelConfig", "Prediction", "Provenance", "Recipe",
+    "Training", "load", "provenance",
+]  # fmt: skip

@@ -1,0 +1,112 @@
+"""A classifier on embeddings: what `Model.predict` uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ulna.core import Config, InputError, MissingError, new_file, readable
+from ulna.dataset import Dataset
+
+FOLDER = "classifiers"
+_ENCODER, _CONFIG = "encoder.", "classifier"
+_ADVICE = "Evaluate or fit again."
+
+
+class ClassifierConfig(Config):
+    """Metadata of a classifier."""
+
+    version: Literal[1] = 1
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=100_000)]
+    """Names of the classes."""
+    split: str | None
+    """Split whose training part it was trained on; None for all clips of a dataset."""
+    fingerprint: str
+    """Fingerprint of the dataset it was trained on."""
+    pooling: str
+    """Pooling of the embeddings it takes."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A linear classifier: logits = embedding @ weight.T + bias, with standardisation folded in.
+
+    Args:
+        weight: (L, E).
+        bias: (L,).
+        config: Classes, training data and pooling.
+        encoder: Weights of the fine-tuned encoder; empty if the classifier takes the model's own embeddings.
+    """
+
+    weight: Float[Tensor, "L E"]
+    bias: Float[Tensor, " L"]
+    config: ClassifierConfig
+    encoder: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, embeddings: Float[Tensor, "B E"]) -> Float[Tensor, "B L"]:
+        """Return the probability of each class."""
+        return (embeddings @ self.weight.T + self.bias).softmax(dim=1)
+
+    def is_trained_on(self, dataset: Dataset, split: str) -> bool:
+        """Return whether the classifier was trained on the training part of a dataset's split."""
+        own = (self.config.split, self.config.fingerprint, self.config.classes)
+        return own == (split, dataset.fingerprint, dataset.classes)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write FOLDER/NAME.safetensors."""
+        tensors = {"weight": self.weight, "bias": self.bias}
+        tensors |= {_ENCODER + key: value for key, value in self.encoder.items()}
+        content = save(
+            {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()},
+            metadata={_CONFIG: self.config.model_dump_json()},
+        )
+        with new_file(folder / f"{name}.safetensors") as partial:
+            partial.write_bytes(content)
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> Classifier:
+        """Read FOLDER/NAME.safetensors.
+
+        Raises:
+            MissingError: If there is no classifier of that name.
+            InputError: If the file is damaged.
+        """
+        path = folder / f"{name}.safetensors"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
+            raise MissingError(
+                f"classifier {readable(name)!r}: expected {path}, found classifiers: {known}. "
+                "Save one with `ulna evaluate` or `Model.fit`."
+            )
+        try:
+            with safe_open(path, "pt") as file:
+                text = (file.metadata() or {}).get(_CONFIG, "")
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            config = ClassifierConfig.from_text(text)
+            encoder = {key.removeprefix(_ENCODER): t for key, t in tensors.items() if key.startswith(_ENCODER)}
+            weight, bias = tensors["weight"], tensors["bias"]
+            is_float = all(t.is_floating_point() and t.isfinite().all() for t in tensors.values())
+            if not is_float or weight.dtype != torch.float32 or bias.dtype != torch.float32:
+                raise InputError("expected finite floating-point weights, found others")
+            if weight.ndim != 2 or bias.ndim != 1 or not len(weight) == len(bias) == len(config.classes):
+                raise InputError(f"expected {len(config.classes)} rows, one per class, found {tuple(weight.shape)}")
+        except KeyError as error:
+            raise InputError(f"{path}: expected a classifier, found a file without {error}. {_ADVICE}") from None
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(f"{path}: expected a classifier, found a damaged file ({error}). {_ADVICE}") from None
+        return cls(weight, bias, config, encoder)
+
+
+def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (E,) of features; constant features get a standard deviation of 1."""
+    sd = features.std(dim=0, unbiased=False)
+    return features.mean(dim=0), torch.where(sd > 1e-8, sd, 1.0)

@@ -1,0 +1,466 @@
+"""A model: preprocessor, encoder and classifiers; a folder on disk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pydantic import Field, JsonValue
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ulna.core import (
+    Clip,
+    Config,
+    Count,
+    InputError,
+    MissingError,
+    NonNegative,
+    Skeleton,
+    UlnaWarning,
+    new_folder,
+    read_config,
+    refuse_existing,
+    write_text,
+)
+from ulna.dataset import Dataset, is_among
+from ulna.encoders import Encoder
+from ulna.models.classifier import FOLDER, Classifier, ClassifierConfig
+from ulna.models.embedding import Embedder
+from ulna.models.fitting import fit_logistic_regression
+from ulna.models.provenance import Provenance
+from ulna.models.recipe import Recipe
+from ulna.preprocessing import Preprocessor
+from ulna.pretext import Pretext
+
+CONFIG, WEIGHTS, PRETEXT_WEIGHTS, CARD = "config.json", "model.safetensors", "pretext.safetensors", "README.md"
+METRICS, RESULTS, FIGURES, SEEN = "metrics.csv", "results", "figures", "pretrained_on.parquet"
+_ADVICE = "Train the model again, or restore the file."
+MOST_FRAME_RATE_CHANGE = 1.1
+BODY_SIZE = (0.1, 10.0)  # metres; plausible extents of a body
+
+
+class PretrainingData(Config):
+    """The clips a model was pretrained on."""
+
+    fingerprint: str
+    """Fingerprint of the dataset."""
+    source: dict[str, JsonValue]
+    """Format and options the dataset was prepared with."""
+    num_clips: Count
+    """Number of clips."""
+    num_frames: Annotated[int, Field(ge=1, lt=2**48)]
+    """Number of frames."""
+    fps: Annotated[float, Field(gt=0)]
+    """Median frames per second."""
+
+
+class ModelConfig(Config):
+    """Content of config.json: everything a model is, except its weights."""
+
+    version: Literal[1] = 1
+    recipe: Recipe
+    """What it was trained by."""
+    skeleton: Skeleton
+    """Skeleton of the encoder's input."""
+    num_persons: Annotated[int, Field(ge=1, le=100)]
+    """Number of persons of the encoder's input."""
+    data: PretrainingData
+    """What it was pretrained on."""
+    provenance: Provenance
+    """How and where it was trained."""
+    training_seconds: NonNegative | None = None
+    """Duration of the training; None while unfinished."""
+    steps: Annotated[int, Field(ge=0)] | None = None
+    """Number of optimiser steps."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The class of one clip.
+
+    Args:
+        clip: Id of the clip.
+        label: Most probable class.
+        confidence: Its probability, 0 to 1.
+        probabilities: (L,) probability of every class, in the order of the classifier's classes.
+    """
+
+    clip: str
+    label: str
+    confidence: float
+    probabilities: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Turns clips into vectors or labels.
+
+    Use `ulna.load` to open a model folder and `ulna.pretrain` to make one.
+
+    Args:
+        config: What the model is.
+        encoder: The encoder, in eval mode.
+        classifiers: Classifiers by name, which `predict` uses.
+        path: Folder of the model, None if it was not saved.
+    """
+
+    config: ModelConfig
+    encoder: Encoder = field(repr=False)
+    classifiers: dict[str, Classifier] = field(default_factory=dict, repr=False)
+    path: Path | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe the model was trained by."""
+        return self.config.recipe
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the encoder."""
+        return next(self.encoder.parameters()).device
+
+    @property
+    def name(self) -> str:
+        """Name of the model's folder, or of its recipe if it was not saved."""
+        return self.recipe.name if self.path is None else self.path.name
+
+    @cached_property
+    def preprocessor(self) -> Preprocessor:
+        """What turns clips into the encoder's input."""
+        return self.recipe.build_preprocessor(self.config.skeleton, self.config.num_persons)
+
+    @cached_property
+    def pretext(self) -> Pretext:
+        """The pretext task with its trained heads, in eval mode; MissingError if the model was saved without."""
+        if self.path is None:
+            raise MissingError("expected a model folder with a pretext task, found a model that was not saved")
+        pretext = self.recipe.build_pretext(self.preprocessor.spec)
+        prefix = "encoder."
+        heads = [name for name in pretext.state_dict() if not name.startswith(prefix)]
+        weights = _read_weights(self.path / PRETEXT_WEIGHTS) if heads else {}
+        _load_weights(pretext, weights | {prefix + k: v for k, v in self.encoder.state_dict().items()}, self.path)
+        return pretext.to(self.device).eval()
+
+    def embed(
+        self,
+        clips: Sequence[Clip] | Dataset,
+        *,
+        pooling: str | None = None,
+        match_joints: bool = False,
+    ) -> np.ndarray:
+        """Return one vector per clip.
+
+        Args:
+            clips: Clips, or a dataset.
+            pooling: How the encoder's output is pooled; that of the recipe by default.
+            match_joints: Accept clips of another skeleton and match joints by name.
+
+        Returns:
+            (N, E) float32.
+
+        Raises:
+            InputError: If skeleton or number of persons do not fit.
+        """
+        return self._embed(self.embedder(clips, pooling=pooling, match_joints=match_joints), clips).numpy()
+
+    def predict(
+        self,
+        clips: Sequence[Clip] | Dataset,
+        *,
+        classifier: str | None = None,
+        match_joints: bool = False,
+    ) -> list[Prediction]:
+        """Return the class of each clip.
+
+        Args:
+            clips: Clips, or a dataset.
+            classifier: Name of the classifier; may be left out if the model has only one.
+            match_joints: Accept clips of another skeleton and match joints by name.
+
+        Raises:
+            MissingError: If there is no such classifier. Train one with `fit`, or save one with `ulna.evaluate`.
+            InputError: If skeleton or number of persons do not fit.
+        """
+        chosen = self.classifier(classifier)
+        encoder = self.encoder_of(chosen)
+        embedder = self.embedder(clips, pooling=chosen.config.pooling, match_joints=match_joints)
+        probabilities = chosen(self._embed(replace(embedder, encoder=encoder), clips)).numpy()
+        ids = clips.ids if isinstance(clips, Dataset) else [clip.id for clip in clips]
+        return [
+            Prediction(name, chosen.config.classes[row.argmax()], float(row.max()), row)
+            for name, row in zip(ids, probabilities, strict=True)
+        ]
+
+    def fit(
+        self,
+        dataset: Dataset,
+        *,
+        split: str | None = None,
+        classifier: str = "fit",
+        pooling: str | None = None,
+        match_joints: bool = False,
+    ) -> Classifier:
+        """Train a classifier on frozen embeddings of labelled clips, in seconds; `predict` can use it afterwards.
+
+        Regularised logistic regression; the strength is chosen by cross-validation among the labelled clips.
+
+        Args:
+            dataset: Dataset with labels.
+            split: Split whose labelled training clips are used; all labelled clips by default.
+            classifier: Name of the classifier, which replaces one of the same name. `save` writes it.
+            pooling: How the encoder's output is pooled; that of the recipe by default.
+            match_joints: Accept clips of another skeleton and match joints by name.
+
+        Raises:
+            InputError: If fewer than two classes have labelled clips.
+        """
+        clips = np.arange(dataset.num_clips) if split is None else dataset.split(split)[0]
+        clips = clips[dataset.labels[clips] >= 0]
+        labels = dataset.labels[clips]
+        if len(np.unique(labels)) < 2:
+            raise InputError(f"{dataset.path}: expected labelled clips of at least two classes, found fewer")
+        pooling = pooling or self.recipe.pooling
+        features = self.embedder(dataset, pooling=pooling, match_joints=match_joints).embed_dataset(dataset, clips)
+        weight, bias = fit_logistic_regression(features, labels, len(dataset.classes))
+        config = ClassifierConfig(
+            classes=dataset.classes, split=split, fingerprint=dataset.fingerprint, pooling=pooling
+        )
+        self.classifiers[classifier] = Classifier(weight, bias, config)
+        return self.classifiers[classifier]
+
+    def save(self, path: str | Path) -> Model:
+        """Write the model to a new folder, with its classifiers and a model card.
+
+        Args:
+            path: Folder to write; must not exist.
+
+        Returns:
+            The model of the new folder.
+
+        Raises:
+            ExistsError: If the folder exists.
+        """
+        path = Path(path)
+        refuse_existing(path)
+        with new_folder(path) as folder:
+            write_model(folder, self.config, self.encoder)
+            for name, classifier in self.classifiers.items():
+                classifier.save(folder / FOLDER, name)
+        return replace(self, path=path)
+
+    def random_init(self, seed: int) -> Model:
+        """Return a model of the same architecture with randomly initialised weights, to compare with."""
+        encoder = self.recipe.build_pretext(self.preprocessor.spec, seed=seed).encoder
+        return Model(self.config, encoder.to(self.device).eval(), {}, None)
+
+    def classifier(self, name: str | None = None) -> Classifier:
+        """Return a classifier by name; the only one if no name is given."""
+        if name is None and len(self.classifiers) == 1:
+            return next(iter(self.classifiers.values()))
+        if name is None or name not in self.classifiers:
+            known = ", ".join(self.classifiers) or "none"
+            wanted = "the name of a classifier" if name is None else f"classifier {name!r}"
+            raise MissingError(
+                f"model {self.name!r}: expected {wanted}, found classifiers: {known}. "
+                "Name one of them, train one with `fit`, or save one with `ulna evaluate`."
+            )
+        return self.classifiers[name]
+
+    def encoder_of(self, classifier: Classifier) -> Encoder:
+        """Return the encoder whose embeddings a classifier takes; InputError if it belongs to another model."""
+        encoder = self.encoder
+        if classifier.encoder:
+            encoder = self.random_init(0).encoder
+            _load_weights(encoder, dict(classifier.encoder), self.path or Path(self.name))
+        expected = encoder.embedding_dim(classifier.config.pooling)
+        if classifier.weight.shape[1] != expected:
+            raise InputError(
+                f"model {self.name!r}: expected a classifier of embeddings of width {expected}, found one of width "
+                f"{classifier.weight.shape[1]}. Evaluate or fit again."
+            )
+        return encoder
+
+    def count_seen(self, dataset: Dataset, clips: np.ndarray) -> int | None:
+        """Return how many of some clips the model was pretrained on, in any dataset; None if that is not known."""
+        file = None if self.path is None else self.path / SEEN
+        if file is None or not file.is_file():
+            return None
+        try:
+            table = pq.read_table(file)
+            seen = table["hash"]
+            if seen.type != pa.string():
+                raise KeyError("hash")
+        except (OSError, KeyError, ValueError, pa.ArrowException):
+            raise InputError(f"{file}: expected the hashes of clips, found a damaged file. {_ADVICE}") from None
+        return int(is_among(dataset.hashes.take(clips), seen).sum())
+
+    def embedder(
+        self, clips: Sequence[Clip] | Dataset, *, pooling: str | None = None, match_joints: bool = False
+    ) -> Embedder:
+        """Return what embeds some clips; warns if their frame rate or unit differs from that of training.
+
+        Args:
+            clips: Clips, or a dataset.
+            pooling: How the encoder's output is pooled; that of the recipe by default.
+            match_joints: Accept clips of another skeleton and match joints by name.
+
+        Raises:
+            InputError: If skeleton or number of persons do not fit.
+        """
+        preprocessor = self.preprocessor.matching() if match_joints else self.preprocessor
+        if isinstance(clips, Dataset):
+            preprocessor.check(clips.skeleton, clips.num_persons)
+            fps = float(np.median(clips.fps))
+        else:
+            if not len(clips):
+                raise InputError("expected at least one clip, found none")
+            for clip in clips:
+                preprocessor.check(clip.skeleton, clip.num_persons)
+            fps = float(np.median([clip.fps for clip in clips]))
+        own = self.config.data.fps
+        if preprocessor.config.frame_rate is None and max(fps / own, own / fps) > MOST_FRAME_RATE_CHANGE:
+            warnings.warn(
+                f"clips have {fps:g} frames per second, but model {self.name!r} was trained at {own:g}. Resample them, "
+                "or train with a fixed frame rate (--preprocessor.frame-rate).",
+                UlnaWarning,
+                stacklevel=3,
+            )
+        warn_about_units(clips)
+        pooling = pooling or self.recipe.pooling
+        self.encoder.check_pooling(pooling)
+        return Embedder(self.encoder, preprocessor, pooling)
+
+    @staticmethod
+    def _embed(embedder: Embedder, clips: Sequence[Clip] | Dataset) -> Tensor:
+        if isinstance(clips, Dataset):
+            clips.verify()
+            return embedder.embed_dataset(clips, np.arange(clips.num_clips))
+        return embedder.embed_clips(clips)
+
+
+def warn_about_units(clips: Sequence[Clip] | Dataset) -> None:
+    """Warn if the bodies of some clips are too large or too small for positions in metres."""
+    if isinstance(clips, Dataset):
+        some: list[Clip] = [clips.clip(int(i)) for i in np.linspace(0, clips.num_clips - 1, 20).astype(int)]
+    else:
+        some = list(clips[:20])
+    sizes = []
+    for clip in some:
+        frame = int(clip.visible.any(axis=(1, 2)).argmax())
+        person = int(clip.visible[frame].any(axis=1).argmax())
+        joints = clip.position[frame, person][clip.visible[frame, person]]
+        sizes.append(float(np.ptp(joints, axis=0).max()) if len(joints) else 1.0)
+    size = float(np.median(sizes))
+    if not BODY_SIZE[0] <= size <= BODY_SIZE[1]:
+        warnings.warn(
+            f"bodies are {size:.3g} metres large, which is implausible. Convert positions to metres.",
+            UlnaWarning,
+            stacklevel=4,
+        )
+
+
+def load(path: str | Path, *, device: str = "auto") -> Model:
+    """Open a model folder: a run of `ulna.pretrain`, or what `Model.save` wrote.
+
+    Args:
+        path: The folder.
+        device: "cpu", "cuda", or "auto": a GPU if there is one.
+
+    Raises:
+        MissingError: If the folder is not a model.
+        InputError: If a file is damaged, or the device is not known.
+    """
+    path = Path(path)
+    chosen = choose_device(device)
+    if not (path / WEIGHTS).is_file():
+        raise MissingError(f"{path}: expected a model (a folder with {CONFIG} and {WEIGHTS}), found none")
+    config = read_model_config(path)
+    preprocessor = config.recipe.build_preprocessor(config.skeleton, config.num_persons)
+    encoder = config.recipe.build_pretext(preprocessor.spec).encoder
+    _load_weights(encoder, _read_weights(path / WEIGHTS), path / WEIGHTS)
+    names = sorted(file.stem for file in (path / FOLDER).glob("*.safetensors"))
+    classifiers = {name: Classifier.open(path / FOLDER, name) for name in names}
+    return Model(config, encoder.to(chosen).eval(), classifiers, path)
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device of a name; "auto" is a GPU if there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r}: expected 'auto', 'cpu' or 'cuda' ({error})") from None
+    return chosen
+
+
+def read_model_config(path: Path) -> ModelConfig:
+    """Read a model's config.json, finished or not."""
+    return read_config(path / CONFIG, ModelConfig, what="the configuration of a model", advice=_ADVICE)
+
+
+def write_model(folder: Path, config: ModelConfig, encoder: Encoder, pretext: Pretext | None = None) -> None:
+    """Write configuration, weights and card of a model into a folder."""
+    write_config(folder, config)
+    _save_weights(folder / WEIGHTS, encoder.state_dict())
+    if pretext is not None:
+        heads = {name: value for name, value in pretext.state_dict().items() if not name.startswith("encoder.")}
+        if heads:
+            _save_weights(folder / PRETEXT_WEIGHTS, heads)
+    from ulna.models.card import model_card
+
+    write_text(folder / CARD, model_card(config, sum(p.numel() for p in encoder.parameters())))
+
+
+def write_config(folder: Path, config: ModelConfig) -> None:
+    """Write config.json."""
+    write_text(folder / CONFIG, config.model_dump_json(indent=1))
+
+
+def write_seen(folder: Path, dataset: Dataset, clips: np.ndarray) -> None:
+    """Write ids and hashes of the clips that a model is pretrained on."""
+    pq.write_table(dataset.table.select(["id", "hash"]).take(clips), folder / SEEN)
+
+
+def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """Write tensors; those that several names share are copied, since the file format stores each separately."""
+    seen: set[int] = set()
+    kept = {}
+    for name, tensor in state.items():
+        kept[name] = tensor.detach().cpu().contiguous()
+        if kept[name].data_ptr() in seen:
+            kept[name] = kept[name].clone()
+        seen.add(kept[name].data_ptr())
+    save_file(kept, path)
+    path.chmod(0o666 & path.parent.stat().st_mode)  # safetensors makes its files private
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        weights = load_file(path)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise InputError(f"{path}: expected weights, found a damaged file ({error}). {_ADVICE}") from None
+    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in weights.values()):
+        raise InputError(f"{path}: expected finite floating-point weights, found others. {_ADVICE}")
+    return weights
+
+
+def _load_weights(module: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    own = {name: value.shape for name, value in module.state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    if own != found:
+        name = next(name for name in [*own, *found] if own.get(name) != found.get(name))
+        shapes = [tuple(shapes[name]) if name in shapes else "none" for shapes in (own, found)]
+        raise InputError(f"{path}: expected weights {name} of shape {shapes[0]}, found {shapes[1]}. {_ADVICE}")
+    module.load_state_dict(weights)

@@ -1,0 +1,122 @@
+"""A recipe: everything a pretraining run consists of, as typed values."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from ulna.batch import Augmentation
+from ulna.core import Config, Count, InputError, NonNegative, Positive, Seed, Share, Skeleton, component, torch_seed
+from ulna.encoders import ENCODERS, Encoder
+from ulna.preprocessing import PREPROCESSORS, InputSpec, Preprocessor, build_preprocessor
+from ulna.pretext import PRETEXTS, Pretext
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+MOST_PARAMETERS = 2_000_000_000
+
+
+class Training(Config):
+    """Optimisation by AdamW."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000_000)] = 300
+    """Number of epochs."""
+    batch_size: Annotated[int, Field(ge=1, le=10_000_000)] = 128
+    """Clips in a global batch, whatever the number of devices."""
+    learning_rate: Positive = 5e-4
+    """Peak learning rate."""
+    weight_decay: NonNegative = 0.1
+    """Weight decay."""
+    decay_vectors: bool = True
+    """Decay biases and norms as well (GL-Transformer as released)."""
+    beta2: Share = 0.999
+    """AdamW's second momentum."""
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """Factor of the learning rate per epoch, for the schedule "exponential"."""
+    lr_floor: Share = 0.0
+    """Share of the learning rate that is left at the end, for the schedule "cosine"."""
+    schedule: Literal["exponential", "cosine", "linear"] = "exponential"
+    """Schedule after the warm-up: "exponential" (GL-Transformer), "cosine", or "linear" to zero (BERT)."""
+    warmup: NonNegative = 0
+    """Steps of linear warm-up; below 1, share of all steps."""
+    clip_norm: NonNegative = 0.0
+    """Largest norm of the gradients, which are scaled down to it; 0 does not clip."""
+    precision: Precision = "32-true"
+    """Precision of the computation."""
+    seed: Seed = 0
+    """Seed of initial weights, order of clips, augmentation and dropout."""
+    checkpoint_every: Count = 10
+    """Epochs between checkpoints."""
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """Return the factor of the learning rate at a step, counted over all epochs."""
+        total = self.epochs * steps_per_epoch
+        warmup = self.warmup * total if self.warmup < 1 else self.warmup
+        rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        if self.schedule == "cosine":
+            falling = 0.5 * (1 + math.cos(math.pi * step / total))
+            return rising * (self.lr_floor + (1 - self.lr_floor) * falling)
+        if self.schedule == "linear":
+            return min(rising, (total - step) / max(1.0, total - warmup))
+        return rising * self.lr_decay ** (step // steps_per_epoch)
+
+
+class Recipe(Config):
+    """A preprocessor, an encoder and a pretext task, which do not know one another, and how they are trained."""
+
+    name: Annotated[str, Field(max_length=200)]
+    """Name of the recipe."""
+    preprocessor: Annotated[Preprocessor.Config, component(PREPROCESSORS)]
+    """What the encoder is given."""
+    encoder: Annotated[Encoder.Config, component(ENCODERS)]
+    """The encoder."""
+    pretext: Annotated[Pretext.Config, component(PRETEXTS)]
+    """The pretext task."""
+    split: Annotated[str, Field(max_length=200)] | None = None
+    """Split whose training part is pretrained on; None uses every clip."""
+    pooling: Annotated[str, Field(max_length=20)] = "mean"
+    """How a clip's embedding is pooled; does not change training."""
+    augmentation: Augmentation = Augmentation()
+    """Random changes of every clip."""
+    training: Training = Training()
+    """Optimisation."""
+
+    def build_preprocessor(self, skeleton: Skeleton, num_persons: int) -> Preprocessor:
+        """Return the preprocessor for clips of a skeleton and number of persons."""
+        return build_preprocessor(self.preprocessor, skeleton, num_persons)
+
+    def build_pretext(self, spec: InputSpec, *, seed: int | None = None) -> Pretext:
+        """Return the pretext task with a randomly initialised encoder.
+
+        Args:
+            spec: The input of the encoder.
+            seed: Seed of the weights; that of the recipe by default.
+
+        Raises:
+            InputError: If the options do not fit together or ask for too many parameters.
+        """
+        self._check_size(spec)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(self.training.seed if seed is None else seed, "weights"))
+            return self._build(spec)
+
+    def _build(self, spec: InputSpec) -> Pretext:
+        encoder: Encoder = ENCODERS[ENCODERS.name_of_config(type(self.encoder))](self.encoder, spec)
+        encoder.check_pooling(self.pooling)
+        pretext: Pretext = PRETEXTS[PRETEXTS.name_of_config(type(self.pretext))](self.pretext, encoder)
+        return pretext
+
+    def _check_size(self, spec: InputSpec) -> None:
+        """Raise InputError before memory for too many parameters is allocated."""
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                size = sum(value.numel() for value in self._build(spec).state_dict().values())
+        except RuntimeError:  # sizes that overflow
+            size = MOST_PARAMETERS + 1
+        if size > MOST_PARAMETERS:
+            raise InputError(
+                f"recipe {self.name!r} for {spec.num_persons} persons, {len(spec.layout)} nodes and {spec.max_frames} "
+                f"frames: expected at most {MOST_PARAMETERS:,} parameters, found {size:,} or more. Choose smaller sizes."
+            )

@@ -1,0 +1,21 @@
+"""Preprocessors, one file each: from raw clips to what an encoder is given."""
+
+from ulna.core import NameTable
+from ulna.preprocessing.base import InputSpec, Preprocessor, build_preprocessor
+from ulna.preprocessing.disentangled import Disentangled, disentangle
+from ulna.preprocessing.min_max import MinMax
+from ulna.preprocessing.shifted import Shifted
+
+PREPROCESSORS = NameTable(
+    "preprocessor",
+    {
+        "disentangled": "ulna.preprocessing.disentangled:Disentangled",
+        "min_max": "ulna.preprocessing.min_max:MinMax",
+        "shifted": "ulna.preprocessing.shifted:Shifted",
+    },
+)
+
+__all__ = [
+    "PREPROCESSORS", "Disentangled", "InputSpec", "MinMax", "Preprocessor", "Shifted", "build_preprocessor",
+    "disentangle",
+]  # fmt: skip

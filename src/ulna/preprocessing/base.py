@@ -1,0 +1,220 @@
+"""What every preprocessor is: the only place that knows how a clip becomes the input of an encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from ulna.batch import Batch, load_batch
+from ulna.batch.transforms import first_frames, resample
+from ulna.core import Clip, Config, InputError, NodeLayout, Skeleton, match_joints
+from ulna.dataset import Dataset
+
+MAX_FRAMES = 100_000
+FrameCount = Annotated[int, Field(ge=1, le=MAX_FRAMES)]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What an encoder is built for.
+
+    Args:
+        layout: What the nodes of a frame hold.
+        num_persons: P, the number of persons.
+        max_frames: Largest number of frames of a clip.
+        preprocessor: Identity of the preprocessor whose batches the encoder takes; None takes any batch of the same
+            layout.
+    """
+
+    layout: NodeLayout
+    num_persons: int
+    max_frames: int
+    preprocessor: str | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        """P * K, the number of nodes of all persons of a frame."""
+        return self.num_persons * len(self.layout)
+
+
+class Preprocessor(ABC):
+    """Turns raw clips into the input of an encoder: joints, persons, frame rate, length and normalisation.
+
+    Training, fine-tuning, embedding, prediction and analysis all use it. Each batch carries the identity of the
+    preprocessor that made it, and an encoder refuses batches of any other.
+
+    Args:
+        config: Options.
+        skeleton: Skeleton of the encoder's input.
+        num_persons: P, the number of persons of the encoder's input.
+    """
+
+    class Config(Config):
+        """Options that all preprocessors have."""
+
+        max_frames: FrameCount = 300
+        """Largest number of frames of a clip."""
+        frame_rate: Annotated[float, Field(gt=0, le=10_000)] | None = None
+        """Frames per second that clips are resampled to first; None keeps the rate of each clip."""
+
+    config: Config
+    name: ClassVar[str]
+    """Name in the table of preprocessors."""
+
+    def __init__(self, config: Config, skeleton: Skeleton, num_persons: int, *, match_joints: bool = False) -> None:
+        self.config, self.skeleton, self.num_persons = config, skeleton, num_persons
+        self.match_joints = match_joints
+
+    @cached_property
+    def spec(self) -> InputSpec:
+        """What an encoder of this preprocessor's batches must be built for."""
+        return InputSpec(self.layout(), self.num_persons, self.config.max_frames, self.identity)
+
+    @cached_property
+    def identity(self) -> str:
+        """Name and hash of everything that decides what a batch holds; joint matching does not."""
+        content = {
+            "config": self.config.to_json(),
+            "joints": self.skeleton.joints,
+            "centre": self.skeleton.centre,
+            "shoulders": self.skeleton.shoulders,
+            "num_persons": self.num_persons,
+        }
+        return f"{self.name}:{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
+
+    def matching(self) -> Preprocessor:
+        """Return the same preprocessor, which also takes clips of other skeletons: joints are matched by name.
+
+        Joints without a counterpart are missing in every frame.
+        """
+        return type(self)(self.config, self.skeleton, self.num_persons, match_joints=True)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Preprocess a batch of raw positions in metres.
+
+        Raises:
+            InputError: If the batch was preprocessed before, has more persons, or has another skeleton and joints are
+                not matched.
+        """
+        if batch.preprocessor is not None:
+            raise InputError(f"expected raw positions in metres, found a batch preprocessed by {batch.preprocessor}")
+        batch = self._with_persons(self._with_joints(batch))
+        if self.config.frame_rate is not None:
+            batch = _at_frame_rate(batch, self.config.frame_rate)
+        if self.frames_needed is not None:
+            batch = first_frames(batch, self.frames_needed)
+        return replace(self.normalise(batch), layout=self.spec.layout, preprocessor=self.identity)
+
+    def load(self, dataset: Dataset, clips: np.ndarray, device: torch.device | str = "cpu") -> Batch:
+        """Load clips of a dataset, given by their indices (B,), and preprocess them on a device."""
+        return self(load_batch(dataset, clips, max_frames=self.frames_to_read).to(device))
+
+    def from_clips(self, clips: Sequence[Clip], device: torch.device | str = "cpu") -> Batch:
+        """Pack clips and preprocess them on a device, in float32."""
+        kept = [replace(clip, position=clip.position.astype(np.float32)) for clip in clips]
+        return self(Batch.from_clips(kept, max_frames=self.frames_to_read).to(device))
+
+    def check(self, skeleton: Skeleton, num_persons: int) -> None:
+        """Raise InputError if clips of a skeleton and number of persons cannot be preprocessed."""
+        if not self._is_own(skeleton):
+            if not self.match_joints:
+                raise InputError(
+                    f"expected skeleton {self.skeleton.name!r} ({self.skeleton.num_joints} joints), found "
+                    f"{skeleton.name!r} ({skeleton.num_joints} joints). Match joints by name (match_joints=True, "
+                    "--match-joints), or use a model trained on that skeleton."
+                )
+            match_joints(skeleton, self.skeleton)
+        if num_persons > self.num_persons:
+            raise InputError(f"expected at most {self.num_persons} persons per clip, found {num_persons}")
+
+    def missing_joints(self, skeleton: Skeleton) -> list[str]:
+        """Return the joints of the encoder's skeleton that clips of another skeleton do not have."""
+        if self._is_own(skeleton):
+            return []
+        matched = match_joints(skeleton, self.skeleton)
+        return [name for name, joint in zip(self.skeleton.joints, matched, strict=True) if joint is None]
+
+    @property
+    def frames_needed(self) -> int | None:
+        """Number of a clip's first frames that are used; None if long clips are shortened in another way."""
+        return self.config.max_frames
+
+    @property
+    def frames_to_read(self) -> int | None:
+        """Number of a clip's first frames that must be read from a dataset; None for all."""
+        return None if self.config.frame_rate is not None else self.frames_needed
+
+    def frame_indices(self, length: int) -> np.ndarray:
+        """Return which frames of a clip of some length an encoder is given; the nearest ones if it is resampled."""
+        if self.frames_needed is None:
+            return nearest_frames(length, min(length, self.config.max_frames))
+        return np.arange(min(length, self.frames_needed))
+
+    @abstractmethod
+    def layout(self) -> NodeLayout:
+        """Return what the nodes of a frame hold."""
+
+    @abstractmethod
+    def normalise(self, batch: Batch) -> Batch:
+        """Normalise a batch of raw positions of the encoder's skeleton and number of persons."""
+
+    def _is_own(self, skeleton: Skeleton) -> bool:
+        """Return whether a skeleton has the joints, the centre and the shoulders of the encoder's skeleton."""
+        other, own = ((s.joints, s.centre, s.shoulders) for s in (skeleton, self.skeleton))
+        return other == own
+
+    def _with_joints(self, batch: Batch) -> Batch:
+        """Return the batch with the joints of the encoder's skeleton."""
+        self.check(batch.skeleton, batch.num_persons)
+        if self._is_own(batch.skeleton):
+            return batch
+        joints = match_joints(batch.skeleton, self.skeleton)
+        known = [k for k, joint in enumerate(joints) if joint is not None]
+        taken = [joint for joint in joints if joint is not None]
+        position = batch.position.new_zeros(batch.num_frames, batch.num_persons, self.skeleton.num_joints, 3)
+        visible = torch.zeros(position.shape[:3], dtype=torch.bool, device=position.device)
+        position[:, :, known], visible[:, :, known] = batch.position[:, :, taken], batch.visible[:, :, taken]
+        return Batch.pack(
+            position, visible, batch.packing, self.skeleton, label=batch.label, fps=batch.fps
+        )  # fmt: skip
+
+    def _with_persons(self, batch: Batch) -> Batch:
+        """Return the batch with missing persons added, up to the number that an encoder takes."""
+        missing = self.num_persons - batch.num_persons
+        if missing <= 0:
+            return batch
+        position = torch.nn.functional.pad(batch.position, (0, 0, 0, 0, 0, missing))
+        visible = torch.nn.functional.pad(batch.visible, (0, 0, 0, missing))
+        return replace(batch, position=position, visible=visible)
+
+
+def _at_frame_rate(batch: Batch, frame_rate: float) -> Batch:
+    """Resample clips of another frame rate."""
+    if batch.fps is None:
+        raise InputError("expected clips with a known frame rate to resample, found clips without")
+    lengths = np.maximum(1, np.rint(batch.packing.lengths * frame_rate / batch.fps)).astype(np.int64)
+    if (lengths == batch.packing.lengths).all():
+        return batch
+    return replace(resample(batch, lengths), fps=np.full(batch.num_clips, frame_rate))
+
+
+def nearest_frames(length: int, num: int) -> np.ndarray:
+    """Return the frames of a clip that are nearest to the `num` frames it is resampled to."""
+    return ((np.arange(num) + 0.5) * length / num - 0.5).round().astype(int).clip(0, length - 1)
+
+
+def build_preprocessor(config: Any, skeleton: Skeleton, num_persons: int) -> Preprocessor:
+    """Build the preprocessor that a configuration belongs to."""
+    from ulna.preprocessing import PREPROCESSORS
+
+    made: Preprocessor = PREPROCESSORS[PREPROCESSORS.name_of_config(type(config))](config, skeleton, num_persons)
+    return made

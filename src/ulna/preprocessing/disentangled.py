@@ -1,0 +1,124 @@
+"""GL-Transformer's input: global translation and local motion, facing the viewer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ulna.batch import Batch
+from ulna.batch.transforms import interpolate_gaps, resample
+from ulna.core import Clip, InputError, NodeLayout, Parts
+from ulna.preprocessing.base import FrameCount, Preprocessor, nearest_frames
+from ulna.preprocessing.heading import Heading, align_heading, forward_fill, reference_persons
+
+LongClips = Literal["cut", "resample"]
+Persons = Literal["separate", "together"]
+Gaps = Literal["zero", "interpolate"]
+
+
+class Disentangled(Preprocessor):
+    """Local motion relative to the centre joint, and the translation of the centre joint since the first frame.
+
+    Kim et al. 2022 (arXiv 2207.06101), section 3.1.
+    """
+
+    name = "disentangled"
+
+    class Config(Preprocessor.Config):
+        """Options of `Disentangled`."""
+
+        heading: Heading = "exact"
+        """Rotation about the vertical axis until the shoulders are parallel to the x axis: in every frame ("exact", or
+        "released" as the authors' code does), once per clip by its average heading ("clip") or by its first frame
+        ("first"), or not at all ("none")."""
+        parts: Parts = "local+global"
+        """Table 1 of the paper: "local+global" puts the translation in place of the centre joint (row 3), "local"
+        leaves it out (row 2), "mixed" keeps whole positions relative to the first frame's centre (row 1)."""
+        persons: Persons = "separate"
+        """Whether each person is moved and rotated by their own start and shoulders (paper), or all persons together
+        with the first visible one, so that their relative position and heading are kept."""
+        gaps: Gaps = "zero"
+        """Missing joints are zero (the centre and the shoulders are filled forward), or interpolated between the
+        surrounding visible frames."""
+        num_frames: FrameCount | None = None
+        """Number of frames every clip is resampled to; None keeps its natural speed."""
+        long_clips: LongClips = "cut"
+        """Clips longer than `max_frames` are cut (paper) or resampled to `max_frames`."""
+
+    config: Config
+
+    def __init__(self, config: Config, *arguments: object, **options: bool) -> None:
+        super().__init__(config, *arguments, **options)  # type: ignore[arg-type]
+        if config.num_frames is not None and config.num_frames > config.max_frames:
+            raise InputError(f"num_frames: expected at most max_frames ({config.max_frames}), found {config.num_frames}")
+
+    @property
+    def frames_needed(self) -> int | None:
+        """All frames if clips are resampled."""
+        cuts = self.config.num_frames is None and self.config.long_clips == "cut"
+        return self.config.max_frames if cuts else None
+
+    def frame_indices(self, length: int) -> np.ndarray:
+        """Return the frames nearest to those a clip is resampled to."""
+        if self.config.num_frames is None:
+            return super().frame_indices(length)
+        return nearest_frames(length, self.config.num_frames)
+
+    def layout(self) -> NodeLayout:
+        """Return the joints, with or without a root that holds the translation."""
+        return NodeLayout.of(self.skeleton, self.config.parts)
+
+    def normalise(self, batch: Batch) -> Batch:
+        """Disentangle translation and local motion."""
+        batch = self._resampled(batch)
+        skeleton = batch.skeleton
+        root = skeleton.index(skeleton.centre)
+        centre, first, ever_visible = forward_fill(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
+        guides, path = batch, centre
+        if self.config.persons == "together":
+            guides = reference_persons(batch)  # (F, 1, ...)
+            path, first, _ = forward_fill(guides, skeleton.centre)
+        origin = path.gather(0, first[..., None].expand_as(path))
+        whole = batch.position - origin[:, :, None]
+        local = batch.position - centre[:, :, None]
+        keep = batch.visible & ever_visible[..., None]
+        if self.config.parts == "mixed":
+            moved = whole
+        else:
+            seen = keep.any(dim=2)
+            moved, keep = local, keep.clone()
+            moved[:, :, root] = centre - origin
+            keep[:, :, root] = seen
+        moved = align_heading(moved, guides, self.config.heading)
+        moved = torch.where(keep[..., None], moved, 0)
+        if self.config.parts == "local":
+            moved, keep = (
+                torch.cat([values[:, :, :root], values[:, :, root + 1 :]], dim=2) for values in (moved, keep)
+            )
+        return replace(batch, position=moved, visible=keep)
+
+    def _resampled(self, batch: Batch) -> Batch:
+        """Return clips of their final length, with gaps interpolated."""
+        if self.config.gaps == "interpolate":
+            batch = interpolate_gaps(batch)
+        lengths = batch.packing.lengths
+        if self.config.num_frames is not None:
+            return resample(batch, np.full(batch.num_clips, self.config.num_frames))
+        if self.config.long_clips == "resample" and lengths.max() > self.config.max_frames:
+            return resample(batch, np.minimum(lengths, self.config.max_frames))
+        return batch
+
+
+def disentangle(clip: Clip, *, heading: Heading = "exact") -> np.ndarray:
+    """Return a clip's disentangled positions (T, P, K, 3): translation in the centre joint, local motion elsewhere.
+
+    Args:
+        clip: The clip.
+        heading: See `Disentangled.Config`.
+    """
+    config = Disentangled.Config(heading=heading, max_frames=clip.num_frames)
+    batch = Disentangled(config, clip.skeleton, clip.num_persons)(Batch.from_clips([clip]))
+    return np.asarray(batch.position.numpy())

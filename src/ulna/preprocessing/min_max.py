@@ -1,0 +1,108 @@
+"""Motion-Transformer's input: every clip scaled to the range from -1 to 1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ulna.batch import Batch, Packing
+from ulna.batch.transforms import interpolate_gaps
+from ulna.core import NodeLayout
+from ulna.preprocessing.base import FrameCount, Preprocessor
+from ulna.preprocessing.disentangled import Gaps
+from ulna.preprocessing.heading import (
+    Heading,
+    align_heading,
+    forward_fill,
+    reference_person,
+    reference_persons,
+)
+
+WhichPersons = Literal["all", "first"]
+
+
+class MinMax(Preprocessor):
+    """Joints relative to the first person's centre joint in every frame, each axis of a clip scaled to [-1, 1].
+
+    As Cheng et al. (Hierarchical Transformer, ICME 2021) prepare NTU RGB+D. All persons are moved and rotated with the
+    first visible one. Of a clip of more than `max_frames` frames every n-th frame is kept, where n is the largest
+    whole number that leaves at least `max_frames` frames, and the rest is cut (released). Shorter clips keep their
+    length, where the released code repeats them. The released code also rotates the spine upright, which is left out.
+    """
+
+    name = "min_max"
+
+    class Config(Preprocessor.Config):
+        """Options of `MinMax`."""
+
+        heading: Heading = "first"
+        """Rotation about the vertical axis, see `Disentangled.Config`; "first" is that of the released code."""
+        centred: bool = True
+        """Subtract the first person's centre joint in every frame."""
+        persons: WhichPersons = "all"
+        """Keep all persons, or only the first visible one (released)."""
+        gaps: Gaps = "interpolate"
+        """Missing joints are zero, or interpolated between the surrounding visible frames."""
+        max_frames: FrameCount = 150
+        """Largest number of frames of a clip."""
+
+    config: Config
+
+    @property
+    def frames_needed(self) -> int | None:
+        """All frames: long clips are thinned out."""
+        return None
+
+    def frame_indices(self, length: int) -> np.ndarray:
+        """Return the frames that are kept."""
+        return np.arange(0, length, max(1, length // self.config.max_frames))[: self.config.max_frames]
+
+    def layout(self) -> NodeLayout:
+        """Return the joints."""
+        return NodeLayout.of(self.skeleton, "mixed")
+
+    def normalise(self, batch: Batch) -> Batch:
+        """Centre, rotate and scale every clip."""
+        if self.config.gaps == "interpolate":
+            batch = interpolate_gaps(batch)
+        guides = reference_persons(batch)
+        position, visible = batch.position, batch.visible
+        if self.config.centred:
+            centre, _, _ = forward_fill(guides, batch.skeleton.centre)  # (F, 1, 3)
+            position = position - centre[:, :, None]
+        if self.config.persons == "first":
+            persons = torch.arange(batch.num_persons, device=position.device)
+            others = persons != reference_person(batch)[batch.packing.first][:, None]
+            visible = visible & ~others[batch.packing.clip][..., None]
+        position = scaled(align_heading(position, guides, self.config.heading), visible, batch.packing)
+        return every_nth(replace(batch, position=position, visible=visible), self.config.max_frames)
+
+
+def scaled(position: torch.Tensor, visible: torch.Tensor, packing: Packing) -> torch.Tensor:
+    """Scale each axis of each clip to [-1, 1] over its visible joints; zeros where a joint is missing."""
+    mask = visible[..., None]
+    low, high = (_extreme(position, mask, packing, sign) for sign in (1.0, -1.0))
+    size = (high - low).clamp(min=1e-6)[:, None, None]
+    return torch.where(mask, 2 * (position - low[:, None, None]) / size - 1, 0)
+
+
+def _extreme(position: torch.Tensor, mask: torch.Tensor, packing: Packing, sign: float) -> torch.Tensor:
+    """Return (F, 3) the minimum (sign 1) or maximum (-1) of each axis in each frame's clip; 0 if nobody is visible."""
+    least = torch.where(mask, sign * position, torch.inf).amin(dim=(1, 2))  # (F, 3)
+    of_clip = least.new_full((packing.num_clips, 3), torch.inf)
+    of_clip = of_clip.scatter_reduce(0, packing.clip[:, None].expand_as(least), least, "amin")
+    return (sign * torch.where(of_clip.isfinite(), of_clip, 0))[packing.clip]
+
+
+def every_nth(batch: Batch, max_frames: int) -> Batch:
+    """Keep every n-th frame of each clip, n = max(1, floor(length / max_frames)), and at most `max_frames` of them."""
+    old = batch.packing
+    steps = np.maximum(1, old.lengths // max_frames)
+    new = Packing(np.minimum(-(-old.lengths // steps), max_frames), old.device)
+    if (new.lengths == old.lengths).all():
+        return batch
+    frames = old.first[new.clip] + new.time * new.of_clips(steps)[new.clip]
+    return replace(batch, position=batch.position[frames], visible=batch.visible[frames], packing=new)

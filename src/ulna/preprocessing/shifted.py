@@ -1,0 +1,68 @@
+"""HA-CM's and MAMP's input: positions relative to the first person's start, at a fixed length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ulna.batch import Batch
+from ulna.batch.transforms import interpolate_gaps, resample
+from ulna.core import NodeLayout
+from ulna.preprocessing.base import FrameCount, Preprocessor, nearest_frames
+from ulna.preprocessing.disentangled import Gaps
+from ulna.preprocessing.heading import Heading, align_heading, forward_fill, reference_persons
+
+
+class Shifted(Preprocessor):
+    """All persons moved so that the first person's centre joint starts at the origin, clips resampled to one length.
+
+    As MAMP (arXiv 2308.07092) and HA-CM (arXiv 2409.17951) prepare NTU RGB+D.
+    """
+
+    name = "shifted"
+
+    class Config(Preprocessor.Config):
+        """Options of `Shifted`."""
+
+        centre: str | None = None
+        """Joint that starts at the origin ("spine_mid" in the papers); None takes the centre of the skeleton."""
+        heading: Heading = "none"
+        """Rotation about the vertical axis, see `Disentangled.Config`; "none" keeps the camera's view (released)."""
+        gaps: Gaps = "interpolate"
+        """Missing joints are zero, or interpolated between the surrounding visible frames."""
+        max_frames: FrameCount = 72
+        """Number of frames every clip is resampled to."""
+        long_only: bool = False
+        """Resample only clips longer than `max_frames`."""
+
+    config: Config
+
+    @property
+    def frames_needed(self) -> int | None:
+        """All frames: clips are resampled."""
+        return None
+
+    def frame_indices(self, length: int) -> np.ndarray:
+        """Return the frames nearest to those a clip is resampled to."""
+        max_frames = self.config.max_frames
+        return nearest_frames(length, min(length, max_frames) if self.config.long_only else max_frames)
+
+    def layout(self) -> NodeLayout:
+        """Return the joints."""
+        return NodeLayout.of(self.skeleton, "mixed")
+
+    def normalise(self, batch: Batch) -> Batch:
+        """Resample, shift and rotate every clip."""
+        if self.config.gaps == "interpolate":
+            batch = interpolate_gaps(batch)
+        lengths, max_frames = batch.packing.lengths, self.config.max_frames
+        wanted = np.minimum(lengths, max_frames) if self.config.long_only else np.full_like(lengths, max_frames)
+        if (wanted != lengths).any():
+            batch = resample(batch, wanted)
+        guides = reference_persons(batch)
+        path, first, _ = forward_fill(guides, self.config.centre or batch.skeleton.centre)  # (F, 1, 3), (F, 1)
+        origin = path.gather(0, first[..., None].expand_as(path))
+        moved = align_heading(batch.position - origin[:, :, None], guides, self.config.heading)
+        return replace(batch, position=torch.where(batch.visible[..., None], moved, 0))

@@ -1,0 +1,204 @@
+"""MPDP: multi-interval pose displacement prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ulna.batch import Batch
+from ulna.core import NonNegative, Rate, Skeleton
+from ulna.encoders import Encoder, FrameEncoder, GLTransformer
+from ulna.encoders.gl_transformer import absent_persons
+from ulna.encoders.released import head_weights, read_state
+from ulna.pretext.base import Pretext
+
+NUM_DIRECTIONS, NUM_MAGNITUDES, ABSENT = 27, 16, 15
+STEP = 0.01  # metres between magnitude classes
+
+Interval = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class MPDP(Pretext):
+    """Multi-interval pose displacement prediction: Kim et al. 2022 (arXiv 2207.06101), section 3.3.
+
+    From every frame's feature, the direction (27 classes) and magnitude (16 classes of 1 cm) of the displacement
+    d = x[t-n] - x[t] are predicted for each node and each interval n.
+
+    Args:
+        config: Options; the defaults are those of the paper.
+        encoder: An encoder with one vector per frame.
+    """
+
+    takes: ClassVar[type[Encoder]] = FrameEncoder
+
+    class Config(Pretext.Config):
+        """Options of `MPDP`."""
+
+        intervals: Annotated[tuple[Interval, ...], Field(min_length=1, max_length=64)] = (1, 5, 10)
+        """Intervals n, in frames."""
+        magnitude: bool = True
+        """Predict the magnitude as well (off in Table 1 up to row 3)."""
+        early_frames: Literal["first", "zero"] = "first"
+        """What precedes a clip's first frame: that frame ("first", released), or zero displacement (paper's text)."""
+        lambda_global: NonNegative = 0.05
+        """Weight of the loss of the root."""
+        lambda_magnitude: NonNegative = 1.0
+        """Weight of the loss of the magnitude."""
+        mask_absent: bool = False
+        """Exclude persons missing from the first frame from the loss; the paper predicts their absence."""
+        mask_ratio: Rate = 0.0
+        """Share of the nodes of all frames whose input is zero while training; their displacement is predicted as
+        well (paper: 0)."""
+
+    config: Config
+    encoder: FrameEncoder
+
+    def __init__(self, config: Config, encoder: Encoder) -> None:
+        super().__init__(config, encoder)
+        self.interval: Tensor
+        self.register_buffer("interval", torch.tensor(config.intervals), persistent=False)
+        num, dim = len(config.intervals) * encoder.spec.num_nodes, self.encoder.frame_dim
+        self.direction_head = nn.Linear(dim, num * NUM_DIRECTIONS)
+        self.magnitude_head = nn.Linear(dim, num * NUM_MAGNITUDES) if config.magnitude else None
+
+    def logits(self, batch: Batch) -> tuple[Float[Tensor, "F N S 27"], Float[Tensor, "F N S 16"] | None]:
+        """Return the logits of directions and magnitudes; None for magnitudes that are switched off."""
+        return self._predict(self.encoder(self._masked(batch)))
+
+    def _masked(self, batch: Batch) -> Batch:
+        """Return the batch with a random share of its nodes set to zero."""
+        ratio = self.config.mask_ratio
+        if not self.training or not ratio:
+            return batch
+        kept = torch.rand(batch.position.shape[:3], device=batch.position.device) >= ratio
+        return replace(batch, position=torch.where(kept[..., None], batch.position, 0))
+
+    def _predict(self, features: Float[Tensor, "F W"]) -> tuple[Tensor, Tensor | None]:
+        num = len(self.config.intervals)
+        direction = self.direction_head(features).unflatten(-1, (num, -1, NUM_DIRECTIONS))
+        if self.magnitude_head is None:
+            return direction, None
+        return direction, self.magnitude_head(features).unflatten(-1, (num, -1, NUM_MAGNITUDES))
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> tuple[Int[Tensor, "F N S"], Int[Tensor, "F N S"]]:
+        """Return the direction and magnitude classes of every frame, interval and node.
+
+        Nodes are joint-major with the person fastest.
+        """
+        packing = batch.packing
+        time = packing.time[:, None] - self.interval  # (F, N)
+        reference = packing.start[:, None] + time.clamp(min=0)
+        x = batch.position.transpose(1, 2).flatten(1, 2)  # (F, S, 3)
+        seen = batch.visible.transpose(1, 2).flatten(1)
+        comparable = seen[reference] & seen[:, None]
+        if self.config.early_frames == "zero":
+            comparable = comparable & (time >= 0)[..., None]
+        displacement = torch.where(comparable[..., None], x[reference] - x[:, None], 0)  # (F, N, S, 3)
+        absent = absent_persons(batch).repeat(1, len(batch.layout))[packing.clip]  # (F, S)
+        return _directions(displacement), _magnitudes(displacement).masked_fill(absent[:, None], ABSENT)
+
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, " F"]]:
+        """Return the losses of direction and magnitude, one value per frame."""
+        return self._weighted(batch, self._weights(batch))
+
+    def loss(self, batch: Batch, *, released: bool = False) -> Float[Tensor, ""]:
+        """Return the mean loss over the batch's frames.
+
+        Args:
+            batch: A preprocessed batch.
+            released: Weight the loss as the authors' code does, where the root is global for the first interval only
+                and counts as a local joint for the others.
+        """
+        if not released:
+            return super().loss(batch)
+        losses = self._weighted(batch, self._released_weights(batch))
+        return sum((values.mean() for values in losses.values()), start=batch.position.new_zeros(()))
+
+    def _weighted(self, batch: Batch, weight: Tensor) -> dict[str, Tensor]:
+        """Return the losses per frame; `weight` (F or 1, N, S) weights the terms of a frame."""
+        directions, magnitudes = self.logits(batch)
+        direction_target, magnitude_target = self.targets(batch)
+        losses = {"direction": (_entropies(directions, direction_target) * weight).sum(dim=(1, 2))}
+        if magnitudes is not None:
+            entropies = _entropies(magnitudes, magnitude_target)
+            losses["magnitude"] = self.config.lambda_magnitude * (entropies * weight).sum(dim=(1, 2))
+        return losses
+
+    def _weights(self, batch: Batch) -> Float[Tensor, "F N S"]:
+        """Return the weights: mean over local nodes plus lambda_global times the root, averaged over persons."""
+        spec, num = self.encoder.spec, len(self.config.intervals)
+        counts = batch.position.new_ones(1, spec.num_persons)
+        if self.config.mask_absent:
+            counts = (~absent_persons(batch)).to(counts.dtype)[batch.packing.clip]  # (F, P)
+        num_nodes, root = len(spec.layout), spec.layout.root
+        share = counts.new_full((num_nodes,), 1 / (num_nodes - (root is not None)))
+        if root is not None:
+            share[root] = self.config.lambda_global
+        weight = share[:, None] * (counts / counts.sum(dim=1, keepdim=True))[:, None]  # (F, K, P)
+        return (weight.flatten(1) / num)[:, None].expand(-1, num, -1)
+
+    def _released_weights(self, batch: Batch) -> Float[Tensor, "1 N S"]:
+        spec, num = self.encoder.spec, len(self.config.intervals)
+        weight = batch.position.new_ones(num, len(spec.layout), spec.num_persons)
+        root = spec.layout.root
+        if root is not None:
+            weight[0, root] = 0
+        weight /= weight.sum()
+        if root is not None:
+            weight[0, root] = self.config.lambda_global / spec.num_persons
+        return weight.flatten(1)[None]
+
+    @classmethod
+    def from_released(
+        cls,
+        state: Mapping[str, Tensor] | str | Path,
+        *,
+        num_heads: int,
+        intervals: Sequence[int],
+        skeleton: str | Skeleton = "kinect_v2",
+    ) -> MPDP:
+        """Return encoder and heads with the authors' pretraining weights.
+
+        Args:
+            state: A mapping of names to tensors, a .safetensors file or a torch file.
+            num_heads: Number of attention heads, which the weights do not tell.
+            intervals: Intervals the heads were trained for.
+            skeleton: Skeleton of the data, or its name.
+
+        Raises:
+            InputError: If a tensor is missing or the skeleton does not fit.
+        """
+        bare = read_state(state)
+        encoder = GLTransformer.from_released(bare, num_heads=num_heads, skeleton=skeleton)
+        pretext = cls(cls.Config(intervals=tuple(int(n) for n in intervals)), encoder)
+        for kind, head in (("direction", pretext.direction_head), ("magnitude", pretext.magnitude_head)):
+            assert head is not None
+            weight, bias = head_weights(bare, kind, len(pretext.config.intervals))
+            head.to(weight.dtype).load_state_dict({"weight": weight, "bias": bias})
+        return pretext
+
+
+def _directions(displacement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:
+    """Return classes: 0, 1, 2 for negative, zero, positive on each axis; x counts 1, y 3, z 9."""
+    x, y, z = (displacement.sign().long() + 1).unbind(dim=-1)
+    return x + 3 * y + 9 * z
+
+
+def _magnitudes(displacement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:
+    """Return classes: 0 for no movement, else centimetres + 1, at most 14; floor division in float64."""
+    metres = displacement.norm(dim=-1)
+    classes = torch.floor_divide(metres.double(), STEP).long() + 1
+    return torch.where(metres == 0, 0, classes.clamp(max=ABSENT - 1))
+
+
+def _entropies(logits: Float[Tensor, "F N S L"], target: Int[Tensor, "F N S"]) -> Float[Tensor, "F N S"]:
+    return cross_entropy(logits.flatten(0, 2), target.flatten(), reduction="none").view(target.shape)

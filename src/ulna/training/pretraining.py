@@ -1,0 +1,213 @@
+"""Pretraining: from a recipe and a dataset to a model folder."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.utilities import rank_zero_only
+from torch import Tensor
+
+from ulna.batch import Batch, BatchPlan
+from ulna.core import ExistsError, InputError, MissingError, new_folder, refuse_existing
+from ulna.dataset import Dataset
+from ulna.models import Model, ModelConfig, Recipe, load, provenance
+from ulna.models.model import (
+    CONFIG,
+    METRICS,
+    PretrainingData,
+    choose_device,
+    read_model_config,
+    write_config,
+    write_model,
+    write_seen,
+)
+from ulna.preprocessing import Preprocessor
+from ulna.pretext import Pretext
+from ulna.recipes import get_recipe
+from ulna.training.checkpoints import last_checkpoint, refuse_non_finite
+from ulna.training.metrics_logger import MetricsLogger
+from ulna.training.planned import PlannedBatches, PlannedModule
+from ulna.training.trainer import Hardware, TrainingOptions, train
+
+UNFINISHED = ".unfinished"
+
+
+def pretrain(
+    recipe: Recipe | str,
+    dataset: Dataset | str | Path,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    devices: int | str = 1,
+    strategy: str = "auto",
+    num_nodes: int = 1,
+    resume: bool = False,
+    progress: bool = True,
+) -> Model:
+    """Pretrain on a dataset's clips, without labels.
+
+    Works in `OUT.unfinished`, which is renamed to `OUT` when training is complete.
+
+    Args:
+        recipe: A recipe, or the name of one (`ulna pretrain --help` lists them). Change its fields with
+            `recipe.replace`.
+        dataset: A dataset, or its folder.
+        out: Folder of the model; must not exist.
+        device: "cpu", "cuda", or "auto": a GPU if there is one.
+        devices: Number of devices per machine, or "auto" for all.
+        strategy: Lightning's strategy for several devices, for example "ddp".
+        num_nodes: Number of machines, each with as many devices.
+        resume: Continue an unfinished run from its last checkpoint.
+        progress: Show a progress bar.
+
+    Returns:
+        The model.
+
+    Raises:
+        ExistsError: If `out` or an unfinished run exists.
+        InputError: If recipe, dataset and devices do not fit together.
+        NonFiniteError: If the loss or the weights become NaN or infinite.
+    """
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    hardware = Hardware(device=device, devices=devices, strategy=strategy, num_nodes=num_nodes)  # type: ignore[arg-type]
+    choose_device(device)
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+    out = Path(out)
+    refuse_existing(out)
+    work = out.with_name(out.name + UNFINISHED)
+    clips = _clips(recipe, dataset)
+    config = _model_config(recipe, dataset, clips)
+    preprocessor = recipe.build_preprocessor(dataset.skeleton, dataset.num_persons)
+    preprocessor.check(dataset.skeleton, dataset.num_persons)
+    pretext = recipe.build_pretext(preprocessor.spec)
+    dataset.verify()
+    plan = BatchPlan(len(clips), recipe.training.batch_size, recipe.training.seed)
+    module = Pretraining(recipe, plan, preprocessor, pretext)
+
+    metrics = MetricsLogger(work / METRICS)
+    checkpoint = _start_or_resume(work, config, resume=resume)
+    training = recipe.training
+    trainer = train(
+        module,
+        PlannedBatches(dataset, clips, module),
+        TrainingOptions(
+            epochs=training.epochs,
+            precision=training.precision,
+            clip_norm=training.clip_norm,
+            checkpoint_every=training.checkpoint_every,
+        ),
+        work=work,
+        metrics=metrics,
+        checkpoint=checkpoint,
+        hardware=hardware,
+        progress=progress,
+    )
+    refuse_non_finite(pretext.state_dict(), trainer.global_step)
+    if trainer.is_global_zero:
+        done = config.replace(training_seconds=round(metrics.seconds, 1), steps=trainer.global_step)
+        write_model(work, done, pretext.encoder, pretext)
+        write_seen(work, dataset, clips)
+        work.rename(out)
+    trainer.strategy.barrier("model complete")
+    return load(out, device=device)
+
+
+class Pretraining(PlannedModule):
+    """Trains a pretext task.
+
+    Args:
+        recipe: The recipe.
+        plan: The batches.
+        preprocessor: What turns clips into the encoder's input.
+        pretext: The pretext task.
+    """
+
+    def __init__(self, recipe: Recipe, plan: BatchPlan, preprocessor: Preprocessor, pretext: Pretext) -> None:
+        super().__init__(plan, preprocessor, recipe.augmentation, "dropout")
+        self.recipe, self.pretext = recipe, pretext
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and the schedule of the recipe."""
+        training = self.recipe.training
+        trained = [own for own in self.pretext.parameters() if own.requires_grad]
+        vectors = [own for own in trained if own.ndim < 2 and not training.decay_vectors]
+        kept = {id(own) for own in vectors}
+        groups: list[dict[str, Any]] = [{"params": [own for own in trained if id(own) not in kept]}]
+        optimizer = torch.optim.AdamW(
+            [*groups, {"params": vectors, "weight_decay": 0.0}] if vectors else groups,
+            lr=training.learning_rate,
+            betas=(0.9, training.beta2),
+            weight_decay=training.weight_decay,
+            fused=not training.clip_norm,  # Lightning cannot clip gradients that a fused step unscales
+        )
+        rate = functools.partial(training.rate, steps_per_epoch=self.plan.steps_per_epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def batch_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of the pretext task."""
+        return self.pretext.losses(batch)
+
+    def blank(self, batch: Batch) -> Batch:
+        """Return the batch with nobody visible, for tasks that compare persons of all processes."""
+        return replace(
+            batch, visible=torch.zeros_like(batch.visible), position=torch.zeros_like(batch.position)
+        )  # fmt: skip
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Take the step, then let the task update its teacher: before any checkpoint of this step is written."""
+        super().optimizer_step(*arguments, **options)
+        self.pretext.on_step_end()
+
+
+def _clips(recipe: Recipe, dataset: Dataset) -> np.ndarray:
+    """Return the clips to train on: the training part of the recipe's split, or all."""
+    if recipe.split is None:
+        return np.arange(dataset.num_clips)
+    train_part, _ = dataset.split(recipe.split)
+    if not len(train_part):
+        raise InputError(f"{dataset.path}: expected training clips in split {recipe.split!r}, found none")
+    return train_part
+
+
+def _model_config(recipe: Recipe, dataset: Dataset, clips: np.ndarray) -> ModelConfig:
+    return ModelConfig(
+        recipe=recipe,
+        skeleton=dataset.skeleton,
+        num_persons=dataset.num_persons,
+        data=PretrainingData(
+            fingerprint=dataset.fingerprint,
+            source=dataset.description.source,
+            num_clips=len(clips),
+            num_frames=int(dataset.lengths[clips].sum()),
+            fps=float(np.median(dataset.fps[clips])),
+        ),
+        provenance=provenance(),
+    )
+
+
+def _start_or_resume(work: Path, config: ModelConfig, *, resume: bool) -> Path | None:
+    """Make the work folder, or return the checkpoint to resume from."""
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return last_checkpoint(work) if resume else None
+    if not work.exists():
+        if resume:
+            raise MissingError(f"{work}: expected an unfinished run to resume, found none. Leave out --resume.")
+        with new_folder(work) as folder:
+            write_config(folder, config)
+        return None
+    if not resume:
+        raise ExistsError(f"{work}: an unfinished run exists. Pass --resume to continue it, or remove it first.")
+    old = read_model_config(work)
+    changed = [name for name in ("recipe", "skeleton", "data") if getattr(old, name) != getattr(config, name)]
+    if changed:
+        raise InputError(
+            f"{work}: expected the {' and '.join(changed)} that the run was started with, found another. "
+            f"Start a new run, or resume with what {work / CONFIG} says."
+        )
+    return last_checkpoint(work)
