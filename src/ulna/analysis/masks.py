@@ -1,4 +1,4 @@
-"""What cross masking sees: scores by hierarchy and attention, what they show of a skeleton, joints in the ball."""
+"""Masks of HA-CM: scores by hierarchy and attention, which tokens stay visible, joints in the Poincare ball."""
 
 from __future__ import annotations
 
@@ -10,80 +10,101 @@ import torch
 from torch import Tensor
 
 from ulna.analysis.attention import some_clips
-from ulna.core import within
-from ulna.data import Batch, Dataset, load_batch
-from ulna.batch.segments import Segments
+from ulna.batch import Batch, Segments
+from ulna.core import InputError, check_range
+from ulna.dataset import Dataset
 from ulna.encoders import SegmentTransformer
-from ulna.nn.hyperbolic import distance, exp0
-from ulna.pretext import CrossMasking
-from ulna.pretext.masks import group_of, ranked
-from ulna.evaluation.features import widen
-from ulna.models.model import Run
+from ulna.models import Model
+from ulna.pretext import HACM
+from ulna.pretext.ha_cm import group_index, ranked
 
 CLIPS_AT_ONCE = 16
-BINS = 6  # of a clip's time
-UPPER = 0.2  # of the others may score more
+BINS = 6  # parts of a clip's time
+HIGHEST = 0.2  # share of tokens that count as those with the highest scores
 
 
 @dataclass(frozen=True)
 class Masks:
-    """Averages over clips and persons; J joints that are tokens, T parts of a clip (a group's segments, 6 at most).
+    """Scores and masks, averaged over clips and persons.
 
-    `attention` and `hierarchy` (T, J): score of a token in even and odd segments, over the mean of its group in its
-    clip; `shown` (2, T, J): how often it was shown, even segments first. NaN where a part has no such segment.
-    `highest` (2, 2): of what is shown in even and in odd segments the share that has one of its group's highest scores
-    (less than a fifth score more), and the share that chance would show; where both are alike scores decide nothing.
-    `points` (J + torso, D): the joints' mean tokens in the ball, those of the torso last; `depth` (J + torso,): how far
-    their tokens lie from its middle, the mean of hyperbolic distances.
+    J joints are tokens; T parts of a clip (at most 6) hold a group's segments. NaN if a part has no such segment.
+
+    Args:
+        model: Name of the model.
+        names: Names of the joints, those of the pruned torso last.
+        labels: The same for people.
+        num_torso: Number of joints of the pruned torso.
+        num_clips: Number of clips averaged over.
+        titles: What the tokens of each group are scored by.
+        attention: (T, J) score of tokens in even segments over the mean of their group.
+        hierarchy: (T, J) the same for odd segments.
+        visible: (2, T, J) share of draws in which a token stayed visible, even segments first.
+        highest: (2, 2) for even and odd segments, the share of visible tokens that are among the fifth with the
+            highest scores, and the share by chance; if both are equal, scores decide nothing.
+        points: (J + torso, D) mean of each joint's tokens in the ball.
+        depth: (J + torso,) mean hyperbolic distance of each joint's tokens to the centre of the ball.
     """
 
-    run: str
+    model: str
     names: list[str]
     labels: list[str]
     num_torso: int
     num_clips: int
     titles: list[str]
-    keep_ratio: float
     attention: np.ndarray
     hierarchy: np.ndarray
-    shown: np.ndarray
+    visible: np.ndarray
     highest: np.ndarray
     points: np.ndarray
     depth: np.ndarray
 
 
-def task_of(run: Run) -> CrossMasking:
-    """ValueError if a run was not pretrained by cross masking."""
-    if not isinstance(run.pretext, CrossMasking):
-        raise ValueError(f"{run.path}: expected a run of cross masking, got one of {run.recipe.pretext.component}")
-    return run.pretext
+def pretext_of(model: Model) -> HACM:
+    """Return the pretext task of a model; raises InputError if it was not pretrained by HA-CM."""
+    if not isinstance(model.recipe.pretext, HACM.Config):
+        found = type(model.recipe.pretext).__qualname__.partition(".")[0]
+        raise InputError(f"model {model.name!r}: expected a model pretrained by HA-CM, found one by {found}")
+    pretext = model.pretext
+    assert isinstance(pretext, HACM)
+    return pretext
 
 
-def masks(run: Run, dataset: Dataset, *, split: str | None = None, num_clips: int = 100, draws: int = 20) -> Masks:
-    """Average scores and draws over clips of a split's test part (of all clips without a split)."""
-    within("num_clips", num_clips, 1)
-    within("draws", draws, 1)
-    task, clips = task_of(run), some_clips(dataset, split, num_clips)
-    run.check(dataset)
+def masks(model: Model, dataset: Dataset, *, split: str | None = None, num_clips: int = 100, draws: int = 20) -> Masks:
+    """Average scores and masks over clips.
+
+    Args:
+        model: A model pretrained by HA-CM.
+        dataset: Dataset with the clips.
+        split: Split whose test part is used; all clips by default.
+        num_clips: Largest number of clips.
+        draws: Number of masks drawn per clip.
+
+    Raises:
+        InputError: If the model was not pretrained by HA-CM or the clips do not fit.
+    """
+    check_range("num_clips", num_clips, 1, 1_000_000)
+    check_range("draws", draws, 1, 10_000)
+    task, clips = pretext_of(model), some_clips(dataset, split, num_clips)
+    model.embedder(dataset)
     sums = _Sums.empty(task)
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(0)
         for part in np.array_split(clips, -(-len(clips) // CLIPS_AT_ONCE)):
-            sums.add(task, seen_by(run, dataset, part), draws)
-    score, shown = (values[..., 0] / values[..., 1] for values in (sums.score, sums.shown))  # NaN where nothing is
+            sums.add(task, model.preprocessor.load(dataset, part, model.device), draws)
+    score, visible = (values[..., 0] / values[..., 1] for values in (sums.score, sums.visible))  # NaN if empty
     over_time, by_body = score.numpy()
     points = sums.points[:, :-1] / sums.points[:, -1:].clamp(min=1)
+    joints = (*task.encoder.joints, *_torso(task))
     return Masks(
-        run.path.name,
-        [task.encoder.layout.names[k] for k in (*task.encoder.joints, *_torso(task))],
-        labels(task.encoder, (*task.encoder.joints, *_torso(task))),
+        model.name,
+        [task.encoder.spec.layout.names[k] for k in joints],
+        joint_labels(task.encoder, joints),
         len(_torso(task)),
         len(clips),
-        titles(task),
-        task.keep_ratio,
+        group_titles(task),
         over_time,
         by_body,
-        shown.numpy(),
+        visible.numpy(),
         (sums.highest[..., 0] / sums.highest[..., 1]).numpy(),
         points[:, :-1].numpy(),
         points[:, -1].numpy(),
@@ -92,83 +113,86 @@ def masks(run: Run, dataset: Dataset, *, split: str | None = None, num_clips: in
 
 @dataclass(frozen=True)
 class _Sums:
-    """What averages are made of; two groups, of `score` and `shown` the last axis is sum and count."""
+    """Sums and counts that the averages are made of.
 
-    score: Tensor  # (2, bins, J, 2)
-    shown: Tensor  # (2, bins, J, 2)
-    highest: Tensor  # (2, 2, 2): what is shown, what is there; of the highest scores, of all
-    points: Tensor  # (J + torso, D + 2): places in the ball, depths, counts
+    Args:
+        score: (2, T, J, 2) sum and count of scores.
+        visible: (2, T, J, 2) sum and count of visible tokens.
+        highest: (2, 2, 2) by group: visible tokens and all tokens; of the highest scores and of all.
+        points: (J + torso, D + 2) sums of points and depths, and counts.
+    """
+
+    score: Tensor
+    visible: Tensor
+    highest: Tensor
+    points: Tensor
 
     @classmethod
-    def empty(cls, task: CrossMasking) -> _Sums:
+    def empty(cls, task: HACM) -> _Sums:
         own = task.encoder
-        segments_of_group = own.num_segments // task.groups
-        cells = (2, max(1, min(BINS, segments_of_group)), len(own.joints), 2)
-        sizes = (cells, cells, (2, 2, 2), (len(own.joints) + len(_torso(task)), own.width + 2))
-        return cls(*(torch.zeros(size, dtype=torch.float64) for size in sizes))
+        cells = (2, max(1, min(BINS, own.num_segments // task.config.groups)), len(own.joints), 2)
+        points = (len(own.joints) + len(_torso(task)), own.config.embed_dim + 2)
+        return cls(*(torch.zeros(size, dtype=torch.float64) for size in (cells, cells, (2, 2, 2), points)))
 
-    def add(self, task: CrossMasking, batch: Batch, draws: int) -> None:
-        segments = task.encoder.cut(batch)
-        tokens = task.encoder.tokens(segments)
-        scores = task.scores(segments, tokens)
-        relative, group = _over_mean(task, segments, scores)
-        upper = (ranked(segments, -scores, task.groups, "clip") < UPPER).cpu()
-        shown = torch.stack([task.show(segments, scores).is_shown.double() for _ in range(draws)]).mean(dim=0).cpu()
+    def add(self, task: HACM, batch: Batch, draws: int) -> None:
+        """Add the scores and masks of a batch."""
+        groups = task.config.groups
+        segments = task.encoder.segments(batch)
+        tokens = task.encoder.tokenize(segments)
+        scores = task.score(segments, tokens)
+        relative, group = _over_mean(groups, segments, scores)
+        upper = (ranked(segments, -scores, groups, "clip") < HIGHEST).cpu()
+        visible = torch.stack([task.mask(segments, scores).is_visible.double() for _ in range(draws)]).mean(dim=0).cpu()
         bins = self.score.shape[1]
-        lengths = segments.packing.of_clips(segments.packing.lengths)[segments.row]
-        in_group = (lengths - group + task.groups - 1) // task.groups  # segments of the token's group
-        cell = (group * bins + segments.segment // task.groups * bins // in_group) * len(segments.joints)
-        one = segments.shows_someone[segments.row].cpu().double()
-        shown = shown * one
-        for sums, values in ((self.score, relative.cpu() * one), (self.shown, shown)):
+        lengths = segments.packing.of_clips(segments.packing.lengths)[segments.person]
+        in_group = (lengths - group + groups - 1) // groups  # segments of the token's group
+        cell = (group * bins + segments.segment // groups * bins // in_group) * len(segments.joints)
+        one = segments.is_visible[segments.person].cpu().double()
+        visible = visible * one
+        for sums, values in ((self.score, relative.cpu() * one), (self.visible, visible)):
             sums.view(-1, 2).index_add_(0, (cell + segments.joint).cpu(), torch.stack([values, one], dim=1))
-        for row, values in enumerate((shown, one)):
+        for row, values in enumerate((visible, one)):
             self.highest[:, row].index_add_(0, group.cpu(), torch.stack([values * upper, values], dim=1))
         self.points.add_(_points(task, segments, tokens).cpu())
 
 
-def labels(encoder: SegmentTransformer, places: Sequence[int]) -> list[str]:
-    """Names of nodes for people."""
-    own = encoder.layout
-    return ["translation" if k == own.root else own.names[k].replace("_", " ") for k in places]
+def joint_labels(encoder: SegmentTransformer, joints: Sequence[int]) -> list[str]:
+    """Return the names of nodes for people."""
+    layout = encoder.spec.layout
+    return ["translation" if k == layout.root else layout.names[k].replace("_", " ") for k in joints]
 
 
-def titles(task: CrossMasking) -> list[str]:
-    """What tokens of each group are scored by."""
-    source = f", {task.attention_source}" if task.temporal == "attention" else ""
-    return [f"{task.temporal}{source}", task.hierarchy][: task.groups]
+def group_titles(task: HACM) -> list[str]:
+    """Return what the tokens of each group are scored by."""
+    config = task.config
+    source = f", {config.attention_source}" if config.temporal == "attention" else ""
+    return [f"{config.temporal}{source}", config.hierarchy][: config.groups]
 
 
-def seen_by(run: Run, dataset: Dataset, clips: np.ndarray) -> Batch:
-    """Clips as the encoder of a run takes them."""
-    device = next(run.encoder.parameters()).device
-    return run.form(widen(load_batch(dataset, clips, max_frames=run.form.crop).to(device), run.encoder.num_persons))
-
-
-def _torso(task: CrossMasking) -> list[int]:
-    """The torso's joints that are no tokens."""
+def _torso(task: HACM) -> list[int]:
+    """Return the joints of the torso that are not tokens."""
     return [joint for joint in task.encoder.torso if joint not in task.encoder.joints]
 
 
-def _over_mean(task: CrossMasking, segments: Segments, score: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores over the mean of their group in their row, and the group."""
-    number = group_of(segments, task.groups)
+def _over_mean(num_groups: int, segments: Segments, score: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores over the mean of their group of their person, and the group."""
+    number = group_index(segments, num_groups)
     total, count = (
-        score.new_zeros(task.groups * segments.num_rows).index_add(0, number, values)
+        score.new_zeros(num_groups * segments.num_persons).index_add(0, number, values)
         for values in (score, torch.ones_like(score))
     )
-    return score / (total / count.clamp(min=1)).clamp(min=1e-12)[number], number % task.groups
+    return score / (total / count.clamp(min=1)).clamp(min=1e-12)[number], number % num_groups
 
 
-def _points(task: CrossMasking, segments: Segments, tokens: Tensor) -> Tensor:
-    """(J + torso, D + 2): sums over segments that show somebody of the joints' places in the ball and of their depths,
-    and how many these are."""
+def _points(task: HACM, segments: Segments, tokens: Tensor) -> Tensor:
+    """Return (J + torso, D + 2) sums over visible persons of the joints' points in the ball and depths, and counts."""
     encoder, first, pruned = task.encoder, len(task.encoder.joints), _torso(task)
     number = torch.arange(len(pruned), device=tokens.device).repeat(segments.packing.num_frames) + first
-    torso = encoder.patches(segments, pruned).flatten(0, 1)
-    there = segments.shows_someone[torch.cat([segments.row, segments.packing.clip.repeat_interleave(len(pruned))])]
-    mapped = exp0(encoder.ball_scale * torch.cat([tokens, torso]).double(), encoder.curvature)
-    depth = distance(mapped, torch.zeros_like(mapped), encoder.curvature)
-    counted = torch.cat([mapped, depth[:, None], mapped.new_ones(len(mapped), 1)], dim=1) * there[:, None]
-    sums = mapped.new_zeros(first + len(pruned), counted.shape[1])
-    return sums.index_add(0, torch.cat([segments.joint, number]), counted)
+    torso = encoder.embed_torso(segments)[:, [encoder.torso.index(k) for k in pruned]].flatten(0, 1)
+    person = torch.cat([segments.person, segments.packing.clip.repeat_interleave(len(pruned))])
+    mapped = encoder.ball.map(torch.cat([tokens, torso]).double())
+    depth = encoder.ball.depth(mapped)
+    values = torch.cat([mapped, depth[:, None], mapped.new_ones(len(mapped), 1)], dim=1)
+    values = values * segments.is_visible[person][:, None]
+    sums = mapped.new_zeros(first + len(pruned), values.shape[1])
+    return sums.index_add(0, torch.cat([segments.joint, number]), values)

@@ -1,4 +1,4 @@
-"""Figures of cross masking: scores and draws over joints and time, and the joints' places in the ball."""
+"""Figures of HA-CM's masks: scores and draws over joints and time, and the joints in the ball."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ LIMB_COLOURS = {
     "left_leg": "#d99a00",
     "right_leg": "#c2410c",
 }
-LABEL = np.array([0.2, 0.026])  # width and height of a joint's name, in parts of what is drawn
+LABEL = np.array([0.2, 0.026])  # width and height of a joint's name, as shares of the figure
 
 
 def draw_scores(own: Masks, path: Path) -> Path:
-    """Scores above, how often a token was shown below; the two groups side by side."""
+    """Draw scores above, and how often a token stays visible below; the two groups side by side."""
     from matplotlib.figure import Figure
 
-    num, parts = len(own.names) - own.num_torso, own.shown.shape[1]
+    num, parts = len(own.names) - own.num_torso, own.visible.shape[1]
     across = len(own.titles)
     figure = Figure(figsize=(1.2 + 4 * across, 1.6 + 0.3 * num), layout="constrained")
     axes = figure.subplots(2, across, sharex=True, sharey=True, squeeze=False)
-    rows = ((own.attention, own.hierarchy)[:across], tuple(100 * own.shown)[:across])
-    labels = ("score over its group's mean", "shown, % of draws")
+    rows = ((own.attention, own.hierarchy)[:across], tuple(100 * own.visible)[:across])
+    labels = ("score over its group's mean", "visible, % of draws")
     for row, (pair, label) in enumerate(zip(rows, labels, strict=True)):
         most = max((float(np.nanmax(values)) for values in pair if np.isfinite(values).any()), default=1.0)
         for column, values in enumerate(pair):
@@ -45,24 +45,24 @@ def draw_scores(own: Masks, path: Path) -> Path:
             title = f"{which} segments: {own.titles[column]}" if row == 0 else _highest(own, column)
             axis.set_title(title, fontsize=8)
         figure.colorbar(drawn, ax=list(axes[row]), shrink=0.9).set_label(label, fontsize=8)
-    figure.suptitle(f"What masks are drawn by, {own.num_clips} clips", fontsize=9)
+    figure.suptitle(f"Scores and masks, {own.num_clips} clips", fontsize=9)
     figure.savefig(path, dpi=150)
     return path
 
 
 def _highest(own: Masks, group: int) -> str:
-    """Whether scores decide what is shown; all scores are highest where all are equal."""
-    shown, chance = own.highest[group]
+    """Return how many of the visible tokens have the highest scores, beside chance."""
+    visible, chance = own.highest[group]
     if not chance < 1:
-        return "shown by chance"
-    return f"of what is shown {shown:.0%} have the highest scores, by chance {chance:.0%}"
+        return "visible by chance"
+    return f"{visible:.0%} of visible tokens have the highest scores, {chance:.0%} by chance"
 
 
 def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
-    """Joints in the ball: the direction of their mean in the main plane, their mean distance from its middle.
+    """Draw the joints in the ball: direction of their mean in the principal plane, mean distance to the centre.
 
-    In the ball itself nearly all tokens lie at the edge, so hyperbolic distances are drawn to scale, the largest as 1.
-    Beside it the same distance over the bones from the torso, where the skeleton names a torso.
+    Nearly all tokens are close to the edge of the ball, so hyperbolic distances are drawn to scale. Beside it the same
+    distance over the number of bones to the torso, if the skeleton names a torso.
     """
     from matplotlib.figure import Figure
 
@@ -86,7 +86,7 @@ def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
     _annotate(ball, own.labels, plane)
     ball.set_aspect("equal")
     ball.axis("off")
-    ball.set_title("in the ball: direction in the main plane, hyperbolic distance to scale", fontsize=8)
+    ball.set_title("in the ball: direction in the principal plane, hyperbolic distance to scale", fontsize=8)
     for axis in others:
         hops = skeleton.hops[[skeleton.index(name) for name in own.names]][:, torso]
         bones = np.where(hops < 0, skeleton.num_joints, hops).min(axis=1)
@@ -94,20 +94,20 @@ def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
         _annotate(axis, own.labels, np.stack([bones, own.depth], axis=1))
         axis.set_xticks(sorted(set(bones.tolist())))
         axis.set_xlabel("bones from the torso", fontsize=8)
-        axis.set_ylabel("hyperbolic distance from the middle", fontsize=8)
+        axis.set_ylabel("hyperbolic distance to the centre", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"Where the joints' tokens lie, {own.num_clips} clips", fontsize=9)
+    figure.suptitle(f"Tokens of each joint in the ball, {own.num_clips} clips", fontsize=9)
     figure.savefig(path, dpi=150)
     return path
 
 
-def _annotate(axis: Axes, labels: Sequence[str], places: np.ndarray) -> None:
-    """A label to the right of each place, moved up where it would lie on another."""
-    extent = np.maximum(np.ptp(places, axis=0), 1e-12)
+def _annotate(axis: Axes, labels: Sequence[str], points: np.ndarray) -> None:
+    """Write a label to the right of each point, moved up if it would cover another."""
+    extent = np.maximum(np.ptp(points, axis=0), 1e-12)
     written: list[np.ndarray] = []
-    for k in np.argsort(places[:, 1], kind="stable"):
-        at: np.ndarray = places[k] / extent
+    for k in np.argsort(points[:, 1], kind="stable"):
+        at: np.ndarray = points[k] / extent
         while any((np.abs(at - other) < LABEL).all() for other in written):
             at = at + np.array([0, LABEL[1] / 4])
         written.append(at)

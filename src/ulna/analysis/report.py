@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file that shows what runs of a recipe learnt."""
+"""The report: one self-contained HTML file on what models of a recipe learned."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,52 +15,66 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulna.core import Clip, Skeleton, random_stream, write_text
-from ulna.data import Dataset
-from ulna.evaluation.classifier import FOLDER, Classifier, standardisation
-from ulna.evaluation.evaluation import over_runs
-from ulna.evaluation.features import extract
-from ulna.evaluation.result import EvalResult
-from ulna.models.model import METRICS, RESULTS, Run
+from ulna.core import Clip, InputError, Skeleton, UlnaError, random_stream, shown, write_text
+from ulna.dataset import Dataset
+from ulna.evaluation import EvalResult, Evaluation, over_models
+from ulna.models import Model
+from ulna.models.classifier import standardisation
+from ulna.models.model import FIGURES, METRICS, RESULTS
 
 MOST_POINTS, NUM_CLIPS, MOST_FRAMES = 1500, 8, 150
-FIGURES = "figures"
-SHOWN = {
+FIGURE_TITLES = {
     "robustness": "Robustness",
     "attention_spatial": "Attention among joints",
     "attention_temporal": "Attention over time",
     "attention_distance": "Attended distance",
-    "attention_positions": "PosEmbed embeddings",
-    "masks_scores": "What masks are drawn by",
+    "attention_positions": "Position embeddings",
+    "masks_scores": "Scores and masks",
     "masks_ball": "Joints in the ball",
 }
 
 
-def write_report(runs: Sequence[Run], out: str | Path, *, dataset: Dataset | None = None) -> Path:
-    """Write a report on runs of one recipe (its seeds) to an HTML file that needs nothing else.
+def write_report(models: Sequence[Model], out: str | Path, *, dataset: Dataset | None = None) -> Path:
+    """Write a report on models of one recipe to an HTML file that needs nothing else.
 
-    `dataset` is where clips are shown from; without it, the one that the runs were evaluated on, if it is still there.
+    Args:
+        models: Models of one recipe, which differ in their seed.
+        out: File to write.
+        dataset: Dataset whose clips are shown; by default the one evaluated on, if it still exists.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        InputError: If the models differ in more than their seed, or a result is damaged.
     """
-    results = _outcomes(runs)
-    dataset = dataset or _store_of(runs[0])
-    if dataset is not None:
-        runs[0].check(dataset)
-        dataset.verify()
+    if not models:
+        raise InputError("expected at least one model to report on, found none")
+    first = models[0]
+    results = _results(models)
+    dataset = dataset or _dataset_of(first, results)
     content: dict[str, Any] = {
-        "recipe": runs[0].recipe.to_json(),
-        "metadata": {k: runs[0].metadata.get(k) for k in ("data", "versions", "machine", "command", "commit")},
-        "runs": [
-            {"name": run.path.name, "seed": run.recipe.training.seed, "minutes": _minutes(run), "curves": _curves(run)}
-            for run in runs
+        "recipe": first.recipe.to_json(),
+        "data": first.config.data.to_json(),
+        "provenance": first.config.provenance.to_json(),
+        "models": [
+            {
+                "name": model.name,
+                "seed": model.recipe.training.seed,
+                "minutes": _minutes(model),
+                "curves": _curves(model),
+            }
+            for model in models
         ],
-        "results": [_outcome(result) for result in results],
+        "results": [_result(result) for result in results],
     }
     if dataset is not None:
-        content["caveat"] = dataset.description["source"].get("caveat")
-        content["acknowledgement"] = dataset.description["source"].get("acknowledgement")
-        content["fingerprint"] = results[0].metadata.get("fingerprint") if results else None
-        content |= _pictures(runs[0], dataset, results)
-    content["figures"] = _figures(runs[0])
+        dataset.verify()
+        content["caveat"] = dataset.description.source.get("caveat")
+        content["acknowledgement"] = dataset.description.source.get("acknowledgement")
+        content["fingerprint"] = dataset.fingerprint if results else None
+        content |= _pictures(first, dataset, results)
+    content["figures"] = _figures(first)
     return write_page("report.html", content, Path(out))
 
 
@@ -74,9 +89,17 @@ def write_page(template: str, content: Mapping[str, Any], path: Path) -> Path:
     return path
 
 
-def _figures(run: Run) -> list[dict[str, str]]:
-    """The figures that other commands left in a run."""
-    found = [(run.path / FIGURES / f"{name}.png", title) for name, title in SHOWN.items()]
+def model_folder(model: Model) -> Path:
+    """Return the folder of a model; raises InputError if it was not saved."""
+    if model.path is None:
+        raise InputError(f"model {model.name!r}: expected a saved model to write into, found one that was not saved")
+    return model.path
+
+
+def _figures(model: Model) -> list[dict[str, str]]:
+    """Return the figures that other commands wrote into a model's folder."""
+    folder = model_folder(model) / FIGURES
+    found = [(folder / f"{name}.png", title) for name, title in FIGURE_TITLES.items()]
     return [
         {"title": title, "image": base64.b64encode(file.read_bytes()).decode()}
         for file, title in found
@@ -84,64 +107,75 @@ def _figures(run: Run) -> list[dict[str, str]]:
     ]
 
 
-def _outcomes(runs: Sequence[Run]) -> list[EvalResult]:
-    """Every result that all runs have, over all their seeds; trained encoders before what they must beat."""
-    found = [{file.stem: EvalResult.open(file) for file in sorted((run.path / RESULTS).glob("*.json"))} for run in runs]
-    own = runs[0].recipe.split
+def _results(models: Sequence[Model]) -> list[EvalResult]:
+    """Return every result that all models have, merged over models; trained encoders before baselines."""
+    found = [
+        {file.stem: EvalResult.open(file) for file in sorted((model_folder(model) / RESULTS).glob("*.json"))}
+        for model in models
+    ]
+    own = models[0].recipe.split
+    merged = []
+    for name in found[0]:
+        same = [Evaluation(results[name]) for results in found if name in results]
+        if len(same) == len(models):
+            is_baseline = same[0].result.metadata is None
+            merged.append(same[0].result if is_baseline else over_models(same).result)
 
     def order(result: EvalResult) -> tuple[object, ...]:
-        is_untrained = "untrained" in result.protocol
-        return result.split != own, result.split, not result.metadata, is_untrained, result.protocol != "linear"
+        key = result.key
+        return key.split != own, key.split, result.metadata is None, key.kind == "random_init", key.protocol != "linear"
 
-    return sorted(over_runs(found).values(), key=order)
+    return sorted(merged, key=order)
 
 
-def _store_of(run: Run) -> Dataset | None:
-    """The dataset that a run was evaluated on, if it is still there as it was."""
-    for file in sorted((run.path / RESULTS).glob("*.json")):
-        metadata = EvalResult.open(file).metadata
-        if metadata and Path(metadata["dataset"]).is_dir():
-            try:
-                dataset = Dataset(metadata["dataset"])
-            except (ValueError, OSError):
-                return None
-            is_own = dataset.fingerprint == metadata["fingerprint"] and run.fits(dataset.skeleton)
-            return dataset if is_own else None
+def _dataset_of(model: Model, results: Sequence[EvalResult]) -> Dataset | None:
+    """Return the dataset that a model was evaluated on, if it still exists unchanged."""
+    for result in results:
+        if result.metadata is None:
+            continue
+        try:
+            dataset = Dataset(result.metadata.dataset)
+            model.preprocessor.check(dataset.skeleton, dataset.num_persons)
+        except (UlnaError, OSError):
+            return None
+        return dataset if dataset.fingerprint == result.metadata.fingerprint else None
     return None
 
 
-def _minutes(run: Run) -> float:
-    return round(run.metadata.get("training_seconds", 0) / 60, 1)
+def _minutes(model: Model) -> float:
+    return round((model.config.training_seconds or 0) / 60, 1)
 
 
-def _curves(run: Run) -> dict[str, list[float]]:
-    """Columns of metrics.csv."""
-    file = run.path / METRICS
+def _curves(model: Model) -> dict[str, list[float]]:
+    """Return the columns of metrics.csv."""
+    file = model_folder(model) / METRICS
     if not file.is_file():
         return {}
-    with file.open(newline="") as opened:
-        rows = list(csv.DictReader(opened))
+    expected = f"{file}: expected rows of finite numbers"
     try:
-        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
-    except (TypeError, ValueError):
-        raise ValueError(f"{file}: expected rows of numbers, got a damaged file") from None
+        with file.open(newline="", encoding="utf-8") as opened:
+            rows = list(csv.DictReader(opened))
+        columns = {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else {})}
+    except (TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{expected}, found a damaged file ({shown(str(error))})") from None
+    if not all(np.isfinite(values).all() for values in columns.values()):
+        raise InputError(f"{expected}, found NaN or infinite ones")
+    return columns
 
 
-def _outcome(result: EvalResult) -> dict[str, Any]:
+def _result(result: EvalResult) -> dict[str, Any]:
+    clean = result.clean
     return {
-        "protocol": result.protocol,
-        "split": result.split,
-        "options": {k: v for k, v in result.options.items() if k != "name"},
-        "mean": result.mean,
+        "title": result.key.title,
+        "kind": result.key.kind,
+        "split": result.key.split,
+        "options": result.key.options,
+        "pooling": result.key.pooling,
+        "mean": result.accuracy,
         "sd": result.sd,
         "oracle": result.oracle,
         "interval": result.interval,
-        "clean": result.clean
-        and {
-            "mean": result.clean.mean,
-            "sd": result.clean.sd,
-            "num_test": len(result.clean.labels),
-        },
+        "clean": clean and {"mean": clean.accuracy, "sd": clean.sd, "num_test": len(clean.labels)},
         "per_class": result.per_class,
         "per_group": result.per_group,
         "metrics": result.metrics,
@@ -150,13 +184,13 @@ def _outcome(result: EvalResult) -> dict[str, Any]:
         "classes": result.classes,
         "confusion": result.confusion.round(3).tolist(),
         "tested": sorted(set(result.labels)),
-        "command": result.metadata.get("command"),
+        "command": None if result.metadata is None else result.metadata.provenance.command,
     }
 
 
-def _pictures(run: Run, dataset: Dataset, results: Sequence[EvalResult]) -> dict[str, Any]:
-    """The map of embeddings and the clips to play, from the test part of the first result's split."""
-    split = results[0].split if results else run.recipe.split
+def _pictures(model: Model, dataset: Dataset, results: Sequence[EvalResult]) -> dict[str, Any]:
+    """Return the map of embeddings and the clips to play, from the test part of the first result's split."""
+    split = results[0].key.split if results else model.recipe.split
     if split is None or split not in dataset.splits:
         return {}
     test = dataset.split(split)[1]
@@ -164,18 +198,17 @@ def _pictures(run: Run, dataset: Dataset, results: Sequence[EvalResult]) -> dict
         return {}
     if len(test) > MOST_POINTS:
         test = np.sort(random_stream(0, "report").choice(test, MOST_POINTS, replace=False))
-    features = extract(run.encoder, run.form, dataset, test)
-    predicted, confidence = _predict(run, dataset, split, test, features, results)
-    place = _flatten(features)
+    features = model.embedder(dataset).embed_dataset(dataset, test)
+    predicted, confidence = _predict(model, dataset, split, test)
+    position = _flatten(features)
     ids = dataset.ids
     points = [
-        [*place[i].tolist(), int(dataset.labels[clip]), int(predicted[i]), ids[clip]] for i, clip in enumerate(test)
+        [*position[i].tolist(), int(dataset.labels[clip]), int(predicted[i]), ids[clip]] for i, clip in enumerate(test)
     ]
-    shown = _choose(dataset.labels[test], predicted)
     clips = [
         animation(dataset.clip(int(test[i])))
         | {"label": int(dataset.labels[test[i]]), "predicted": int(predicted[i]), "confidence": float(confidence[i])}
-        for i in shown
+        for i in _choose(dataset.labels[test], predicted)
     ]
     return {
         "map": {"points": points, "split": split},
@@ -185,28 +218,19 @@ def _pictures(run: Run, dataset: Dataset, results: Sequence[EvalResult]) -> dict
     }
 
 
-def _predict(
-    run: Run, dataset: Dataset, split: str, clips: np.ndarray, features: Tensor, results: Sequence[EvalResult]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Label and confidence of each clip by the first classifier that is kept for this split; -1 and 0 without.
-
-    `features` are those of the run's own encoder; a classifier of another one takes its own.
-    """
-    for result in results:
-        if not (run.path / FOLDER / f"{result.file_stem}.safetensors").is_file():
-            continue
-        classifier = Classifier.open(run.path, result.file_stem)
-        if classifier.is_of(dataset, split):
-            encoder = classifier.encoder_for(run)
-            if encoder is not run.encoder:
-                features = extract(encoder, run.form, dataset, clips)
-            confidence, label = classifier(features).max(dim=1)
+def _predict(model: Model, dataset: Dataset, split: str, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return class and confidence of each clip by a classifier trained on this split; -1 and 0 without one."""
+    for classifier in sorted(model.classifiers.values(), key=lambda one: bool(one.encoder)):
+        if classifier.is_trained_on(dataset, split):
+            embedder = model.embedder(dataset, pooling=classifier.config.pooling)
+            embedder = replace(embedder, encoder=model.encoder_of(classifier))
+            confidence, label = classifier(embedder.embed_dataset(dataset, clips)).max(dim=1)
             return label.numpy(), confidence.numpy().round(3)
     return np.full(len(clips), -1), np.zeros(len(clips))
 
 
 def _flatten(features: Tensor) -> np.ndarray:
-    """(B, 2) t-SNE of standardised features, or their principal plane where clips are few; within -1 to 1."""
+    """Return (B, 2) in [-1, 1]: t-SNE of standardised features, or their principal plane if there are few clips."""
     from sklearn.manifold import TSNE
 
     mean, sd = standardisation(features)
@@ -221,7 +245,7 @@ def _flatten(features: Tensor) -> np.ndarray:
 
 
 def _choose(labels: np.ndarray, predicted: np.ndarray) -> list[int]:
-    """Some clips of different classes, wrong ones among them."""
+    """Return the indices of some clips of different classes, including wrong predictions."""
     generator = random_stream(0, "shown clips")
     order = generator.permutation(len(labels))
     wrong = [int(i) for i in order if labels[i] >= 0 and predicted[i] not in (-1, labels[i])][: NUM_CLIPS // 4]
@@ -235,13 +259,15 @@ def _choose(labels: np.ndarray, predicted: np.ndarray) -> list[int]:
 
 
 def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]:
-    """A clip in whole millimetres about its middle, followed along the floor; persons without a body left out.
+    """Return a clip to play: in whole millimetres, centred, with the common movement along the floor removed.
 
-    Shows the frames asked for, or MOST_FRAMES from the first that has a body.
+    Args:
+        clip: The clip; persons who are never visible are left out.
+        frames: Frames to play; by default MOST_FRAMES from the first in which anybody is visible.
     """
     first = int(clip.visible.any(axis=(1, 2)).argmax())
-    shown = np.arange(first, min(first + MOST_FRAMES, clip.num_frames)) if frames is None else frames
-    position, visible = clip.position[shown], clip.visible[shown]
+    played = np.arange(first, min(first + MOST_FRAMES, clip.num_frames)) if frames is None else frames
+    position, visible = clip.position[played], clip.visible[played]
     position = _followed(position, visible)
     seen = position[visible]
     middle = (seen.max(axis=0) + seen.min(axis=0)) / 2
@@ -259,7 +285,7 @@ def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]
 
 
 def _followed(position: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Positions with the persons' common path along the floor taken out, so that who walks far stays in view."""
+    """Return positions without the persons' common movement along the floor, which would leave the view."""
     weight = visible[..., None] / np.maximum(visible.sum(axis=(1, 2)), 1)[:, None, None, None]
     path = (position * weight).sum(axis=(1, 2))  # (T, 3)
     path[:, 1] = 0
@@ -267,7 +293,7 @@ def _followed(position: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 
 def bones(skeleton: Skeleton) -> list[list[int]]:
-    """[joint, parent, side]: 0 trunk, 1 left, 2 right."""
+    """Return [joint, parent, side] of each bone; side is 0 for the trunk, 1 for left, 2 for right."""
     sides = {
         joint: 1 if part.startswith("left") else 2 if part.startswith("right") else 0
         for part, joints in skeleton.parts.items()

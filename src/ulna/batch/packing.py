@@ -109,7 +109,7 @@ class Packing:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """Clips grouped by similar length, so that padding costs little. Their rows, concatenated, are the padded rows."""
+        """Clips grouped by similar length, so that padding costs little. Padded rows are those of all groups in turn."""
         return self._layout[0]
 
     @cached_property

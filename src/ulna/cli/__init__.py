@@ -1,12 +1,15 @@
-"""Floor 11: the command line, one file a verb."""
+"""The command line: one typed function per command."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
 
-from ulna.core import NameTable, unknown_name
+from ulna.core import NameTable, UlnaError, UlnaWarning, readable, unknown_name
 
 COMMANDS = NameTable(
     "command",
@@ -18,39 +21,41 @@ COMMANDS = NameTable(
         "audit": "ulna.cli.audit:main",
         "pretrain": "ulna.cli.pretrain:main",
         "evaluate": "ulna.cli.evaluate:main",
-        "sweep": "ulna.cli.sweep:main",
         "predict": "ulna.cli.predict:main",
         "embed": "ulna.cli.embed:main",
         "attention": "ulna.cli.attention:main",
         "masks": "ulna.cli.masks:main",
         "robustness": "ulna.cli.robustness:main",
         "report": "ulna.cli.report:main",
+        "sweep": "ulna.cli.sweep:main",
     },
 )
-USAGE = """ulna learns what people do from how their skeletons move, without labels.
+USAGE = """ulna learns representations of motion from unlabelled skeleton sequences.
 
-  ulna quickstart                                    the whole path on the sample inside the package
-  ulna datasets                                      what can be read, where to get it, under which terms
-  ulna prepare READER SOURCE STORE                   files -> dataset
-  ulna info STORE|RUN                                what a dataset or a run holds
-  ulna audit STORE... --split SPLIT                  find test clips that are copies of training clips
-  ulna pretrain RECIPE --data STORE --out RUN        learn without labels
-  ulna evaluate RUN... --data STORE                  judge what was learnt, save a classifier
-  ulna sweep TABLE|RECIPE... --data STORE --out DIR  pretrain and judge over seeds, write a table
-  ulna predict RUN FILE...                           labels for new clips
-  ulna embed RUN --data STORE --out FILE.parquet     one vector a clip
-  ulna attention RUN... --data STORE                 what an encoder looks at, in figures and on a page
-  ulna masks RUN --data STORE                        what cross masking scores and shows, on moving skeletons
-  ulna robustness RUN --data STORE                   accuracy under noise, gaps, other frame rates and views
-  ulna report RUN                                    one self-contained HTML file
+  ulna quickstart                                      try everything on the sample inside the package
+  ulna datasets                                        list the formats that can be read, and where to get data
+  ulna prepare FORMAT SOURCE DATASET                   files -> dataset
+  ulna info DATASET|MODEL                              describe a dataset or a model
+  ulna audit DATASET... --split SPLIT                  find test clips that are copies of training clips
+  ulna pretrain RECIPE --data DATASET --out MODEL      pretrain without labels
+  ulna evaluate MODEL... --data DATASET                evaluate on labelled clips, save a classifier
+  ulna predict MODEL FILE...                           classify new clips
+  ulna embed MODEL --data DATASET --out FILE.parquet   one vector per clip
+  ulna attention MODEL... --data DATASET               show what an encoder attends to
+  ulna masks MODEL --data DATASET                      show scores and masks of HA-CM
+  ulna robustness MODEL... --data DATASET              measure accuracy on corrupted clips
+  ulna report MODEL...                                 write one self-contained HTML file
+  ulna sweep GRID --data DATASET --out FOLDER          print or run the commands of a grid of recipes
 
-Each command explains itself: ulna COMMAND --help
+Each command explains its options: ulna COMMAND --help
 """
-USERS_MISTAKES = (ValueError, OSError, MemoryError)
 
 
 def main() -> None:
-    """Run one command; a user's mistake is one message on stderr and exit code 2."""
+    """Run one command.
+
+    Errors caused by input are shown in one message, with exit code 2; other errors with their traceback, exit code 1.
+    """
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -60,26 +65,42 @@ def main() -> None:
 
         print(f"ulna {__version__}")
         return
-    verb, *rest = arguments
-    if verb not in COMMANDS:
-        fail(unknown_name("command", verb, COMMANDS))
+    name, *rest = arguments
+    if name not in COMMANDS:
+        _fail(f"ulna: {unknown_name('command', name, COMMANDS)}")
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", UlnaWarning)
     signal.signal(signal.SIGTERM, _terminate)
+    command: Callable[[Sequence[str]], Any] = COMMANDS[name]
     try:
-        COMMANDS[verb](rest)
+        command(rest)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except USERS_MISTAKES as error:
-        fail(f"{verb}: {error}")
+    except UlnaError as error:
+        _fail(f"ulna {name}: {error}")
+    except OSError as error:  # no permission, no space, not a directory
+        _fail(f"ulna {name}: {readable(str(error), 480)}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
+) -> None:  # fmt: skip
+    """Show warnings of ulna in one line, others as Python does."""
+    if issubclass(category, UlnaWarning):
+        print(f"warning: {readable(str(message), 480)}", file=file or sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)
+
+
 def _terminate(number: int, frame: object) -> None:  # noqa: ARG001
-    """Leave through the clean-up of what is half done."""
+    """Exit through the clean-up of unfinished work."""
     sys.exit(128 + number)
 
 
-def fail(message: str) -> None:
-    print(f"ulna {message}" if not message.startswith("unknown") else f"ulna: {message}", file=sys.stderr)
+def _fail(message: str) -> None:
+    print(message, file=sys.stderr)
     sys.exit(2)

@@ -1,33 +1,33 @@
-"""ulna attention RUN... --data STORE"""
+"""ulna attention MODEL... --data DATASET"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulna.cli.arguments import option, parse, pos_embed
+from ulna.cli.options import Models, run
+
+
+def attention(models: Models, /, *, data: Path, split: str | None = None, num_clips: int = 300) -> None:
+    """Show what encoders attend to: figures, and a page with attention on moving skeletons, in each model's folder.
+
+    Args:
+        models: Model folders; their attended distances are drawn beside one another.
+        data: Dataset with the clips.
+        split: Split whose test part is shown; the recipe's by default.
+        num_clips: Largest number of clips to average over.
+    """
+    from ulna.analysis import write_attention
+    from ulna.cli.loading import load_models, shown_split
+    from ulna.dataset import Dataset
+
+    loaded, dataset = load_models(models), Dataset(data)
+    for path in write_attention(
+        loaded, dataset, split=shown_split(loaded[0], dataset, split), num_clips=num_clips
+    ):  # fmt: skip
+        print(path)
 
 
 def main(arguments: Sequence[str]) -> None:
-    wanted = parse(
-        "attention",
-        "Show what encoders attend to: figures in RUN/figures, and a page on which one picks block and head and sees "
-        "the attention on a moving skeleton. Of several runs the attended distances stand beside one another.",
-        [
-            ("runs", pos_embed(tuple[Path, ...], "Runs to look into.", metavar="RUN")),
-            ("data", option(Path, "Dataset with the clips.")),
-            ("split", option(str | None, "Split whose test part is shown; the recipe's by default."), None),
-            ("num_clips", option(int, "Most clips to average over."), 300),
-        ],
-        arguments,
-    )
-    if not wanted.runs:
-        raise ValueError("expected at least one run to look into")
-    from ulna.analysis import write_attention
-    from ulna.data import Dataset
-    from ulna.training import load
-
-    runs, dataset = [load(path) for path in wanted.runs], Dataset(wanted.data)
-    split = wanted.split or (runs[0].recipe.split if runs[0].recipe.split in dataset.splits else None)
-    for path in write_attention(runs, dataset, split=split, num_clips=wanted.num_clips):
-        print(path)
+    """Run the command."""
+    run(attention, arguments, prog="attention")

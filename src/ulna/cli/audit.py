@@ -1,58 +1,61 @@
-"""ulna audit STORE [STORE...] --split S"""
+"""ulna audit DATASET... --split SPLIT"""
 
 from __future__ import annotations
 
 import csv
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
+import tyro
 
-from ulna.cli.arguments import option, parse, pos_embed
-from ulna.core import new_file, refuse_existing
-from ulna.data import Dataset
+from ulna.cli.options import run
+from ulna.core import InputError, new_file, refuse_existing
 
 if TYPE_CHECKING:
-    from ulna.audit.audit import Match
+    from ulna.audit import Match
 
 SHOWN = 10
+Datasets = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]"), tyro.conf.Positional]
 
 
-def main(arguments: Sequence[str]) -> None:
-    wanted = parse(
-        "audit",
-        "Find test clips that are copies of training clips, also if they were turned, moved, resampled or cropped. "
-        "With further datasets: also copies of any of their clips, say of those that were pretrained on.",
-        [
-            ("datasets", pos_embed(tuple[Path, ...], "The dataset that is tested on, then others.", metavar="STORE")),
-            ("split", option(str, "Split of the first dataset, whose test part is looked at.")),
-            ("threshold", option(float, "Largest distance of a near copy, root mean square, in metres."), 0.015),
-            ("near", option(bool, "Also near copies; else exact ones only."), True),
-            ("out", option(Path | None, "CSV file to write all pairs to; must not exist."), None),
-        ],
-        arguments,
-    )  # fmt: skip
-    if not wanted.datasets:
-        raise ValueError("expected at least one dataset to look at")
-    from ulna.audit.audit import Part, audit
+def audit(
+    datasets: Datasets, /, *, split: str, threshold: float = 0.015, near: bool = True, out: Path | None = None
+) -> None:
+    """Find test clips that are copies of training clips, also if they were rotated, moved, resampled or cropped.
 
-    if wanted.out:
-        refuse_existing(wanted.out)
-    first, *others = (Dataset(path) for path in wanted.datasets)
+    With further datasets also copies of any of their clips, for example of clips that were pretrained on.
+
+    Args:
+        datasets: The dataset that is tested on, then others.
+        split: Split of the first dataset whose test part is examined.
+        threshold: Largest root mean square distance of a near copy, in metres.
+        near: Look for near copies as well as exact ones.
+        out: CSV file to write all pairs to; must not exist.
+    """
+    import numpy as np
+
+    from ulna.audit import ClipSet
+    from ulna.audit import audit as find_copies
+    from ulna.dataset import Dataset
+
+    if not datasets:
+        raise InputError("expected at least one dataset, found none")
+    if out:
+        refuse_existing(out)
+    first, *others = (Dataset(path) for path in datasets)
     for dataset in (first, *others):
         dataset.verify()
-    train, test = first.split(wanted.split)
-    known = [Part(first, train), *(Part(dataset, np.arange(dataset.num_clips)) for dataset in others)]
-    found = audit(Part(first, test), known, threshold=wanted.threshold, near=wanted.near)
+    train, test = first.split(split)
+    known = [ClipSet(first, train), *(ClipSet(dataset, np.arange(dataset.num_clips)) for dataset in others)]
+    found = find_copies(ClipSet(first, test), known, threshold=threshold, near=near)
     matches = found.matches
     copied = {match.test for match in matches}
     labels = dict(zip(first.ids, first.labels.tolist(), strict=True))
     exact = sum(match.is_exact for match in matches)
     print(
-        f"{first.path}, split {wanted.split}: of {len(test):,} test clips {len(copied):,} are copies of "
+        f"{first.path}, split {split}: of {len(test):,} test clips {len(copied):,} are copies of one of "
         f"{sum(len(part.clips) for part in known):,} clips ({exact:,} exact, {len(matches) - exact:,} near)"
     )
     by_class = Counter(first.classes[labels[name]] if labels[name] >= 0 else "no label" for name in copied)
@@ -61,21 +64,34 @@ def main(arguments: Sequence[str]) -> None:
     for match in matches[:SHOWN]:
         print(f"  {match.test} is {match.known}: {match.kind}, {1000 * match.alignment.distance:.1f} mm apart")
     if len(matches) > SHOWN:
-        print(f"  ... {len(matches) - SHOWN:,} more" + ("" if wanted.out else "; --out FILE.csv lists them all"))
-    if wanted.out:
-        _write(matches, wanted.out)
+        print(f"  ... {len(matches) - SHOWN:,} more" + ("" if out else "; --out FILE.csv lists them all"))
+    if out:
+        _write(matches, out)
     if found.not_compared:
         print(
-            f"  {len(found.not_compared):,} test clips show too little to be compared with near copies: "
+            f"  {len(found.not_compared):,} test clips have too few visible frames to look for near copies: "
             f"{', '.join(found.not_compared[:SHOWN])}{' ...' if len(found.not_compared) > SHOWN else ''}"
         )
     if copied:
-        print(f"  {len(copied):,} test clips measure memory: report accuracy without them too", file=sys.stderr)
+        import warnings
+
+        from ulna.core import UlnaWarning
+
+        warnings.warn(
+            f"{len(copied):,} test clips also occur among the known clips; report accuracy without them as well",
+            UlnaWarning,
+            stacklevel=2,
+        )
 
 
 def _write(matches: Sequence[Match], path: Path) -> None:
-    with new_file(path) as partial, partial.open("w", newline="") as file:
+    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         rows = csv.DictWriter(file, [*matches[0].row] if matches else ["test", "known"])
         rows.writeheader()
         rows.writerows(match.row for match in matches)
     print(path)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    run(audit, arguments, prog="audit")

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ulna.cli.arguments import parse
-from ulna.dataset.sample import ACKNOWLEDGEMENT, CAVEAT
+from ulna.cli.options import run
 from ulna.formats import FORMATS
 
 
-def main(arguments: Sequence[str]) -> None:
-    parse("datasets", "What can be read, where to get it, under which terms.", [], arguments)
-    for name, reader in FORMATS.items():
-        print(f"{name:10} {reader.title}")
+def datasets() -> None:
+    """List the formats that can be read, where to get data, and under which terms."""
+    from ulna.dataset.sample import ACKNOWLEDGEMENT, CAVEAT
+
+    for name, format in FORMATS.items():
+        print(f"{name:10} {format.title}")
         rows = {
-            "files": reader.files_wanted,
-            "splits": ", ".join(reader.splits),
-            "get it": reader.where,
-            "terms": reader.terms,
-            "cite": reader.cite,
+            "files": format.files_wanted,
+            "splits": ", ".join(format.splits),
+            "get it": format.where,
+            "terms": format.terms,
+            "cite": format.cite,
         }
-        for what, text in rows.items():
+        for key, text in rows.items():
             if text:
-                print(f"{'':10} {what:7} {text}")
+                print(f"{'':10} {key:7} {text}")
         print()
     print(f"{'(sample)':10} inside the package, for `ulna quickstart`. {ACKNOWLEDGEMENT}\n{'':10} {CAVEAT}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    run(datasets, arguments, prog="datasets")

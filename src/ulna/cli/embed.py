@@ -1,39 +1,49 @@
-"""ulna embed RUN --data STORE --out FILE.parquet"""
+"""ulna embed MODEL --data DATASET --out FILE.parquet"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ulna.cli.arguments import option, parse, pos_embed
+from ulna.cli.options import Flag, Positional, run
 from ulna.core import new_file, refuse_existing
-from ulna.data import Dataset
+
+
+def embed(
+    model: Positional[Path],
+    /,
+    *,
+    data: Path,
+    out: Path,
+    pooling: str | None = None,
+    match_joints: Flag = False,
+    device: str = "auto",
+) -> None:
+    """Write one vector per clip: the dataset's index with a column `embedding`.
+
+    Args:
+        model: Model folder.
+        data: Dataset with the clips.
+        out: Parquet file to write; must not exist.
+        pooling: How the encoder's output is pooled; that of the recipe by default.
+        match_joints: Accept a dataset of another skeleton and match joints by name.
+        device: "cpu", "cuda", or "auto": a GPU if there is one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ulna.cli.loading import load_models
+    from ulna.dataset import Dataset
+
+    refuse_existing(out)
+    (loaded,), dataset = load_models([model], device), Dataset(data)
+    vectors = loaded.embed(dataset, pooling=pooling, match_joints=match_joints)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    with new_file(out) as partial:
+        pq.write_table(dataset.table.append_column("embedding", column), partial)
+    print(f"{out}: {len(vectors):,} clips, {vectors.shape[1]} numbers each")
 
 
 def main(arguments: Sequence[str]) -> None:
-    wanted = parse(
-        "embed",
-        "Write one vector a clip: the dataset's index with a column `embedding`.",
-        [
-            ("run", pos_embed(Path, "Run whose encoder to use.")),
-            ("data", option(Path, "Dataset with the clips.")),
-            ("out", option(Path, "Parquet file to write; must not exist.")),
-        ],
-        arguments,
-    )  # fmt: skip
-    from ulna.evaluation import extract
-    from ulna.training import load
-
-    refuse_existing(wanted.out)
-    run, dataset = load(wanted.run), Dataset(wanted.data)
-    run.check(dataset)
-    dataset.verify()
-    features = extract(run.encoder, run.form, dataset, np.arange(dataset.num_clips)).numpy()
-    column = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
-    with new_file(wanted.out) as partial:
-        pq.write_table(dataset.table.append_column("embedding", column), partial)
-    print(f"{wanted.out}: {len(features):,} clips, {features.shape[1]} numbers each")
+    """Run the command."""
+    run(embed, arguments, prog="embed")

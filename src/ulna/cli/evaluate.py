@@ -1,90 +1,92 @@
-"""ulna evaluate RUN... --data STORE"""
+"""ulna evaluate MODEL... --data DATASET"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
-from ulna.cli.arguments import inline, option, parse, pos_embed, value_of
-from ulna.core import options, refuse_existing
-from ulna.data import Dataset
-from ulna.evaluation import PROTOCOLS
-from ulna.evaluation.result import EvalResult
+import tyro
+
+from ulna.cli.memory import keep_freed_memory
+from ulna.cli.options import INLINE, Flag, Models, run, value_of
+from ulna.core import refuse_existing
+from ulna.evaluation.protocols import PROTOCOLS, Protocol
+
+Devices = Annotated[int | Literal["auto"], tyro.conf.arg(metavar="INT|auto")]
+
+
+def command(default: Protocol) -> Callable[..., None]:
+    """Return the command with the options of a protocol."""
+
+    def evaluate(
+        models: Models,
+        /,
+        *,
+        data: Path,
+        protocol: str = "linear",
+        split: str | None = None,
+        seeds: int = 3,
+        pooling: str | None = None,
+        baselines: bool = True,
+        match_joints: Flag = False,
+        out: Path | None = None,
+        table: Path | None = None,
+        device: str = "auto",
+        devices: Devices = 1,
+        strategy: str = "auto",
+        options: Annotated[Protocol, INLINE] = default,
+    ) -> None:
+        """Evaluate models on labelled clips, and save results and a classifier in each model's folder.
+
+        Protocols: linear, knn, finetune (with --share for few labels and --from-scratch), retrieval. Options below the
+        first group are those of the protocol chosen by --protocol.
+
+        Args:
+            models: Model folders; several models of one recipe with different seeds are evaluated together.
+            data: Dataset with labels.
+            protocol: Name of the protocol.
+            split: Split to train the classifier and test on; the recipe's by default.
+            seeds: Number of seeds of the protocol for each model.
+            pooling: How the encoder's output is pooled; that of the recipe by default.
+            baselines: Evaluate chance level, the nearest neighbour on raw joints and a randomly initialised encoder
+                too.
+            match_joints: Accept a dataset of another skeleton and match joints by name.
+            out: Save the result over all models as JSON, baselines beside it; must not exist.
+            table: Append the results to a CSV file, one row per seed.
+            device: "cpu", "cuda", or "auto": a GPU if there is one.
+            devices: Number of devices for fine-tuning, or "auto" for all.
+            strategy: Lightning's strategy for several devices, for example "ddp".
+            options: Options of the protocol.
+        """
+        from lightning.fabric.utilities import rank_zero_only
+
+        from ulna.cli.loading import load_models
+        from ulna.dataset import Dataset
+        from ulna.evaluation import evaluate as run_evaluation
+        from ulna.evaluation.table import append_results
+
+        PROTOCOLS[protocol]
+        if out:
+            refuse_existing(out)
+        with keep_freed_memory():
+            evaluation = run_evaluation(
+                load_models(models, device), Dataset(data), options, split=split, seeds=seeds, pooling=pooling,
+                baselines=baselines, match_joints=match_joints, save=True, device=device, devices=devices,
+                strategy=strategy,
+            )  # fmt: skip
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+            return
+        print("\n" + evaluation.table())
+        if out:
+            evaluation.save(out)
+        if table:
+            append_results(table, evaluation.results)
+
+    return evaluate
 
 
 def main(arguments: Sequence[str]) -> None:
-    protocol = options(PROTOCOLS, value_of(arguments, "--protocol", "linear"))
-    wanted = parse(
-        "evaluate",
-        f"Judge runs by a protocol ({', '.join(PROTOCOLS)}); several runs of one recipe are taken as its seeds.",
-        [
-            ("runs", pos_embed(tuple[Path, ...], "Runs to judge.", metavar="RUN")),
-            ("data", option(Path, "Dataset with labels.")),
-            ("protocol", option(str, f"One of {', '.join(PROTOCOLS)}."), "linear"),
-            ("split", option(str | None, "Split to judge on; the recipe's by default."), None),
-            ("seeds", option(int, "Seeds of the probe, for each run."), 3),
-            ("baselines", option(bool, "Also chance, raw joints and the untrained encoder."), True),
-            ("out", option(Path | None, "Save the result over all runs as JSON, baselines beside it."), None),
-            ("options", inline(type(protocol)), protocol),
-        ],
-        arguments,
-    )  # fmt: skip
-    if not wanted.runs:
-        raise ValueError("expected at least one run to judge")
-    from ulna.evaluation.evaluation import check_alike, evaluate, over_runs
-    from ulna.training import load
-
-    if wanted.out:
-        refuse_existing(wanted.out)
-    if len({path.resolve() for path in wanted.runs}) < len(wanted.runs):
-        raise ValueError("expected different runs, got one of them twice")
-    dataset = Dataset(wanted.data)
-    runs = [load(path) for path in wanted.runs]
-    split = runs[0].recipe.split if wanted.split is None else wanted.split
-    if split is None:
-        raise ValueError(f"expected --split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}")
-    check_alike(runs)
-    judged = [
-        evaluate(run, dataset, protocol=wanted.options, split=split, seeds=wanted.seeds, baselines=wanted.baselines)
-        for run in runs
-    ]
-    results = over_runs(judged)
-    show(results)
-    if wanted.out:
-        first, *others = results
-        for name in others:
-            results[name].save(wanted.out.with_suffix(f".{name}.json"))
-        results[first].save(wanted.out)
-
-
-def show(results: Mapping[str, EvalResult]) -> None:
-    """Print a table of accuracies, and what the first is made of."""
-    first = next(iter(results.values()))
-    chosen = ", ".join(f"{name} {value}" for name, value in first.chosen.items() if name != "name")
-    print(f"\nsplit {first.split}, {len(first.labels)} test clips; {first.protocol}: {chosen}")
-    _rows(results)
-    if first.clean:
-        print(
-            f"clean: {len(first.copied)} test clips are exact copies of training clips; "
-            f"on the other {len(first.clean.labels)}"
-        )
-        _rows({name: result.clean for name, result in results.items() if result.clean})
-    seen = first.metadata.get("pretrained_on_test")
-    if seen:
-        print(f"  warning: {seen} of the test clips were pretrained on (without labels)")
-    absent = first.metadata.get("absent_joints")
-    if absent:
-        print(f"  absent in every frame, since the clips' skeleton has nothing for them: {', '.join(absent)}")
-    if first.metrics:
-        print("  " + ", ".join(f"{name} {100 * value:.1f}" for name, value in first.metrics.items()))
-    for kind, values in (("group", first.per_group), ("class", first.per_class)):
-        known = [f"{name} {100 * a:.0f}" for name, a in values.items() if a is not None]
-        if known:
-            print(f"  per {kind}: " + ", ".join(known))
-
-
-def _rows(results: Mapping[str, EvalResult]) -> None:
-    for result in results.values():
-        low, high = (100 * end for end in result.interval)
-        seeds = f", {result.spread_over}" if result.spread_over else ""
-        print(f"  {result.protocol:34} {result.summary():40} [{low:.1f}, {high:.1f}{seeds}]")
+    """Run the command."""
+    protocol = value_of(arguments, "--protocol", "linear")
+    run(command(PROTOCOLS[protocol]()), arguments, prog="evaluate")

@@ -1,4 +1,4 @@
-"""Memory of training on CPUs."""
+"""Memory of training on CPUs, for the process of a command."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Parameters of glibc's mallopt (malloc.h), and what they come to by themselves in a process that frees large blocks.
+# Parameters of glibc's mallopt (malloc.h), and the values they have in a process that frees large blocks.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 2**26}
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2**25, _TRIM_THRESHOLD: 2**26, _TOP_PAD: 2**17}
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
-    """Let malloc keep what a training step frees for the next one; gives it back at the end.
+def keep_freed_memory() -> Iterator[None]:
+    """Let malloc keep the memory that a training step frees for the next step, until the block ends.
 
     glibc hands large blocks back to the system at once, which then clears every page anew: on two cores a third of a
     step. Does nothing where the C library is another.

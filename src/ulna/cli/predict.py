@@ -1,74 +1,90 @@
-"""ulna predict RUN FILE..."""
+"""ulna predict MODEL FILE..."""
 
 from __future__ import annotations
 
 import csv
-import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ulna.cli.arguments import option, parse, pos_embed
-from ulna.core import Clip, new_file, refuse_existing
-from ulna.formats import FORMATS, BadFileError, Format
+from ulna.cli.options import Files, Flag, Positional, run
+from ulna.core import Clip, InputError, UlnaWarning, new_file, readable, refuse_existing
+from ulna.formats import FORMATS, BadFileError, Format, detect_format
+
+
+def predict(
+    model: Positional[Path],
+    files: Files,
+    /,
+    *,
+    classifier: str | None = None,
+    format: str | None = None,
+    match_joints: Flag = False,
+    out: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Classify new clips with a classifier that `ulna evaluate` saved.
+
+    Args:
+        model: Model folder.
+        files: Files or folders with clips.
+        classifier: Name of the classifier; may be left out if the model has only one.
+        format: Format of the files; by default that of the model's data if it fits, else detected.
+        match_joints: Accept clips of another skeleton and match joints by name.
+        out: Write a CSV file instead of printing; must not exist.
+        device: "cpu", "cuda", or "auto": a GPU if there is one.
+    """
+    from ulna.cli.loading import load_models
+
+    if out:
+        refuse_existing(out)
+    if not files:
+        raise InputError("expected at least one file with clips, found none")
+    (loaded,) = load_models([model], device)
+    loaded.classifier(classifier)
+    clips = _read(files, format, loaded.config.data.source)
+    predictions = loaded.predict(clips, classifier=classifier, match_joints=match_joints)
+    rows = [(one.clip, one.label, f"{one.confidence:.3f}") for one in predictions]
+    if out:
+        with new_file(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("clip", "label", "confidence"), *rows])
+        print(f"{out}: {len(rows)} clips")
+        return
+    for clip, label, confidence in rows:
+        print(f"{readable(clip, 200):32} {readable(label, 200):32} {confidence}")
+
+
+def _read(paths: Sequence[Path], name: str | None, source: Mapping[str, Any]) -> list[Clip]:
+    clips: list[Clip] = []
+    for path in paths:
+        format = _format(path, name, source)
+        found = format.open(path)
+        for file in found.files:
+            try:
+                clips += format.read(file, found)
+            except BadFileError as error:
+                if len(found.files) == 1:
+                    raise
+                warnings.warn(f"left out {error}", UlnaWarning, stacklevel=2)
+    if not clips:
+        raise InputError("expected at least one readable file, found only bad ones")
+    return clips
+
+
+def _format(path: Path, name: str | None, source: Mapping[str, Any]) -> Format:
+    """Return the format asked for or that of the model's data, with the options its data were read with."""
+    own = source.get("format")
+    if name is None and own in FORMATS:
+        pattern = FORMATS[str(own)].pattern
+        fits = path.match(pattern) if path.is_file() else any(p.match(pattern) for p in path.rglob("*"))
+        name = str(own) if fits or not path.exists() else None
+    chosen = name or detect_format(path)
+    options = source.get("options", {}) if chosen == own else {}
+    made: Format = FORMATS[chosen].from_json(options)
+    return made
 
 
 def main(arguments: Sequence[str]) -> None:
-    wanted = parse(
-        "predict",
-        "Label new clips with the classifier that `ulna evaluate` saved.",
-        [
-            ("run", pos_embed(Path, "Run that was evaluated.")),
-            ("files", pos_embed(tuple[Path, ...], "Files or folders to label.", metavar="FILE")),
-            ("protocol", option(str, "One of RUN/classifiers: linear, finetune, few-labels-5pct, ..."), "linear"),
-            ("reader", option(str | None, "Format of the files; by default the one of the run's data."), None),
-            ("out", option(Path | None, "Write a CSV file instead of printing."), None),
-        ],
-        arguments,
-    )  # fmt: skip
-    from ulna.evaluation.classifier import Classifier
-    from ulna.evaluation.prediction import predict
-    from ulna.training import load
-
-    if wanted.out:
-        refuse_existing(wanted.out)
-    run = load(wanted.run)
-    Classifier.open(run.path, wanted.protocol)  # before reading files in vain
-    clips = _read(_reader(wanted.reader, run.metadata["data"]["source"]), wanted.files)
-    labelled = predict(run, clips, protocol=wanted.protocol)
-    rows = [
-        (clip.id, label, f"{confidence:.3f}") for clip, (label, confidence) in zip(clips, labelled, strict=True)
-    ]  # fmt: skip
-    if wanted.out:
-        with new_file(wanted.out) as partial, partial.open("w", newline="") as file:
-            csv.writer(file).writerows([("clip", "label", "confidence"), *rows])
-        print(f"{wanted.out}: {len(rows)} clips")
-        return
-    for clip, label, confidence in rows:
-        print(f"{clip:32} {label:32} {confidence}")
-
-
-def _reader(name: str | None, source: Mapping[str, Any]) -> Format:
-    """The reader asked for; with the options that the run's data was read with, if it is the same."""
-    known = str(source.get("reader"))
-    chosen = name or (known if known in FORMATS else "npz")
-    reader: Format = FORMATS[chosen](**(source.get("options", {}) if chosen == known else {}))
-    return reader
-
-
-def _read(reader: Format, paths: Sequence[Path]) -> list[Clip]:
-    if not paths:
-        raise ValueError("expected at least one file to label")
-    clips: list[Clip] = []
-    for path in paths:
-        source = reader.open(path)
-        for file in source.files:
-            try:
-                clips += reader.read(file, source)
-            except BadFileError as error:
-                if len(source.files) == 1:
-                    raise
-                print(f"left out: {error}", file=sys.stderr)
-    if not clips:
-        raise ValueError("expected at least one file that can be read, got only bad ones")
-    return clips
+    """Run the command."""
+    run(predict, arguments, prog="predict")

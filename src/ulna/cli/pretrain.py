@@ -1,58 +1,81 @@
-"""ulna pretrain RECIPE --data STORE --out RUN"""
+"""ulna pretrain RECIPE --data DATASET --out MODEL"""
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from ulna.cli.arguments import flag, inline, reference_person, option, parse
+from ulna.cli.evaluate import Devices
+from ulna.cli.memory import keep_freed_memory
+from ulna.cli.options import INLINE, Flag, choose, run
+from ulna.models import Recipe
 from ulna.recipes import RECIPES
+
+USAGE = """usage: ulna pretrain RECIPE --data DATASET --out MODEL [options]
+
+Pretrain on a dataset's clips, without labels.
+
+recipes:
+{}
+
+ulna pretrain RECIPE --help describes a recipe and every option that can be changed."""
+
+
+def command(name: str) -> Callable[..., None]:
+    """Return the command with the options of a recipe."""
+
+    def pretrain(
+        *,
+        data: Path,
+        out: Path,
+        resume: Flag = False,
+        device: str = "auto",
+        devices: Devices = 1,
+        strategy: str = "auto",
+        num_nodes: int = 1,
+        recipe: Annotated[Recipe, INLINE] = RECIPES[name](),  # noqa: B008
+    ) -> None:
+        """Pretrain on a dataset's clips, without labels.
+
+        Args:
+            data: Dataset to train on.
+            out: Model folder to write; must not exist.
+            resume: Continue an unfinished run from its last checkpoint.
+            device: "cpu", "cuda", or "auto": a GPU if there is one.
+            devices: Number of devices per machine, or "auto" for all.
+            strategy: Lightning's strategy for several devices, for example "ddp".
+            num_nodes: Number of machines, each with as many devices.
+            recipe: The recipe.
+        """
+        from lightning.fabric.utilities import rank_zero_only
+
+        from ulna.training import TrainingStopped
+        from ulna.training import pretrain as run_pretrain
+
+        try:
+            with keep_freed_memory():
+                model = run_pretrain(
+                    recipe, data, out, resume=resume, device=device, devices=devices, strategy=strategy,
+                    num_nodes=num_nodes,
+                )  # fmt: skip
+        except TrainingStopped as notice:
+            print(f"{name}: {notice}", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+            return
+        minutes = (model.config.training_seconds or 0) / 60
+        print(f"{model.path}: {minutes:.1f} minutes; next: ulna evaluate {model.path} --data {data}")
+
+    pretrain.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{inspect.cleandoc(pretrain.__doc__ or '')}"
+    return pretrain
 
 
 def main(arguments: Sequence[str]) -> None:
-    name, rest = reference_person(arguments, "a recipe", list(RECIPES))
-    if name is None:
-        print("usage: ulna pretrain RECIPE --data STORE --out RUN [options]\n\nrecipes:")
-        print("\n".join(f"  {recipe}" for recipe in RECIPES))
-        print("\nulna pretrain RECIPE --help lists every field that can be overridden")
-        return
-    recipe = RECIPES[name]()
-    wanted = parse(
-        f"pretrain {name}",
-        RECIPES[name].__doc__ or "",
-        [
-            ("data", option(Path, "Dataset to learn from.")),
-            ("out", option(Path, "Run to write; must not exist.")),
-            ("resume", flag("Go on where an unfinished run stopped."), False),
-            ("accelerator", option(str, "cpu, cuda, or auto: a GPU where there is one."), "auto"),
-            ("devices", option(str, "How many devices, or auto: all."), "1"),
-            ("strategy", option(str, "Lightning's strategy: auto, ddp, ..."), "auto"),
-            ("num_nodes", option(int, "How many machines, each with as many devices."), 1),
-            ("recipe", inline(type(recipe)), recipe),
-        ],
-        rest,
-    )  # fmt: skip
-    from lightning.fabric.utilities import rank_zero_only
-
-    from ulna.data import Dataset
-    from ulna.training import pretrain
-    from ulna.training.checkpoint import NonFiniteError, TrainingStopped
-
-    devices = int(wanted.devices) if wanted.devices.isdigit() else wanted.devices
-    try:
-        run = pretrain(
-            wanted.recipe, Dataset(wanted.data), wanted.out, resume=wanted.resume,
-            accelerator=wanted.accelerator, devices=devices, strategy=wanted.strategy,
-            num_nodes=wanted.num_nodes,
-        )  # fmt: skip
-    except NonFiniteError as error:
-        raise ValueError(str(error)) from None
-    except TrainingStopped as notice:
-        print(f"{name}: {notice}", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
-    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        return
-    minutes = run.metadata["training_seconds"] / 60
-    print(f"{run.path}: {minutes:.1f} minutes; next: ulna evaluate {run.path} --data {wanted.data}")
+    """Run the command."""
+    listed = "\n".join(f"  {name:46} {(inspect.getdoc(make) or '').splitlines()[0]}" for name, make in RECIPES.items())
+    name, rest = choose(arguments, "recipe", RECIPES, USAGE.format(listed))
+    run(command(name), rest, prog=f"pretrain {name}")

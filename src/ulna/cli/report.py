@@ -1,33 +1,35 @@
-"""ulna report RUN..."""
+"""ulna report MODEL..."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulna.cli.arguments import option, parse, pos_embed
+from ulna.cli.options import Models, run
+from ulna.core import refuse_existing
+
+
+def report(models: Models, /, *, data: Path | None = None, out: Path | None = None) -> None:
+    """Write one self-contained HTML file on a model, or on several models of one recipe with different seeds.
+
+    Args:
+        models: Model folders.
+        data: Dataset whose clips are shown; by default the one evaluated on.
+        out: File to write; report.html in the first model's folder by default.
+    """
+    from ulna.analysis import write_report
+    from ulna.cli.loading import load_models
+    from ulna.dataset import Dataset
+    from ulna.evaluation import check_same_recipe
+
+    if out and out.exists() and out.suffix != ".html":
+        refuse_existing(out)
+    loaded = load_models(models)
+    check_same_recipe(loaded)
+    dataset = None if data is None else Dataset(data)
+    print(write_report(loaded, out or models[0] / "report.html", dataset=dataset))
 
 
 def main(arguments: Sequence[str]) -> None:
-    wanted = parse(
-        "report",
-        "Write one self-contained HTML file on a run; several runs of one recipe are taken as its seeds.",
-        [
-            ("runs", pos_embed(tuple[Path, ...], "Runs to report on.", metavar="RUN")),
-            ("data", option(Path | None, "Dataset to show clips from; by default the one evaluated on."), None),
-            ("out", option(Path | None, "File to write; report.html in the first run by default."), None),
-        ],
-        arguments,
-    )
-    if not wanted.runs:
-        raise ValueError("expected at least one run to report on")
-    from ulna.analysis import write_report
-    from ulna.core import refuse_existing
-    from ulna.data import Dataset
-    from ulna.training import load
-
-    if wanted.out and wanted.out.exists() and wanted.out.suffix != ".html":
-        refuse_existing(wanted.out)
-    runs = [load(path) for path in wanted.runs]
-    dataset = Dataset(wanted.data) if wanted.data else None
-    print(write_report(runs, wanted.out or wanted.runs[0] / "report.html", dataset=dataset))
+    """Run the command."""
+    run(report, arguments, prog="report")

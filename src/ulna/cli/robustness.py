@@ -1,52 +1,52 @@
-"""ulna robustness RUN... --data STORE"""
+"""ulna robustness MODEL... --data DATASET"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulna.cli.arguments import option, parse, pos_embed
-from ulna.core import refuse_existing
+from ulna.cli.options import Models, run
+from ulna.core import InputError, refuse_existing
 
 FORMATS = (".png", ".svg", ".pdf")
 
 
-def main(arguments: Sequence[str]) -> None:
-    wanted = parse(
-        "robustness",
-        "Measure how a run's classifier bears joint noise, joints and frames that are not seen, other frame rates and "
-        "other viewpoints, and draw a card. Evaluate the run first; several runs of one recipe are taken as its seeds. "
-        "With --out also of several recipes, which are drawn beside each other.",
-        [
-            ("runs", pos_embed(tuple[Path, ...], "Runs that were evaluated.", metavar="RUN")),
-            ("data", option(Path, "Dataset with labels.")),
-            ("split", option(str | None, "Split whose test part is disturbed; the recipe's by default."), None),
-            (
-                "protocol",
-                option(str, "One of RUN/classifiers: linear, finetune, few-labels-5pct, ..."),
-                "linear",
-            ),
-            ("seeds", option(int, "Draws of what is random."), 3),
-            (
-                "out",
-                option(Path | None, "Figure (.png, .svg, .pdf); the run's figures/robustness.png by default."),
-                None,
-            ),
-        ],
-        arguments,
-    )
-    if not wanted.runs:
-        raise ValueError("expected at least one run to measure")
-    if wanted.out:
-        refuse_existing(wanted.out)
-        if wanted.out.suffix not in FORMATS:
-            raise ValueError(f"{wanted.out}: expected a figure's name ending in {', '.join(FORMATS)}")
-    from ulna.analysis import write_robustness
-    from ulna.data import Dataset
-    from ulna.training import load
+def robustness(
+    models: Models,
+    /,
+    *,
+    data: Path,
+    split: str | None = None,
+    classifier: str = "linear",
+    seeds: int = 3,
+    out: Path | None = None,
+) -> None:
+    """Measure a classifier's accuracy under noise, missing joints and frames, other frame rates and viewpoints.
 
-    runs, dataset = [load(path) for path in wanted.runs], Dataset(wanted.data)
-    split = wanted.split or runs[0].recipe.split
-    if split is None:
-        raise ValueError(f"expected --split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}")
-    print(write_robustness(runs, dataset, split=split, protocol=wanted.protocol, seeds=wanted.seeds, path=wanted.out))
+    Evaluate the models first. Several models of one recipe are its seeds; with --out models of several recipes are
+    drawn beside one another.
+
+    Args:
+        models: Model folders.
+        data: Dataset with labels.
+        split: Split whose test part is corrupted; the recipe's by default.
+        classifier: Name of the classifier: linear, finetune, finetune-5pct, ...
+        seeds: Number of draws of random corruptions.
+        out: Figure to write (.png, .svg, .pdf); figures/robustness.png in the first model's folder by default.
+    """
+    if out:
+        refuse_existing(out)
+        if out.suffix not in FORMATS:
+            raise InputError(f"{out}: expected the name of a figure ending in {', '.join(FORMATS)}")
+    from ulna.analysis import write_robustness
+    from ulna.cli.loading import load_models, required_split
+    from ulna.dataset import Dataset
+
+    loaded, dataset = load_models(models), Dataset(data)
+    chosen = required_split(loaded[0], dataset, split)
+    print(write_robustness(loaded, dataset, split=chosen, classifier=classifier, seeds=seeds, path=out))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    run(robustness, arguments, prog="robustness")

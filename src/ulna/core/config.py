@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import core_schema
@@ -26,14 +26,20 @@ Rate = Annotated[float, Field(ge=0, le=0.99)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class _ConfigMeta(type(BaseModel)):  # type: ignore[misc]
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMeta
+else:
+    _ModelMeta = type(BaseModel)
+
+
+class _ConfigMeta(_ModelMeta):
     """Turns pydantic's errors into InputError where a configuration is made in Python."""
 
     def __call__(cls, *args: Any, **values: Any) -> Any:
         try:
             return super().__call__(*args, **values)
         except ValidationError as error:
-            raise InputError(explain(error, cls)) from None
+            raise InputError(explain(error, cls)) from None  # type: ignore[arg-type]
 
 
 class Config(BaseModel, metaclass=_ConfigMeta):
@@ -55,6 +61,13 @@ class Config(BaseModel, metaclass=_ConfigMeta):
         validate_default=True,
         arbitrary_types_allowed=True,
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Join the lines of each field's documentation, which the command line shows."""
+        super().__pydantic_init_subclass__(**options)
+        for field in cls.model_fields.values():
+            field.description = field.description and " ".join(field.description.split())
 
     def replace(self, **values: Any) -> Self:
         """Return a copy with some fields set anew and validated."""

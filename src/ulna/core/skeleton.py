@@ -42,7 +42,9 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.joints) <= MOST_JOINTS:
-            raise InputError(f"skeleton {shown(self.name)}: expected 1 to {MOST_JOINTS} joints, found {len(self.joints)}")
+            raise InputError(
+                f"skeleton {shown(self.name)}: expected 1 to {MOST_JOINTS} joints, found {len(self.joints)}"
+            )
         problems = []
         if len(set(self.joints)) != len(self.joints) or not self.joints:
             problems.append("joint names must be given and unique")

@@ -201,4 +201,3 @@ def checksum_of(description: dict[str, Any]) -> str:
     """Return the hash of all fields of a description but the checksum itself."""
     content = {key: value for key, value in description.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-

@@ -63,7 +63,9 @@ def prepare(
             else:
                 yield from result
         if len(rejected) == len(found.files):
-            raise InputError(f"{source}: expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}")
+            raise InputError(
+                f"{source}: expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}"
+            )
 
     write_dataset(
         path,

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ulna.batch import Batch
-from ulna.core import Config, InputError, shown
+from ulna.core import Config as BaseConfig
+from ulna.core import InputError, shown
 from ulna.preprocessing import InputSpec
 
 Dim = Annotated[int, Field(ge=1, le=16_384)]
@@ -50,7 +51,7 @@ class Encoder(nn.Module, ABC):
     """Ways in which `embed` can pool. "mean" averages the output; "blocks" takes mean and standard deviation of the
     output of every block."""
 
-    class Config(Config):
+    class Config(BaseConfig):
         """Base of the options of encoders."""
 
     config: Config

@@ -207,7 +207,9 @@ class GLTransformer(FrameEncoder):
         try:
             encoder.to(weights["norm.weight"].dtype).load_state_dict(dict(weights))
         except RuntimeError as error:
-            raise InputError(f"expected the weights of a released GL-Transformer, found other shapes; {error}") from None
+            raise InputError(
+                f"expected the weights of a released GL-Transformer, found other shapes; {error}"
+            ) from None
         return encoder
 
 

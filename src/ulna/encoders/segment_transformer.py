@@ -133,9 +133,7 @@ class SegmentTransformer(Encoder):
         return [*layers[:-1], self.norm(layers[-1])]
 
     @torch.no_grad()
-    def attention_received(
-        self, tokens: Float[Tensor, "N D"], packing: Packing, block: int
-    ) -> Float[Tensor, " N"]:
+    def attention_received(self, tokens: Float[Tensor, "N D"], packing: Packing, block: int) -> Float[Tensor, " N"]:
         """Return the attention each token receives in a block (from 1), averaged over heads and queries."""
         was_training = self.training
         self.eval()
@@ -226,7 +224,9 @@ class SegmentTransformer(Encoder):
         num_joints, num_segments = len(weights["pos_embed.of_joints"]), len(weights["pos_embed.of_segments"])
         pruned = len(layout) - len(layout.indices(layout.skeleton.torso if layout.skeleton else ()))
         if num_joints not in (len(layout), pruned):
-            raise InputError(f"expected {len(layout)} or {pruned} joints of {skeleton!r}, found weights for {num_joints}")
+            raise InputError(
+                f"expected {len(layout)} or {pruned} joints of {skeleton!r}, found weights for {num_joints}"
+            )
         config = cls.Config(
             segment=inputs // 3,
             embed_dim=dim,

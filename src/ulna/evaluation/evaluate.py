@@ -130,7 +130,9 @@ def evaluate(
     check_same_recipe(models)
     chosen = split or models[0].recipe.split
     if chosen is None:
-        raise InputError(f"expected a split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}")
+        raise InputError(
+            f"expected a split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}"
+        )
     if save and any(one.path is None for one in models):
         raise InputError("expected saved models to write results to, found one that was not saved. Call Model.save.")
     data = LabelledSplit.of(dataset, chosen)

@@ -31,7 +31,12 @@ class KNN(Protocol):
     """Standardise each feature by the training clips."""
 
     def run(
-        self, embedder: Embedder, data: LabelledSplit, *, seeds: Sequence[int], options: RunOptions  # noqa: ARG002
+        self,
+        embedder: Embedder,
+        data: LabelledSplit,
+        *,
+        seeds: Sequence[int],
+        options: RunOptions,  # noqa: ARG002
     ) -> Iterator[tuple[SeedResult, None]]:
         """Yield the result, the same for every seed."""
         train, test = embed_parts(embedder, data, standardise=self.standardise)

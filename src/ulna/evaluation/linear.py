@@ -52,7 +52,12 @@ class Linear(Protocol):
         return self
 
     def run(
-        self, embedder: Embedder, data: LabelledSplit, *, seeds: Sequence[int], options: RunOptions  # noqa: ARG002
+        self,
+        embedder: Embedder,
+        data: LabelledSplit,
+        *,
+        seeds: Sequence[int],
+        options: RunOptions,  # noqa: ARG002
     ) -> Iterator[tuple[SeedResult, Classifier]]:
         """Yield the result and classifier of each seed."""
         dataset = data.dataset

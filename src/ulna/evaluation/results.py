@@ -53,7 +53,7 @@ class ResultKey(Config):
         Args:
             default_pooling: Pooling that is not mentioned.
         """
-        parts = [self.kind] if self.kind in ("raw_joints", "chance") else [self.protocol, self.variant]
+        parts: list[str] = [self.kind] if self.kind in ("raw_joints", "chance") else [self.protocol, self.variant]
         if self.pooling and self.pooling != default_pooling:
             parts.append(self.pooling)
         if self.kind == "random_init":
@@ -254,7 +254,9 @@ class EvalResult(Config):
 
     def save(self, path: Path) -> None:
         """Write the result as JSON, with what is derived from it for other programs."""
-        content = self.to_json() | {"derived": self._summary() | ({"clean": self.clean._summary()} if self.clean else {})}
+        content = self.to_json() | {
+            "derived": self._summary() | ({"clean": self.clean._summary()} if self.clean else {})
+        }
         write_text(path, json.dumps(content))
 
     def _summary(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-
 from pydantic import Field
 
 from ulna.core import Clip, Count, InputError, Skeleton
@@ -122,7 +121,9 @@ def _split(path: Path) -> tuple[Hierarchy, np.ndarray, float]:
             raise ValueError
     except (ValueError, IndexError):
         shown_lines = repr(" / ".join(lines[:2])[:80])
-        raise BadFileError(path, "MOTION", expected="'Frames: N' and 'Frame Time: SECONDS'", found=shown_lines) from None
+        raise BadFileError(
+            path, "MOTION", expected="'Frames: N' and 'Frame Time: SECONDS'", found=shown_lines
+        ) from None
     rows = [words for line in lines[2:] if (words := line.split())]
     if len(rows) != num_frames:
         raise BadFileError(path, "MOTION", expected=f"{num_frames} rows, as Frames says", found=f"{len(rows)} rows")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +70,9 @@ class NPZ(Format):
             )  # fmt: skip
         visible = _present(path, content, position)
         known = Labels.read(self.labels).of(path, source.origin)
-        metadata: dict[str, Any] = {name: int(content[name]) for name in ("subject", "view", "setup") if name in content}
+        metadata: dict[str, Any] = {
+            name: int(content[name]) for name in ("subject", "view", "setup") if name in content
+        }
         if "label" in content:
             metadata["label"] = content["label"]
         clip = Clip(
@@ -111,7 +112,9 @@ def _positions(path: Path, content: dict[str, Any]) -> np.ndarray:
         raise BadFileError(path, "key 'position'", expected="numbers (T, P, K, 3) or (T, K, 3)", found=found)
     if np.isinf(position).any():
         place = tuple(int(i) for i in np.argwhere(np.isinf(position))[0])
-        raise BadFileError(path, f"key 'position' at {place}", expected="finite metres, or NaN if unseen", found="infinity")
+        raise BadFileError(
+            path, f"key 'position' at {place}", expected="finite metres, or NaN if unseen", found="infinity"
+        )
     return position.astype(np.float64)
 
 
@@ -151,5 +154,7 @@ def _skeleton(path: Path, content: dict[str, Any], default: str | None) -> Skele
         raise BadFileError(path, "skeleton", expected=expected, found=str(error), advice=advice) from None
     if skeleton.num_joints != np.asarray(content["position"]).shape[-2]:
         found = str(np.asarray(content["position"]).shape[-2])
-        raise BadFileError(path, "key 'position'", expected=f"{skeleton.num_joints} joints ({skeleton.name})", found=found)
+        raise BadFileError(
+            path, "key 'position'", expected=f"{skeleton.num_joints} joints ({skeleton.name})", found=found
+        )
     return skeleton

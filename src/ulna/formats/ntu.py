@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +25,7 @@ SUBJECTS_120 = SUBJECTS_60 | {
 
 
 class NTU(Format):
-    """Reads `SsssCcccPpppRrrrAaaa.skeleton`, Kinect v2, metres, up to two persons; reference_person empty frames are dropped.
+    """Reads `SsssCcccPpppRrrrAaaa.skeleton`, Kinect v2, metres, up to two persons; leading empty frames are dropped.
 
     Splits: `xsub` (the official subjects of 60 or, where setups above 17 or actions above 60 occur, of 120), `xview`
     (cameras 2, 3 train), `xset` (even setups train); each with a `-dev` split cut from its training part.
@@ -215,7 +214,9 @@ class _Lines:
                 try:
                     _numbers([word])
                 except ValueError:
-                    return BadFileError(self.path, f"line {number}", expected="coordinates in numbers", found=repr(word[:60]))
+                    return BadFileError(
+                        self.path, f"line {number}", expected="coordinates in numbers", found=repr(word[:60])
+                    )
         raise AssertionError("every coordinate is a number")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,9 @@ class NWUCLA(Format):
         content = _load(path)
         label = list(ACTIONS).index(action)
         if content["label"] is True or content["label"] != label + 1:
-            raise BadFileError(path, "key 'label'", expected=f"{label + 1} (from the name)", found=repr(content["label"]))
+            raise BadFileError(
+                path, "key 'label'", expected=f"{label + 1} (from the name)", found=repr(content["label"])
+            )
         position = _positions(path, content["skeletons"], source.skeleton.joints)
         view = int(match[4])
         splits = {"xview": train_or_test(view != 3), "clean": train_or_test(view != 3)}

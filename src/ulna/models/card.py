@@ -18,7 +18,9 @@ def model_card(config: ModelConfig, num_parameters: int) -> str:
         num_parameters: Number of parameters of the encoder.
     """
     recipe, data = config.recipe, config.data
-    source = ", ".join(f"{name} {value}" for name, value in data.source.items() if name in ("format", "acknowledgement"))
+    source = ", ".join(
+        f"{name} {value}" for name, value in data.source.items() if name in ("format", "acknowledgement")
+    )
     minutes = "" if config.training_seconds is None else f"{config.training_seconds / 60:.1f} minutes, "
     lines = [
         f"# {readable(recipe.name)}",

@@ -50,6 +50,7 @@ class Embedder:
         *,
         augmentation: Augmentation | None = None,
         generator: np.random.Generator | None = None,
+        load: Callable[[Dataset, np.ndarray], Batch] | None = None,
     ) -> Float[Tensor, "B E"]:
         """Return the embeddings of a dataset's clips, float32 on the CPU.
 
@@ -58,16 +59,20 @@ class Embedder:
             clips: (B,) indices of clips.
             augmentation: Random changes of every clip; none by default.
             generator: Random numbers of the augmentation.
+            load: Loads raw clips of some indices; by default the frames that the preprocessor needs are read.
         """
         draw = Augmentation.draw(generator, len(clips)) if augmentation and generator else None
 
-        def load(part: np.ndarray) -> Batch:
-            batch = self.preprocessor.load(dataset, clips[part], self.device)
+        def load_part(part: np.ndarray) -> Batch:
+            if load is None:
+                batch = self.preprocessor.load(dataset, clips[part], self.device)
+            else:
+                batch = self.preprocessor(load(dataset, clips[part]).to(self.device))
             if augmentation is None or draw is None:
                 return batch
             return augmentation(batch, draw[part], max_frames=self.preprocessor.config.max_frames)
 
-        return self._embed(dataset.lengths[clips].tolist(), load)
+        return self._embed(dataset.lengths[clips].tolist(), load_part)
 
     def embed_clips(self, clips: Sequence[Clip]) -> Float[Tensor, "B E"]:
         """Return the embeddings of clips, float32 on the CPU."""

@@ -118,5 +118,5 @@ class Recipe(Config):
         if size > MOST_PARAMETERS:
             raise InputError(
                 f"recipe {self.name!r} for {spec.num_persons} persons, {len(spec.layout)} nodes and {spec.max_frames} "
-                f"frames: expected at most {MOST_PARAMETERS:,} parameters, found {size:,} or more. Choose smaller sizes."
+                f"frames: expected at most {MOST_PARAMETERS:,} parameters, found {size:,}. Choose smaller sizes."
             )

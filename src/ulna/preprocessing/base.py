@@ -16,7 +16,8 @@ from pydantic import Field
 
 from ulna.batch import Batch, load_batch
 from ulna.batch.transforms import first_frames, resample
-from ulna.core import Clip, Config, InputError, NodeLayout, Skeleton, match_joints
+from ulna.core import Clip, InputError, NodeLayout, Skeleton, match_joints
+from ulna.core import Config as BaseConfig
 from ulna.dataset import Dataset
 
 MAX_FRAMES = 100_000
@@ -58,7 +59,7 @@ class Preprocessor(ABC):
         num_persons: P, the number of persons of the encoder's input.
     """
 
-    class Config(Config):
+    class Config(BaseConfig):
         """Options that all preprocessors have."""
 
         max_frames: FrameCount = 300

@@ -53,7 +53,9 @@ class Disentangled(Preprocessor):
     def __init__(self, config: Config, *arguments: object, **options: bool) -> None:
         super().__init__(config, *arguments, **options)  # type: ignore[arg-type]
         if config.num_frames is not None and config.num_frames > config.max_frames:
-            raise InputError(f"num_frames: expected at most max_frames ({config.max_frames}), found {config.num_frames}")
+            raise InputError(
+                f"num_frames: expected at most max_frames ({config.max_frames}), found {config.num_frames}"
+            )
 
     @property
     def frames_needed(self) -> int | None:

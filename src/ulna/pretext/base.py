@@ -8,7 +8,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ulna.batch import Batch
-from ulna.core import Config, InputError
+from ulna.core import Config as BaseConfig
+from ulna.core import InputError
 from ulna.encoders import Encoder
 
 
@@ -26,7 +27,7 @@ class Pretext(nn.Module, ABC):
     takes: ClassVar[type[Encoder]]
     """Kind of encoder that the task trains."""
 
-    class Config(Config):
+    class Config(BaseConfig):
         """Base of the options of pretext tasks."""
 
     config: Config

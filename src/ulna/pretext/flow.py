@@ -33,7 +33,7 @@ class Flow(Pretext):
         encoder: An encoder with one vector per frame.
     """
 
-    takes: ClassVar[type[Encoder]] = FrameEncoder
+    takes: ClassVar[type[Encoder]] = FrameEncoder  # type: ignore[type-abstract]
 
     class Config(Pretext.Config):
         """Options of `Flow`."""
@@ -142,7 +142,9 @@ class _FlowHead(nn.Module):
     def __init__(self, dim: int, num_nodes: int, head_dim: int) -> None:
         super().__init__()
         self.head_dim = head_dim
-        self.per_node = nn.Sequential(nn.Linear(dim, num_nodes * head_dim), nn.GELU(), nn.LayerNorm(num_nodes * head_dim))
+        self.per_node = nn.Sequential(
+            nn.Linear(dim, num_nodes * head_dim), nn.GELU(), nn.LayerNorm(num_nodes * head_dim)
+        )
         self.shared = nn.Sequential(nn.Linear(head_dim, 4 * head_dim), nn.GELU(), nn.LayerNorm(4 * head_dim))
 
     def forward(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N S U"]:
@@ -154,9 +156,7 @@ class _PoseHead(nn.Module):
 
     def __init__(self, dim: int, num_nodes: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim), nn.Linear(dim, 3 * num_nodes)
-        )
+        self.layers = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim), nn.Linear(dim, 3 * num_nodes))
 
     def forward(self, x: Float[Tensor, "N W"]) -> Float[Tensor, "N S 3"]:
         return self.layers(x).float().unflatten(1, (-1, 3))

@@ -85,9 +85,13 @@ class HACM(Pretext):
         @model_validator(mode="after")
         def _fits(self) -> HACM.Config:
             if self.alpha is not None and self.contrast != 1:
-                raise ValueError(f"alpha replaces contrast: expected one of them, found {self.alpha} and {self.contrast}")
+                raise ValueError(
+                    f"alpha replaces contrast: expected one of them, found {self.alpha} and {self.contrast}"
+                )
             if self.groups == 1 and (self.contrast or self.alpha):
-                raise ValueError("the contrastive loss needs two groups: expected contrast 0 and no alpha with groups 1")
+                raise ValueError(
+                    "the contrastive loss needs two groups: expected contrast 0 and no alpha with groups 1"
+                )
             return self
 
     config: Config
@@ -101,8 +105,8 @@ class HACM(Pretext):
             raise InputError(f"attention_block: expected at most {depth}, the depth, found {config.attention_block}")
         if config.groups == 2 and config.hierarchy == "graph" and not (spec.layout.skeleton and self.encoder.torso):
             raise InputError(
-                "hierarchy 'graph' counts bones from the torso: expected a skeleton that names the joints of its torso, "
-                "found one without. Name them, or choose 'hyperbolic' or 'random'."
+                "hierarchy 'graph' counts bones from the torso: expected a skeleton with named joints of the torso, found "
+                "one without. Name them, or choose 'hyperbolic' or 'random'."
             )
         attends = config.temporal == "attention"
         is_ema, is_frozen = (attends and config.attention_source == source for source in ("ema", "frozen"))

@@ -37,7 +37,7 @@ class MPDP(Pretext):
         encoder: An encoder with one vector per frame.
     """
 
-    takes: ClassVar[type[Encoder]] = FrameEncoder
+    takes: ClassVar[type[Encoder]] = FrameEncoder  # type: ignore[type-abstract]
 
     class Config(Pretext.Config):
         """Options of `MPDP`."""

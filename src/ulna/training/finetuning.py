@@ -228,6 +228,7 @@ def finetune(
     device = module.embedder.device
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
+    module.train()  # Lightning keeps the mode it finds
     train(
         module,
         PlannedBatches(module.dataset, module.train_clips, module),

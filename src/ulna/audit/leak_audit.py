@@ -7,19 +7,25 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from ulna.core import within
-from ulna.dataset.copies import is_among
-from ulna.audit.near_copies import Part, near_copies
 from ulna.audit.alignment import Alignment
-
-__all__ = ["Audit", "Match", "Part", "audit"]
+from ulna.audit.near_copies import ClipSet, near_copies
+from ulna.core import InputError, check_range
+from ulna.dataset import is_among
 
 IDENTICAL = Alignment()
 
 
 @dataclass(frozen=True)
 class Match:
-    """A test clip, the known clip that it repeats, and how; see `Alignment` for the numbers."""
+    """A test clip and the known clip that it repeats.
+
+    Args:
+        test: Id of the test clip.
+        known: Id of the known clip.
+        dataset: Folder of the known clip's dataset.
+        is_exact: Whether the clips are equal byte by byte.
+        alignment: How one becomes the other.
+    """
 
     test: str
     known: str
@@ -29,12 +35,12 @@ class Match:
 
     @property
     def kind(self) -> str:
-        """What was done to the clip, in words."""
+        """The differences between the clips, in words."""
         if self.is_exact:
             return "exact"
         how = self.alignment
         changes = {
-            f"turned {how.degrees:.0f}°": how.degrees >= 1,
+            f"rotated {how.degrees:.0f}°": how.degrees >= 1,
             f"moved {how.metres:.2f} m": how.metres >= 0.01,
             f"speed {how.speed:.2f}": abs(how.speed - 1) >= 0.01,
             f"{100 * how.overlap:.0f} % of it": how.overlap < 0.99,
@@ -43,30 +49,43 @@ class Match:
 
     @property
     def row(self) -> dict[str, object]:
-        """For a table."""
+        """The match as a row of a table."""
         names = {"test": self.test, "known": self.known, "dataset": self.dataset, "is_exact": self.is_exact}
         return names | asdict(self.alignment) | {"kind": self.kind}
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found: exact copies first, then by distance; and the test clips with too few frames to compare."""
+    """Result of an audit.
+
+    Args:
+        matches: Exact copies first, then near copies by distance.
+        not_compared: Ids of test clips with too few frames to be compared.
+    """
 
     matches: list[Match]
     not_compared: list[str] = field(default_factory=list)
 
 
-def audit(test: Part, known: Sequence[Part], *, threshold: float = 0.015, near: bool = True) -> Audit:
-    """The test clips that repeat a known clip, each with the nearest.
+def audit(test: ClipSet, known: Sequence[ClipSet], *, threshold: float = 0.015, near: bool = True) -> Audit:
+    """Find the test clips that repeat a known clip, each with the nearest known clip.
 
-    `threshold` is the largest distance in metres of what counts as a near copy; `near` off looks for exact ones only.
-    Clips of another skeleton are compared by the joints that stand for one another. One person of a clip is compared,
-    the first that is there, in the frames that show the joints that most clips show.
+    Clips of different skeletons are compared by matching joints. Of each clip the first visible person is compared, in
+    the frames in which the joints that most clips show are visible.
+
+    Args:
+        test: Test clips.
+        known: Clips to compare them with, for example training clips and clips pretrained on.
+        threshold: Largest root mean square distance of a near copy, in metres.
+        near: Look for near copies as well as exact ones.
+
+    Raises:
+        InputError: If there are no clips, or the clips share too few joints.
     """
-    within("threshold", threshold, 0, open_low=True)
+    check_range("threshold", threshold, 0, open_low=True)
     known = [part for part in known if len(part.clips)]
     if not known or not len(test.clips):
-        raise ValueError("expected test clips and clips to compare them with, got none of one kind")
+        raise InputError("expected test clips and clips to compare them with, found none of one kind")
     exact = _exact(test, known)
     if not near:
         return Audit(exact)
@@ -75,7 +94,7 @@ def audit(test: Part, known: Sequence[Part], *, threshold: float = 0.015, near: 
     rest = np.array([clip for clip in test.clips if ids[clip] not in found], dtype=int)
     if not len(rest):
         return Audit(exact)
-    copies, too_short = near_copies(Part(test.dataset, rest), known, threshold)
+    copies, too_short = near_copies(ClipSet(test.dataset, rest), known, threshold)
     names = [part.dataset.ids for part in known]
     matches = [
         Match(ids[copy.clip], names[copy.part][copy.known], str(known[copy.part].dataset.path), False, copy.alignment)
@@ -84,8 +103,8 @@ def audit(test: Part, known: Sequence[Part], *, threshold: float = 0.015, near: 
     return Audit(exact + matches, [ids[clip] for clip in too_short])
 
 
-def _exact(test: Part, known: Sequence[Part]) -> list[Match]:
-    """By the content hashes that datasets keep."""
+def _exact(test: ClipSet, known: Sequence[ClipSet]) -> list[Match]:
+    """Find exact copies by the hashes in the index."""
     matches: dict[str, Match] = {}
     ids, hashes = test.dataset.ids, test.dataset.hashes
     for part in known:
