@@ -16,13 +16,27 @@ install_import_hook("ulna", "beartype.beartype")
 import torch  # noqa: E402
 
 from ulna.core import Clip, Skeleton, get_skeleton  # noqa: E402
-from ulna.data import Augmentation, Dataset, write_dataset  # noqa: E402
+from ulna.dataset import Dataset  # noqa: E402
+from ulna.encoders import ENCODERS, GLTransformer  # noqa: E402
 from ulna.formats import FORMATS  # noqa: E402
-from ulna.training import Recipe, Run, Training, compose, pretrain  # noqa: E402
+from ulna.models import Model, Recipe, Training  # noqa: E402
+from ulna.preprocessing import Disentangled  # noqa: E402
+from ulna.pretext import MPDP, PRETEXTS  # noqa: E402
+from ulna.training import pretrain  # noqa: E402
 
 HERE = Path(__file__).parent
 # Reference vectors of the released GL-Transformer (12 MB) are not kept in the repository.
 GOLDEN = Path(os.environ.get("ULNA_GOLDEN", HERE.parent.parent / "shared" / "golden"))
+
+
+CLASSES = ("slow", "fast")
+# Options that make each encoder small.
+SMALL: dict[str, dict[str, Any]] = {
+    "gl_transformer": {"embed_dim": 8, "num_heads": 2, "depth": 1},
+    "motion_transformer": {"embed_dim": 32, "num_heads": 2, "depth": 1},
+    "h_transformer": {"embed_dim": 64},
+    "segment_transformer": {"embed_dim": 32, "num_heads": 2, "depth": 2},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +45,7 @@ def _few_threads() -> None:
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any]) -> None:
-    """Until something is so while a process runs."""
+    """Wait until a condition holds while a process runs."""
     deadline = time.monotonic() + 120
     while not condition():
         assert process.poll() is None, process.communicate()[1]
@@ -45,37 +59,50 @@ def make_clip(
     *,
     skeleton: str | Skeleton = "kinect_v1",
     num_persons: int = 1,
-    label: int | None = None,
+    label: str | None = None,
     seed: int = 0,
     speed: float = 0.02,
     splits: dict[str, str] | None = None,
 ) -> Clip:
-    """A body at rest whose joints swing with a frequency of the label's, so that labels can be learnt."""
+    """A body at rest whose joints swing with a frequency that depends on the class, so that classes can be learned."""
     known = get_skeleton(skeleton)
     random = np.random.default_rng([seed, sum(map(ord, name))])
     rest = np.random.default_rng(7).normal(0, 0.4, (num_persons, known.num_joints, 3)) + np.array([0, 1, 3])
     time = np.arange(num_frames)[:, None, None, None]
-    swing = speed * np.sin(time * 0.3 * (1 + (label or 0)) + np.arange(known.num_joints)[:, None] + random.random())
+    frequency = 0.3 * (1 + (CLASSES.index(label) if label in CLASSES else 0))
+    swing = speed * np.sin(time * frequency + np.arange(known.num_joints)[:, None] + random.random())
     position = (rest + swing + random.normal(0, 0.002, (num_frames, *rest.shape))).astype(np.float32)
     return Clip(id=name, position=position, skeleton=known, label=label, subject=seed, splits=splits or {})
 
 
 def tiny(epochs: int = 2, **training: Any) -> Recipe:
     """The smallest recipe that learns something of the dataset below."""
-    return compose(
-        "tiny",
-        input={"name": "disentangled", "max_frames": 16},
-        encoder={"name": "gl_transformer", "width": 4, "num_heads": 2, "num_blocks": 1},
-        pretext={"name": "displacement", "intervals": (1, 3)},
+    return Recipe(
+        name="tiny",
+        preprocessor=Disentangled.Config(max_frames=16),
+        encoder=GLTransformer.Config(embed_dim=4, num_heads=2, depth=1),
+        pretext=MPDP.Config(intervals=(1, 3)),
         split="half",
-        augmentation=Augmentation(),
         training=Training(epochs=epochs, batch_size=8, learning_rate=1e-2, checkpoint_every=1, **training),
     )
 
 
-def run_of(recipe: Recipe, dataset: Dataset, path: Path, **options: Any) -> Run:
-    """Pretrained on the CPU, in silence."""
-    return pretrain(recipe, dataset, path, accelerator="cpu", devices=1, progress=False, **options)
+def model_of(recipe: Recipe, dataset: Dataset, path: Path, **options: Any) -> Model:
+    """Pretrain on the CPU, in silence."""
+    return pretrain(recipe, dataset, path, device="cpu", devices=1, progress=False, **options)
+
+
+def encoder_of(name: str, preprocessor: Any, **options: Any) -> Any:
+    """A small encoder of the table, seeded, for a preprocessor's batches."""
+    torch.manual_seed(0)
+    cls = ENCODERS[name]
+    return cls(cls.Config(**(SMALL.get(name, {}) | options)), preprocessor.spec)
+
+
+def pretext_of(name: str, encoder: Any, **options: Any) -> Any:
+    """A pretext task of the table on an encoder."""
+    cls = PRETEXTS[name]
+    return cls(cls.Config(**options), encoder)
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +112,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         make_clip(
             f"clip{i:02d}",
             4 + i % 20,
-            label=i % 2,
+            label=CLASSES[i % 2],
             seed=i,
             speed=0.1,
             splits={"half": "train" if i % 4 < 2 else "test"},
@@ -93,18 +120,18 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         for i in range(40)
     ]
     path = tmp_path_factory.mktemp("data") / "dataset"
-    return write_dataset(path, clips, get_skeleton("kinect_v1"), classes=["slow", "fast"])
+    return Dataset.write(path, clips, classes=CLASSES)
 
 
 @pytest.fixture(scope="module")
-def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Four epochs of the tiny recipe; each module's own, so that what is written beside it stays there."""
-    return run_of(tiny(epochs=4), dataset, tmp_path_factory.mktemp("runs") / "run")
+def model(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Four epochs of the tiny recipe; a model for each test module, so that files written into it stay there."""
+    return model_of(tiny(epochs=4), dataset, tmp_path_factory.mktemp("models") / "model")
 
 
 def read_one(name, source, path, **options):
-    """The one clip of a file, and what the reader found in the folder."""
-    reader = FORMATS[name](**options)
-    found = reader.open(source)
-    (clip,) = reader.read(path, found)
+    """The one clip of a file, and what the format found in the folder."""
+    format = FORMATS[name](**options)
+    found = format.open(source)
+    (clip,) = format.read(path, found)
     return clip, found

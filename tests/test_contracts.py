@@ -2,99 +2,174 @@
 
 import inspect
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from conftest import make_clip, run_of, tiny
+from conftest import encoder_of, make_clip, model_of, pretext_of, tiny
+from ulna.batch import PADDED, Batch
 from ulna.cli import COMMANDS
-from ulna.core import Options, NodeLayout, build, get_skeleton, options
-from ulna.data import Batch
+from ulna.core import Config, InputError, NodeLayout, get_skeleton, named, parse_named
 from ulna.encoders import ENCODERS, Encoder
-from ulna.preprocessing import PREPROCESSORS, Preprocessor
-from ulna.pretext import PRETEXTS, Pretext
-from ulna.evaluation import PROTOCOLS, Labelled, Protocol
+from ulna.evaluation import PROTOCOLS, LabelledSplit, Protocol, RunOptions
+from ulna.evaluation.protocols import FineTune
 from ulna.formats import FORMATS, Format
+from ulna.preprocessing import PREPROCESSORS, InputSpec, Preprocessor
+from ulna.pretext import PRETEXTS, Pretext
 from ulna.recipes import RECIPES
 
-TABLES = [FORMATS, PREPROCESSORS, ENCODERS, PRETEXTS, PROTOCOLS, RECIPES, COMMANDS]
-QUICK = {name: {"epochs": 1, "steps": 0} for name in ("few-labels", "finetune", "scratch")}
-SMALL = {
-    "gl_transformer": {"width": 8, "num_heads": 2, "num_blocks": 1},
-    "motion_transformer": {"width": 32, "num_heads": 2, "num_blocks": 1},
-    "h_transformer": {"width": 64},
-    "segment_transformer": {"width": 32, "num_heads": 2, "num_blocks": 2},
-}
+TABLES = [FORMATS, PREPROCESSORS, ENCODERS, PRETEXTS, PROTOCOLS]
+BASES = {"format": Format, "preprocessor": Preprocessor, "encoder": Encoder, "pretext task": Pretext}
+BASES["protocol"] = Protocol
+KINECT_V1 = get_skeleton("kinect_v1")
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.kind)
-def test_rows_resolve_and_explain_themselves(table):
-    for name, row in table.items():
-        assert inspect.getdoc(row) or table is COMMANDS, f"{table.kind} {name} has no docstring"
-
-
-@pytest.mark.parametrize(
-    ("table", "base"),
-    [(FORMATS, Format), (PREPROCESSORS, Preprocessor), (ENCODERS, Encoder), (PRETEXTS, Pretext), (PROTOCOLS, Protocol)],
-)
-def test_classes_are_final_and_one_level_deep(table, base):
-    for row in table.values():
-        row = getattr(row, "func", row)  # a row may be a class with other defaults
-        assert issubclass(row, base)
-        assert row.__subclasses__() == []
-
-
-@pytest.mark.parametrize("table", [PREPROCESSORS, ENCODERS, PRETEXTS, PROTOCOLS], ids=lambda table: table.kind)
-def test_options_have_defaults_and_go_to_json(table):
-    for name in table:
-        chosen = options(table, name)
-        assert isinstance(chosen, Options)
-        assert chosen.to_json()["name"] == name
+def preprocessor_of(name, skeleton=KINECT_V1, num_persons=2, **options):
+    cls = PREPROCESSORS[name]
+    return cls(cls.Config(max_frames=12, **options), skeleton, num_persons)
 
 
 def clips(num_persons=2):
     return [make_clip(f"c{i}", n, num_persons=num_persons, seed=i) for i, n in enumerate([5, 9, 1, 12])]
 
 
-def encoder_of(name, form, skeleton="kinect_v1", num_persons=2):
-    torch.manual_seed(0)
-    chosen = options(ENCODERS, name, **SMALL[name])
-    return build(ENCODERS, chosen, form.layout(get_skeleton(skeleton)), num_persons, form.max_frames)
+ROWS = [(table, name) for table in TABLES for name in table]
+
+
+@pytest.mark.parametrize(("table", "name"), ROWS, ids=lambda value: getattr(value, "kind", value))
+def test_rows_have_their_own_docstring_and_documented_options(table, name):
+    row = table[name]
+    assert (row.__doc__ or "").strip(), f"{table.kind} {name}: no docstring of its own"
+    assert row.__doc__ != BASES[table.kind].__doc__
+    config = table.config(name)
+    assert issubclass(config, Config)
+    undocumented = [field for field, info in config.model_fields.items() if not info.description]
+    assert not undocumented, f"{table.kind} {name}: options without documentation"
+
+
+@pytest.mark.parametrize(("table", "name"), ROWS, ids=lambda value: getattr(value, "kind", value))
+def test_rows_are_final_classes_with_one_public_base(table, name):
+    row = table[name]
+    base = BASES[table.kind]
+    assert issubclass(row, base)
+    assert not inspect.isabstract(row)
+    assert row.__subclasses__() == []
+    between = [cls for cls in row.__mro__[1:] if issubclass(cls, base) and cls is not base]
+    assert len(between) <= 2, f"{name} inherits through {[cls.__name__ for cls in between]}"
+    assert all(inspect.isabstract(cls) for cls in between), "only abstract classes are inherited from"
+
+
+@pytest.mark.parametrize(("table", "name"), ROWS, ids=lambda value: getattr(value, "kind", value))
+def test_options_have_defaults_and_go_through_json(table, name):
+    config = table.config(name)()
+    values = named(table, config)
+    assert values["name"] == name
+    assert parse_named(table, values) == config
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_describe_themselves_and_go_through_json(name):
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    assert (RECIPES[name].__doc__ or "").strip()
+    assert type(recipe).from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_have_a_module_each(name):
+    assert COMMANDS[name].__module__ == f"ulna.cli.{name}"
 
 
 @pytest.mark.parametrize("name", PREPROCESSORS)
-def test_forms_take_each_clip_by_itself(name):
-    form = build(PREPROCESSORS, options(PREPROCESSORS, name, max_frames=12))
-    together = form(Batch.from_clips(clips()))
-    assert together.layout == form.layout(get_skeleton("kinect_v1"))
-    alone = [form(Batch.from_clips([clip])).position for clip in clips()]
+def test_preprocessors_take_each_clip_by_itself(name):
+    preprocessor = preprocessor_of(name)
+    together = preprocessor(Batch.from_clips(clips()))
+    assert together.layout == preprocessor.spec.layout
+    assert together.packing.lengths.max() <= preprocessor.spec.max_frames
+    alone = [preprocessor(Batch.from_clips([clip])).position for clip in clips()]
     torch.testing.assert_close(together.position, torch.cat(alone))
+
+
+@pytest.mark.parametrize("name", PREPROCESSORS)
+def test_preprocessors_add_missing_persons_and_refuse_more(name):
+    one = preprocessor_of(name, num_persons=3)(Batch.from_clips(clips(num_persons=2)))
+    assert one.num_persons == 3
+    assert not one.visible[:, 2].any()
+    with pytest.raises(InputError, match="expected at most 1 persons per clip, found 2"):
+        preprocessor_of(name, num_persons=1)(Batch.from_clips(clips(num_persons=2)))
+
+
+@pytest.mark.parametrize("name", PREPROCESSORS)
+def test_preprocessors_match_joints_of_other_skeletons_only_if_asked_to(name):
+    other = Batch.from_clips([make_clip("a", 9, skeleton="cmu_body")])
+    preprocessor = preprocessor_of(name)
+    with pytest.raises(InputError, match=r"expected skeleton 'kinect_v1' .*Match joints"):
+        preprocessor(other)
+    batch = preprocessor.matching()(other)
+    assert batch.preprocessor == preprocessor.identity
+    assert preprocessor.missing_joints(get_skeleton("cmu_body")) == ["left_wrist", "right_wrist"] or batch.visible.any()
+
+
+@pytest.mark.parametrize("name", PREPROCESSORS)
+def test_preprocessors_resample_to_a_frame_rate(name):
+    slow = replace(make_clip("a", 10), fps=15.0)
+    batch = preprocessor_of(name, frame_rate=30.0)(Batch.from_clips([slow]))
+    expected = preprocessor_of(name, frame_rate=30.0)(Batch.from_clips([replace(slow, fps=30.0)]))
+    if name == "shifted":  # every clip has one length
+        assert batch.lengths == expected.lengths
+    else:
+        assert batch.lengths == [12]
+        assert expected.lengths == [10]
+
+
+@pytest.mark.parametrize("name", PREPROCESSORS)
+def test_preprocessed_batches_are_not_preprocessed_again(name):
+    preprocessor = preprocessor_of(name)
+    with pytest.raises(InputError, match="expected raw positions in metres, found a batch preprocessed by"):
+        preprocessor(preprocessor(Batch.from_clips(clips())))
+
+
+@pytest.mark.parametrize("encoder_name", ENCODERS)
+@pytest.mark.parametrize("name", PREPROCESSORS)
+def test_encoders_refuse_batches_of_any_other_preprocessor(name, encoder_name):
+    own = preprocessor_of(name)
+    encoder = encoder_of(encoder_name, own).eval()
+    encoder.embed(own(Batch.from_clips(clips())))
+    with pytest.raises(InputError, match=r"found raw positions\. Apply the preprocessor the encoder was trained with"):
+        encoder.embed(Batch.from_clips(clips()))
+    others = [preprocessor_of(other) for other in PREPROCESSORS if other != name]
+    others.append(preprocessor_of(name, heading="none" if name != "shifted" else "clip"))
+    for other in others:
+        with pytest.raises(InputError, match=rf"expected a batch made by {own.identity}, found one made by"):
+            encoder.embed(other(Batch.from_clips(clips())))
+    padded = replace(own(Batch.from_clips(clips())), preprocessor=PADDED)
+    with pytest.raises(InputError, match="found one made by padded"):
+        encoder.embed(padded)
 
 
 @pytest.mark.parametrize("skeleton", ["kinect_v2", "kinect_v1", "sbu", "cmu_body"])
 @pytest.mark.parametrize("num_persons", [1, 2, 3])
 @pytest.mark.parametrize("name", ENCODERS)
-def test_encoders_take_any_skeleton_and_number_of_persons(name, num_persons, skeleton):
-    form = build(PREPROCESSORS, options(PREPROCESSORS, "disentangled", max_frames=12))
-    encoder = encoder_of(name, form, skeleton, num_persons).eval()
-    batch = form(Batch.from_clips([make_clip("a", 4, skeleton=skeleton, num_persons=num_persons)]))
-    assert encoder.embed(batch).shape == (1, encoder.embedding_width)
+def test_encoders_take_any_skeleton_number_of_persons_and_pooling(name, num_persons, skeleton):
+    preprocessor = preprocessor_of("disentangled", get_skeleton(skeleton), num_persons)
+    encoder = encoder_of(name, preprocessor).eval()
+    batch = preprocessor(Batch.from_clips([make_clip("a", 4, skeleton=skeleton, num_persons=num_persons)]))
+    for pooling in encoder.poolings:
+        assert encoder.embed(batch, pooling).shape == (1, encoder.embedding_dim(pooling))
+    with pytest.raises(InputError, match=r"pooling of .*: expected one of 'mean'.*, found 'max'"):
+        encoder.embed(batch, "max")
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_packed_is_clip_by_clip(name):
-    form = build(PREPROCESSORS, options(PREPROCESSORS, "disentangled", max_frames=12))
-    encoder = encoder_of(name, form).eval()
-    together = encoder.embed(form(Batch.from_clips(clips())))
-    alone = torch.cat([encoder.embed(form(Batch.from_clips([clip]))) for clip in clips()])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_encoders_refuse_another_form(name):
-    form = build(PREPROCESSORS, options(PREPROCESSORS, "disentangled", max_frames=12))
-    with pytest.raises(ValueError, match="apply the input form that it was trained with"):
-        encoder_of(name, form).embed(Batch.from_clips(clips()))
+    preprocessor = preprocessor_of("disentangled")
+    encoder = encoder_of(name, preprocessor).eval()
+    for pooling in encoder.poolings:
+        together = encoder.embed(preprocessor(Batch.from_clips(clips())), pooling)
+        alone = torch.cat([encoder.embed(preprocessor(Batch.from_clips([clip])), pooling) for clip in clips()])
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
 PAIRS = [(name, task) for name in ENCODERS for task in PRETEXTS if issubclass(ENCODERS[name], PRETEXTS[task].takes)]
@@ -102,10 +177,9 @@ PAIRS = [(name, task) for name in ENCODERS for task in PRETEXTS if issubclass(EN
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
 def test_every_task_trains_every_encoder_it_takes(name, task):
-    form = build(PREPROCESSORS, options(PREPROCESSORS, "disentangled", max_frames=12))
-    encoder = encoder_of(name, form)
-    pretext = build(PRETEXTS, options(PRETEXTS, task), encoder)
-    batch = form(Batch.from_clips(clips()))
+    preprocessor = preprocessor_of("disentangled")
+    pretext = pretext_of(task, encoder_of(name, preprocessor))
+    batch = preprocessor(Batch.from_clips(clips()))
     optimizer = torch.optim.AdamW(pretext.parameters(), 3e-3)
     history = []
     for _ in range(25):
@@ -124,42 +198,58 @@ def test_every_task_trains_every_encoder_it_takes(name, task):
 @pytest.mark.parametrize("task", PRETEXTS)
 def test_tasks_refuse_encoders_they_cannot_train(task):
     class Plain(Encoder):
-        layout, num_persons = NodeLayout(("a",)), 1
-        embedding_width = 4
+        def embedding_dim(self, pooling="mean"):
+            return 4
 
-        def embed(self, batch):
+        def embed(self, batch, pooling="mean"):
             return torch.zeros(batch.num_clips, 4)
 
-    with pytest.raises(ValueError, match=rf"{PRETEXTS[task].takes.gives}, got Plain, which gives one vector a clip"):
-        PRETEXTS[task](Plain())
+    plain = Plain(Encoder.Config(), InputSpec(NodeLayout(("a",)), 1, 4))
+    with pytest.raises(InputError, match=rf"{PRETEXTS[task].takes.output}, found Plain with one vector per clip"):
+        pretext_of(task, plain)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_is_fine_tuned(name, dataset, tmp_path):
-    """All layer_groups, each with its learning rate, on top of what a task that takes it has pretrained."""
+    """All layer groups, each with its learning rate, on top of what a task that takes the encoder has pretrained."""
     task = next(task for task in PRETEXTS if issubclass(ENCODERS[name], PRETEXTS[task].takes))
-    recipe = replace(tiny(epochs=1), encoder=options(ENCODERS, name, **SMALL[name]), pretext=options(PRETEXTS, task))
-    run = run_of(recipe, dataset, tmp_path / "run")
-    layer_groups = [id(p) for stage in run.encoder.layer_groups() for module in stage for p in module.parameters()]
-    assert set(layer_groups) == {id(p) for p in run.encoder.parameters()}
-    protocol = build(PROTOCOLS, options(PROTOCOLS, "finetune", epochs=1, steps=0, probe_epochs=1))
-    data = Labelled.of(dataset, "half")
-    (result, classifier), *_ = protocol.run(run.encoder, protocol.form_for(run, dataset), data, seeds=[0])
+    preprocessor = preprocessor_of("disentangled", num_persons=1)
+    small = encoder_of(name, preprocessor).config
+    recipe = tiny(epochs=1).replace(encoder=small, pretext=PRETEXTS[task].Config())
+    model = model_of(recipe, dataset, tmp_path / "model")
+    groups = [id(p) for group in model.encoder.layer_groups() for module in group for p in module.parameters()]
+    assert set(groups) == {id(p) for p in model.encoder.parameters()}
+    protocol = FineTune(epochs=1, steps=0, probe_epochs=1)
+    data = LabelledSplit.of(dataset, "half")
+    (result, classifier), *_ = protocol.run(model.embedder(dataset), data, seeds=[0], options=RunOptions())
     assert len(result.predictions) == len(data.test)
-    moved = [key for key, value in run.encoder.state_dict().items() if not torch.equal(value, classifier.encoder[key])]
-    assert len(moved) > len(layer_groups) / 2
+    before = model.encoder.state_dict()
+    moved = [key for key, value in before.items() if not torch.equal(value, classifier.encoder[key])]
+    assert len(moved) > len(before) / 2
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_protocols_repeat_and_leave_the_encoder_as_it_was(name, dataset, tmp_path):
-    run = run_of(tiny(epochs=1), dataset, tmp_path / "run")
-    protocol, data = build(PROTOCOLS, options(PROTOCOLS, name, **QUICK.get(name, {}))), Labelled.of(dataset, "half")
-    run.encoder.train()
-    before = {name: value.clone() for name, value in run.encoder.state_dict().items()}
-    form = protocol.form_for(run, dataset)
-    results = [next(protocol.run(run.encoder, form, data, seeds=[3]))[0] for _ in range(2)]
+def test_protocols_repeat_and_leave_the_encoder_unchanged(name, dataset, tmp_path):
+    model = model_of(tiny(epochs=1), dataset, tmp_path / "model")
+    quick = {"epochs": 1, "steps": 0} if name == "finetune" else {}
+    protocol, data = PROTOCOLS[name](**quick), LabelledSplit.of(dataset, "half")
+    model.encoder.train()
+    before = {key: value.clone() for key, value in model.encoder.state_dict().items()}
+    embedder = model.embedder(dataset)
+    results = [next(protocol.run(embedder, data, seeds=[3], options=RunOptions()))[0] for _ in range(2)]
     assert results[0] == results[1]
-    assert all(torch.equal(value, before[name]) for name, value in run.encoder.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in model.encoder.state_dict().items())
     assert results[0].seed == 3
     assert len(results[0].predictions) == len(data.test)
-    assert run.encoder.training
+    assert model.encoder.training
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_refuse_missing_and_empty_folders(name, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: expected a folder with .*, found nothing"):
+        FORMATS[name]().open(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="found none"):
+        FORMATS[name]().open(tmp_path / "empty")
+    assert Path(FORMATS[name].pattern).name == FORMATS[name].pattern
+    assert np.all([text for text in (FORMATS[name].title, FORMATS[name].files_wanted)])

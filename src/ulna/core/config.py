@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import core_schema
 
 from ulna.core.errors import InputError, MissingError, shown, unknown_name
 from ulna.core.tables import NameTable
+
+C = TypeVar("C", bound="Config")
 
 LARGEST_FILE = 64 * 2**20  # bytes of a JSON file that are read at most
 
@@ -69,7 +71,7 @@ class Config(BaseModel, metaclass=_ConfigMeta):
         for field in cls.model_fields.values():
             field.description = field.description and " ".join(field.description.split())
 
-    def replace(self, **values: Any) -> Self:
+    def replace(self: C, **values: Any) -> C:
         """Return a copy with some fields set anew and validated."""
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | values)
 
@@ -78,12 +80,12 @@ class Config(BaseModel, metaclass=_ConfigMeta):
         return self.model_dump(mode="json")
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
+    def from_json(cls: type[C], values: Mapping[str, Any]) -> C:
         """Return the configuration that JSON values describe; the inverse of `to_json`."""
         return cls.from_text(json.dumps(values))
 
     @classmethod
-    def from_text(cls, text: str | bytes) -> Self:
+    def from_text(cls: type[C], text: str | bytes) -> C:
         """Return the configuration that a JSON text describes.
 
         Raises:
@@ -93,9 +95,6 @@ class Config(BaseModel, metaclass=_ConfigMeta):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise InputError(explain(error, cls)) from None
-
-
-C = TypeVar("C", bound=Config)
 
 
 def read_config(path: Path, schema: type[C], *, what: str, advice: str) -> C:
