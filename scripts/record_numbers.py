@@ -36,6 +36,7 @@ from ulna.evaluation import Protocol, evaluate
 from ulna.evaluation.protocols import KNN, FineTune, Linear, Retrieval
 from ulna.models import Recipe
 from ulna.models.embedding import Embedder
+from ulna.pretext import MPDP
 from ulna.recipes import RECIPES, get_recipe
 from ulna.training import pretrain
 from ulna.training.planned import PlannedModule
@@ -43,8 +44,6 @@ from ulna.training.planned import PlannedModule
 NUM_CLIPS, BATCH_SIZE = 24, 8
 SKELETONS = {"nw_ucla": "kinect_v1", "utd_mhad": "kinect_v1", "ntu": "kinect_v2", "pku": "kinect_v2", "sbu": "sbu"}
 TWO_PERSONS = ("kinect_v2", "sbu")
-# Names of recipes before they were renamed, or became parameters of others.
-EARLIER_NAMES = {"motion_transformer/ablation/mpdp": "motion_transformer/ablation/displacement"}
 QUICK: dict[str, Any] = {"epochs": 2, "steps": 6, "precision": "32-true"}
 PROTOCOLS: dict[str, Protocol] = {
     "linear": Linear(epochs=20, augment=1, yaw=0.3),
@@ -67,7 +66,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="Start of the names of recipes.")
     wanted = parser.parse_args()
     recorded: dict[str, Any] = {}
-    recipes = {EARLIER_NAMES.get(name, name): RECIPES[name]() for name in RECIPES} | parameters_of_others()
+    recipes = {name: RECIPES[name]() for name in RECIPES} | parameters_of_others()
     for name, recipe in recipes.items():
         if not name.startswith(wanted.only):
             continue
@@ -94,6 +93,7 @@ def parameters_of_others() -> dict[str, Recipe]:
     """Recipes that were not measured and are now parameters of others, as their descriptions say."""
     small = get_recipe("gl_transformer/nw_ucla_small")
     motion, h = get_recipe("motion_transformer/utd_mhad"), get_recipe("h_transformer/nw_ucla")
+    flow = get_recipe("motion_transformer/ablation/flow")
     beside = {"split": "fold1", "name": ""}
     return {
         "gl_transformer/nw_ucla": small.replace(
@@ -103,6 +103,8 @@ def parameters_of_others() -> dict[str, Recipe]:
         "motion_transformer/sbu": motion.replace(
             encoder=motion.encoder.replace(persons="concatenated"), **beside
         ),
+        "motion_transformer/ablation/both": flow.replace(pretext=flow.pretext.replace(objective="both")),
+        "motion_transformer/ablation/displacement": flow.replace(pretext=MPDP.Config()),
         "h_transformer/utd_mhad": h.replace(split="xsub"),
         "h_transformer/sbu": h.replace(encoder=h.encoder.replace(persons="concatenated"), **beside),
     }  # fmt: skip

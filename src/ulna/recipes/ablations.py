@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ulna.models import Recipe
-from ulna.pretext import MPDP
 from ulna.recipes import gl_transformer, ha_cm, motion_transformer
 
 Changes = Mapping[str, Mapping[str, Any]]
@@ -63,11 +62,6 @@ def _motion_ablation(name: str, description: str, **pretext: Any) -> Callable[[]
     return _ablation(name, f"Motion-Transformer: {description}", MOTION_NW_UCLA, {"pretext": pretext})
 
 
-def _mpdp_instead_of_flow() -> Recipe:
-    """Motion-Transformer with the pretext task of GL-Transformer (MPDP)."""
-    return MOTION_NW_UCLA.replace(name="motion_transformer/ablation/mpdp", pretext=MPDP.Config())
-
-
 def _ha_cm_ablation(
     name: str, description: str, encoder: Mapping[str, Any] | None = None, **pretext: Any
 ) -> Callable[[], Recipe]:
@@ -93,9 +87,7 @@ ABLATIONS = (
     ),
     _motion_ablation("seen", "octants, input unchanged.", corrupt_input=False),
     _motion_ablation("flow", "real-valued flow at masked frames.", objective="flow"),
-    _motion_ablation("both", "octants and real-valued flow at masked frames.", objective="both"),
     _motion_ablation("pose", "the masked frames themselves, in blocks of four.", objective="pose", block_length=4),
-    _mpdp_instead_of_flow,
     *(
         _ha_cm_ablation(
             f"{hierarchy}_{temporal}", f"odd segments by {hierarchy}, even segments by {temporal}.",
