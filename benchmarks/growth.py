@@ -15,7 +15,8 @@ NUM_FRAMES = 10
 STEPS = 40  # batches
 TRAIN = """
 import numpy as np, sys
-from ulna.data import BatchPlan, ClipLoader, Dataset
+from ulna.batch import BatchPlan, ClipLoader
+from ulna.dataset import Dataset
 from benchmarks.growth import peak
 dataset = Dataset(sys.argv[1])
 dataset.verify()
@@ -27,10 +28,9 @@ print(peak())
 PREPARE = """
 import sys
 from pathlib import Path
-from ulna.data import prepare
-from ulna.formats import FORMATS
+from ulna.dataset import prepare
 from benchmarks.growth import peak
-prepare(FORMATS["ntu"](), Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
+prepare("ntu", Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
 print(peak())
 """
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
-from ulna.data import Batch
-from ulna.batch.transforms import Draw
+from ulna.batch import AugmentationDraw, Batch
+from ulna.encoders.gl_transformer import absent_persons
 
 IGNORED = -100
 
@@ -49,7 +49,7 @@ class DropPath(nn.Module):
         return x * kept / (1 - self.rate)
 
 
-class Positions(nn.Module):
+class PosEmbed(nn.Module):
     def __init__(self, num_frames: int, num_nodes: int, width: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(num_frames, num_nodes, width))
@@ -62,7 +62,7 @@ class Block(nn.Module):
         super().__init__()
         dropout, attention_dropout, drop_path = rates
         wide = num_nodes * width
-        self.positions = Positions(num_frames, num_nodes, width)
+        self.pos_embed = PosEmbed(num_frames, num_nodes, width)
         self.spatial_norm, self.temporal_norm, self.ffn_norm = (
             nn.LayerNorm(width),
             nn.LayerNorm(wide),
@@ -76,9 +76,9 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, z: Tensor, is_real: Tensor) -> Tensor:
-        x = z + self.positions.table  # (B, T, S, D)
+        x = z + self.pos_embed.table  # (B, T, S, D)
         s = x + self.drop_path(self.spatial(self.spatial_norm(x)), 2)
-        y = (s + self.positions.table).flatten(2)  # (B, T, W)
+        y = (s + self.pos_embed.table).flatten(2)  # (B, T, W)
         y = y + self.drop_path(self.temporal(self.temporal_norm(y), is_real), 1)
         y = y + self.drop_path(self.ffn(self.ffn_norm(y)), 1)
         return y.unflatten(2, z.shape[2:])
@@ -181,17 +181,17 @@ def targets_of(position: Tensor, is_absent: Tensor, intervals: tuple[int, ...]) 
 
 
 def assemble(
-    batch: Batch, draw: Draw, num_frames: int, intervals: tuple[int, ...] = (1, 5, 10)
+    batch: Batch, draw: AugmentationDraw, num_frames: int, intervals: tuple[int, ...] = (1, 5, 10)
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Augment formed clips one by one, make their targets, pad all to `num_frames`."""
-    centre = batch.layout.root
+    """Augment preprocessed clips one by one, make their targets, pad all to `num_frames`."""
+    centre, absent = batch.layout.root, absent_persons(batch)
     positions, targets, lengths = [], [], []
     for clip, rows in enumerate(batch.packing.split(batch.position)):
         matrix = torch.from_numpy(np.eye(3) + 0.3 * draw.off_diagonal[clip]).float()
-        position = augment(rows.transpose(1, 2), 0.1 * draw.stretch[clip], matrix, centre, num_frames)
+        position = augment(rows.transpose(1, 2), 0.1 * draw.time_scale[clip], matrix, centre, num_frames)
         missing = num_frames - len(position)
         lengths.append(len(position))
-        classes = targets_of(position, batch.absent[clip], intervals)
+        classes = targets_of(position, absent[clip], intervals)
         positions.append(pad(position, (0, 0) * 3 + (0, missing)))
         targets.append(pad(classes, (0, 0) * 3 + (0, missing), value=IGNORED))
     is_real = torch.arange(num_frames) < torch.tensor(lengths)[:, None]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ulna.data import prepare
-from ulna.formats import FORMATS
+from ulna.dataset import prepare
 from ulna.formats.ntu import read_skeleton
 
 
@@ -88,5 +87,5 @@ def clips_a_second(folder: Path, num_files: int, workers: int) -> float:
         name = f"S{number // 6000 + 1:03d}C{number // 2000 % 3 + 1:03d}P{number // 50 % 40 + 1:03d}R001"
         (source / f"{name}A{number % 50 + 1:03d}.skeleton").hardlink_to(first)
     began = time.perf_counter()
-    prepare(FORMATS["ntu"](), source, folder / "dataset", workers=workers, progress=False)
+    prepare("ntu", source, folder / "dataset", workers=workers, progress=False)
     return num_files / (time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""One training step (input form, augmentation, forward, loss, backward, AdamW): ulna against the padded reference."""
+"""One training step (preprocessing, augmentation, forward, loss, backward, AdamW): ulna and the padded reference."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from torch import nn
 from benchmarks.growth import peak
 from benchmarks.padded import PaddedGLTransformer, PaddedMPDP, assemble
 from benchmarks.workload import Workload
-from ulna.core import NodeLayout, get_skeleton
-from ulna.data import Augmentation, ClipLoader
+from ulna.batch import Augmentation, ClipLoader
+from ulna.cli.memory import keep_freed_memory
+from ulna.core import get_skeleton
 from ulna.encoders import GLTransformer
 from ulna.preprocessing import Disentangled
 from ulna.pretext import MPDP
-from ulna.training.memory import kept_memory
 
 RATES = {"dropout": 0.1, "attention_dropout": 0.1, "drop_path": 0.1}  # the default recipe's
 NO_RATES = dict.fromkeys(RATES, 0.0)
@@ -48,12 +48,14 @@ class Step(ABC):
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         self.skeleton = get_skeleton(self.workload.skeleton)
-        self.form = Disentangled(max_frames=self.workload.max_frames)
+        self.preprocessor = Disentangled(
+            Disentangled.Config(max_frames=self.workload.max_frames), self.skeleton, self.workload.num_persons
+        )
         self.draw = Augmentation.draw(np.random.default_rng(self.seed), self.num_clips)
         folder = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, folder)
         dataset = self.workload.dataset(folder / "dataset", self.num_clips, seed=self.seed)
-        self.load = ClipLoader(dataset, max_frames=self.form.crop, device=torch.device(self.device))
+        self.load = ClipLoader(dataset, max_frames=self.preprocessor.frames_to_read, device=torch.device(self.device))
         self.pretext: nn.Module = self.build().to(self.device)
         self.optimizer = self.optimize()
 
@@ -106,7 +108,7 @@ class Padded(Step):
     """As such code is usually written; see padded.py."""
 
     def build(self) -> nn.Module:
-        centre = NodeLayout.of(self.skeleton).root
+        centre = self.preprocessor.spec.layout.root
         assert centre is not None
         encoder = PaddedGLTransformer(
             self.skeleton.num_joints, self.workload.num_persons, self.workload.max_frames,
@@ -118,8 +120,8 @@ class Padded(Step):
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1)
 
     def assemble(self) -> tuple[Any, ...]:
-        formed = self.form(self.load(np.arange(self.num_clips)).to("cpu"))
-        return tuple(part.to(self.device) for part in assemble(formed, self.draw, self.workload.max_frames))
+        batch = self.preprocessor(self.load(np.arange(self.num_clips)).to("cpu"))
+        return tuple(part.to(self.device) for part in assemble(batch, self.draw, self.workload.max_frames))
 
     def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
         return self.pretext(*inputs)
@@ -133,19 +135,17 @@ class Packed(Step):
     checkpoint_activations: bool = False
 
     def build(self) -> nn.Module:
-        workload = self.workload
-        encoder = GLTransformer(
-            NodeLayout.of(self.skeleton), workload.num_persons, workload.max_frames,
-            width=self.width, checkpoint_activations=self.checkpoint_activations, **self.rates,
-        )  # fmt: skip
-        return MPDP(encoder)
+        config = GLTransformer.Config(
+            embed_dim=self.width, checkpoint_activations=self.checkpoint_activations, **self.rates
+        )
+        return MPDP(MPDP.Config(), GLTransformer(config, self.preprocessor.spec))
 
     def optimize(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1, fused=True)
 
     def assemble(self) -> tuple[Any, ...]:
         batch = self.load(np.arange(self.num_clips)).to(self.device)
-        return (Augmentation()(self.form(batch), self.draw, max_frames=self.workload.max_frames),)
+        return (Augmentation()(self.preprocessor(batch), self.draw, max_frames=self.workload.max_frames),)
 
     def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
         is_mixed = self.precision == "bf16-mixed"
@@ -175,7 +175,7 @@ def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[
     for _ in range(rounds):
         for _ in range(2):
             padded()
-        with kept_memory():
+        with keep_freed_memory():
             for _ in range(3):
                 packed()
         times[0].append(padded.seconds_a_clip)
@@ -185,7 +185,7 @@ def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[
 
 def with_kept_memory(padded: Step) -> float:
     """Seconds a clip of the padded reference if it is given this part of ours."""
-    with kept_memory():
+    with keep_freed_memory():
         for _ in range(2):
             padded()
     return padded.seconds_a_clip
@@ -203,7 +203,7 @@ def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, ob
         parameter.grad = torch.zeros_like(parameter)
     made.optimizer.step()  # what AdamW keeps is there from the second step on
     made.optimizer.zero_grad()
-    with kept_memory():
+    with keep_freed_memory():
         made()
     return peak() / 1024 if made.device == "cpu" else torch.cuda.max_memory_reserved() / 2**30
 
@@ -242,7 +242,7 @@ def where_time_goes(step: Step) -> dict[str, float]:
         "copies and casts": ("aten::copy_", "aten::index_copy_", "aten::index_select", "aten::cat"),
         "optimizer": ("aten::_fused_adamw_",),
     }  # fmt: skip
-    with kept_memory():
+    with keep_freed_memory():
         step()
         with torch.profiler.profile() as profiler:
             step()

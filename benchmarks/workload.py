@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ulna.core import Clip, get_skeleton
-from ulna.data import Dataset, write_dataset
+from ulna.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,15 @@ class Workload:
             if self.num_persons == 2 and generator.random() >= self.second_person:
                 visible[:, 1] = False
             position[~visible] = 0
-            yield Clip(id=f"{number:06d}", position=position, skeleton=skeleton, visible=visible, label=0)
+            yield Clip(id=f"{number:06d}", position=position, skeleton=skeleton, visible=visible, label="moving")
 
     def dataset(self, path: Path, num_clips: int, seed: int = 0) -> Dataset:
-        skeleton = get_skeleton(self.skeleton)
-        return write_dataset(
-            path, self.clips(num_clips, seed), skeleton, classes=("moving",), num_persons=self.num_persons
+        return Dataset.write(
+            path,
+            self.clips(num_clips, seed),
+            classes=("moving",),
+            skeleton=get_skeleton(self.skeleton),
+            num_persons=self.num_persons,
         )
 
 

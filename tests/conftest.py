@@ -1,8 +1,11 @@
 """Shapes and types of every annotated function are checked while the tests run."""
 
 import os
+import signal
 import subprocess
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ install_import_hook("ulna", "beartype.beartype")
 
 import torch  # noqa: E402
 
+from ulna.cli import main  # noqa: E402
 from ulna.core import Clip, Skeleton, get_skeleton  # noqa: E402
 from ulna.dataset import Dataset  # noqa: E402
 from ulna.encoders import ENCODERS, GLTransformer  # noqa: E402
@@ -127,6 +131,27 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def model(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Four epochs of the tiny recipe; a model for each test module, so that files written into it stay there."""
     return model_of(tiny(epochs=4), dataset, tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command as a person would; returns exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ulna", *map(str, arguments)])
+        code: Any = 0
+        handler, show = signal.getsignal(signal.SIGTERM), warnings.showwarning
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            warnings.showwarning = show
+        out, err = capsys.readouterr()
+        return int(code or 0), out, err
+
+    return call
 
 
 def read_one(name, source, path, **options):

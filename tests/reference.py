@@ -21,15 +21,15 @@ def attention(layer, x, key_is_real=None):
 
 
 def features(encoder, position, lengths):
-    """position (B, T, K, P, 3) padded -> (B, T, W), eval mode, positions tight, one table a block."""
+    """position (B, T, K, P, 3) padded -> (B, T, W), eval mode, position embeddings tight, one table per block."""
     b, t, k, p, _ = position.shape
     z = encoder.embed_local(position)
-    place = encoder.layout.root
-    z[:, :, place] = encoder.embed_global(position[:, :, place])
+    root = encoder.spec.layout.root
+    z[:, :, root] = encoder.embed_global(position[:, :, root])
     z = z.reshape(b, t, k * p, -1)
     is_real = torch.arange(t) < torch.as_tensor(lengths)[:, None]
     for block in encoder.blocks:
-        table = block.positions.table[:t]
+        table = block.pos_embed.table[:t]
         x = z + table
         s = x + attention(block.spatial, block.spatial_norm(x))
         y = (s + table).reshape(b, t, -1)

@@ -1,9 +1,9 @@
 """The commands, as a person would call them."""
 
+import csv
+import itertools
 import json
 import re
-import shutil
-import signal
 import subprocess
 import sys
 
@@ -11,34 +11,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import make_clip, wait_for
-from ulna.cli import COMMANDS, main
-from ulna.core import get_skeleton
-from ulna.data import Dataset, write_dataset
+from conftest import make_clip
+from ulna.cli import COMMANDS
+from ulna.dataset import Dataset
+from ulna.evaluation.table import read_rows
+from ulna.formats import FORMATS
 from ulna.formats.nw_ucla import ACTIONS
+from ulna.recipes import RECIPES
 from write_files import write_nw_ucla
 
 SMALL = (
-    "--encoder.width", "4", "--encoder.num-heads", "2", "--encoder.num-blocks", "1", "--training.epochs", "2",
-    "--training.precision", "32-true", "--accelerator", "cpu",
+    "--encoder.embed-dim", "4", "--encoder.num-heads", "2", "--encoder.depth", "1", "--training.epochs", "2",
+    "--training.precision", "32-true",
 )  # fmt: skip
-
-
-@pytest.fixture
-def ulna(monkeypatch, capsys):
-    """Run a command; gives exit code, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ulna", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+RECIPE = "gl_transformer/nw_ucla_small"
 
 
 @pytest.fixture
@@ -53,215 +39,256 @@ def source(tmp_path):
     return tmp_path / "files"
 
 
-def test_the_whole_path(ulna, source, tmp_path):
-    dataset, run = tmp_path / "dataset", tmp_path / "run"
-    code, out, err = ulna("prepare", "nw_ucla", source, dataset)
+def small_dataset(path):
+    clips = [
+        make_clip(f"c{i}", 6, label="xy"[i % 2], seed=i, splits={"xview": "train" if i < 4 else "test"})
+        for i in range(8)
+    ]
+    return Dataset.write(path, clips), clips
+
+
+def test_the_whole_path(command, source, tmp_path):
+    dataset, model = tmp_path / "dataset", tmp_path / "model"
+    code, out, err = command("prepare", "nw_ucla", source, dataset)
     assert code == 0
     assert "24 clips" in out
     assert re.search(r"split xview +16 train, 8 test", out)
     assert "1 clips have one frame only; they are kept" in err
 
-    code, out, _ = ulna("info", dataset, "--verify")
+    code, out, _ = command("info", dataset, "--verify")
     assert code == 0
     assert "every byte is as it was written" in out
 
-    code, out, _ = ulna("pretrain", "gl_transformer/nw_ucla_small", "--data", dataset, "--out", run, *SMALL)
+    code, out, _ = command("pretrain", RECIPE, "--data", dataset, "--out", model, *SMALL)
     assert code == 0
-    assert (run / "weights.safetensors").is_file()
+    assert (model / "model.safetensors").is_file()
 
-    code, out, _ = ulna("evaluate", run, "--data", dataset, "--epochs", "5", "--seeds", "2", "--out", tmp_path / "o.json")
+    words = ["--epochs", "5", "--seeds", "2", "--out", tmp_path / "o.json", "--table", tmp_path / "t.csv"]
+    code, out, _ = command("evaluate", model, "--data", dataset, *words)
     assert code == 0
-    for name in ("linear", "linear on an untrained encoder", "1-NN on raw joints", "chance"):
+    for name in ("linear", "linear, random init", "1-NN on raw joints", "chance level"):
         assert re.search(rf"{name}.* %", out)
-    assert json.loads((tmp_path / "o.json").read_text())["split"] == "xview"
-    code, out, _ = ulna("evaluate", run, "--data", dataset, "--protocol", "knn", "--split", "clean", "--k", "3")
+    assert json.loads((tmp_path / "o.json").read_text())["key"]["split"] == "xview"
+    rows = read_rows(tmp_path / "t.csv")
+    assert [(row.kind, row.seed) for row in rows if row.kind == "trained"] == [("trained", 0), ("trained", 1)]
+    assert {row.kind for row in rows} == {"trained", "random_init", "raw_joints", "chance"}
+    code, out, _ = command("evaluate", model, "--data", dataset, "--protocol", "knn", "--split", "clean", "--k", "3")
     assert code == 0
     assert "k 3" in out
 
-    code, out, _ = ulna("predict", run, source / "a01_s01_e01_v03.json")
+    code, out, _ = command("predict", model, source / "a01_s01_e01_v03.json", "--classifier", "linear")
     assert code == 0
     assert re.match(rf"a01_s01_e01_v03 +({'|'.join(ACTIONS.values())}) +[01]\.\d+", out)
-    code, out, _ = ulna("predict", run, source, "--out", tmp_path / "labels.csv")
+    words = ["--classifier", "linear", "--out", tmp_path / "labels.csv"]
+    code, out, _ = command("predict", model, source, *words)
     assert code == 0
-    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 25
+    with (tmp_path / "labels.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 24
 
-    code, out, _ = ulna("embed", run, "--data", dataset, "--out", tmp_path / "clips.parquet")
+    code, out, _ = command("embed", model, "--data", dataset, "--out", tmp_path / "clips.parquet")
     assert code == 0
     table = pq.read_table(tmp_path / "clips.parquet")
     assert len(table) == 24
     assert len(table["embedding"][0].as_py()) == 80
 
-    code, out, _ = ulna("info", run)
+    code, out, _ = command("info", model)
     assert code == 0
     assert "finished" in out
-    code, out, _ = ulna("report", run)
+    code, out, _ = command("report", model)
     assert code == 0
-    assert (run / "report.html").stat().st_size > 20_000
+    assert (model / "report.html").stat().st_size > 20_000
 
 
-def test_sweep(ulna, source, tmp_path):
+def test_sweep_prints_or_runs_commands(command, source, tmp_path):
     dataset, out = tmp_path / "dataset", tmp_path / "sweep"
-    ulna("prepare", "nw_ucla", source, dataset)
-    words = ["sweep", "gl_transformer/nw_ucla_small", "--data", dataset, "--out", out, "--seeds", "2", "--jobs", "2"]
-    words += [
-        "--protocols",
-        "linear --epochs 3 --pooling blocks",
-        "few-labels --share 0.5 --epochs 1 --steps 0",
-        "--",
-        *SMALL,
-    ]
-    code, printed, _ = ulna(*words)
-    assert code == 0
-    assert printed.count("done") == 4
+    command("prepare", "nw_ucla", source, dataset)
+    words = ["sweep", RECIPE, "--data", dataset, "--out", out, "--seeds", "1"]
+    words += ["--protocols", "linear --epochs 3", "finetune --share 0.5 --epochs 1 --min-steps 0"]
+    code, printed, err = command(*words, "--", *SMALL)
+    assert code == 0, err
+    lines = printed.splitlines()
+    assert [line.split()[1] for line in lines] == ["pretrain", "evaluate", "evaluate"]
+    assert not out.exists()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "ulna", *map(str, words), "--execute", "--", *SMALL], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
     table = (out / "table.md").read_text()
-    assert re.search(r"\| \| linear blocks \| few-labels 50pct \|", table)
-    link = re.search(r"\*\*gl_transformer/nw_ucla_small\*\* \| \[[0-9.]+ ± [0-9.]+\]\((.*?)\)", table)
-    result = json.loads((out / link[1]).read_text())
-    assert result["spread_over"] == "2 runs"
-    assert result["metadata"]["command"].startswith("ulna evaluate")
-    for baseline in ("chance (most frequent class)", "1-NN on raw joints", "nw_ucla_small, untrained"):
-        assert baseline in table
-    assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
-    (out / link[1]).unlink()
-    code, printed, _ = ulna(*words)
-    assert printed.count("done") == 1, "only what is missing is done again"
-    shutil.rmtree(out / "gl_transformer-nw_ucla_small" / "xview" / "seed1")
-    (out / "gl_transformer-nw_ucla_small" / "xview" / "seed1").with_suffix(".unfinished").mkdir()
-    code, printed, _ = ulna(*words)
-    assert code == 1
-    assert re.search(r"failed, exit code 2, see .*seed1.log", printed)
-    mistakes = {
-        "choose another folder": [*words[:-1], "gpu"],
-        "did you mean 'linear'": [*words[:11], "linaer", *words[13:]],
-        "which the sweep sets itself": [*words, "--training.seed", "7"],
-        "unknown recipe 'nw_ucl'": ["sweep", "nw_ucl", "--data", dataset, "--out", out],
-        "expected a dataset": ["sweep", words[1], "--data", source, "--out", tmp_path / "other"],
-        "share no test clip": [*words[:11], "linear", "--splits", "xview", "clean"],
-    }
-    for message, mistaken in mistakes.items():
-        code, _, err = ulna(*mistaken)
-        assert code == 2, mistaken
-        assert message in err, err
+    assert re.search(rf"\| {RECIPE} \| [0-9.]+ \| [0-9.]+ \|", table)
+    assert "random init" in table
+    assert len(read_rows(out / "results.csv")) >= 5
+    code, printed, _ = command(*words, "--", *SMALL)
+    assert printed.count("# done: ") == 3, "what exists is not run again"
+    failing = ["sweep", RECIPE, "--data", tmp_path / "none", "--out", tmp_path / "o", "--seeds", "1", "--execute"]
+    assert command(*failing)[0] == 2
+    code, _, err = command("sweep", "nw_ucl", "--data", dataset, "--out", out)
+    assert code == 2
+    assert "unknown grid or recipe 'nw_ucl'" in err
 
 
-def test_sweep_that_is_stopped_stops_its_runs(ulna, source, tmp_path):
-    dataset, out = tmp_path / "dataset", tmp_path / "sweep"
-    ulna("prepare", "nw_ucla", source, dataset)
-    words = ["sweep", "gl_transformer/nw_ucla_small", "--data", dataset, "--out", out, "--", *SMALL]
-    words += ["--training.epochs", "100000", "--training.checkpoint-every", "1"]
-    sweep = subprocess.Popen([sys.executable, "-m", "ulna", *map(str, words)])
-    unfinished = out / "gl_transformer-nw_ucla_small" / "xview" / "seed0.unfinished"
-    wait_for(lambda: list(unfinished.glob("checkpoints/*")), sweep)
-    sweep.send_signal(signal.SIGTERM)
-    assert sweep.wait(60) == 128 + signal.SIGTERM
-    log = unfinished.with_name("seed0.log").read_text()
-    assert "stopped by SIGTERM" in log, "the run was asked to stop and left a checkpoint"
-
-
-def test_quickstart(ulna, tmp_path):
-    code, out, _ = ulna("quickstart", "--out", tmp_path / "q", "--seeds", "2", "--epochs", "1")
+def test_quickstart(command, tmp_path):
+    code, out, _ = command("quickstart", "--out", tmp_path / "q", "--seeds", "2", "--epochs", "1")
     assert code == 0
-    for words in (
-        "linear ",
-        "untrained",
-        "1-NN",
-        "chance",
-        ", 2 runs]",
-        "a class is mostly also a performer",
-        "report.html",
-    ):
+    for words in ("linear ", "random init", "1-NN", "chance level", "2 models", "performer", "report.html"):
         assert words in out
     html = (tmp_path / "q" / "report.html").read_text()
     assert "https://" not in html.replace("http://www.w3.org", ""), "the report needs no network"
-    code, _, err = ulna("quickstart", "--out", tmp_path / "q")
+    code, _, err = command("quickstart", "--out", tmp_path / "q")
     assert code == 2
     assert "exists already" in err
 
 
-def test_datasets_names_every_reader(ulna):
-    code, out, _ = ulna("datasets")
+def test_datasets_names_every_format(command):
+    code, out, _ = command("datasets")
     assert code == 0
-    for reader in ("ntu", "nw_ucla", "utd_mhad", "sbu", "bvh", "npz"):
-        assert re.search(rf"^{reader} ", out, re.M)
+    for name in FORMATS:
+        assert re.search(rf"^{name} ", out, re.M)
     assert "NSF EIA-0196217" in out
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_every_command_explains_itself(ulna, verb):
-    code, out, _ = ulna(verb, "--help")
+def help_of(command, *words):
+    code, out, _ = command(*words, "--help")
     assert code == 0
-    assert f"ulna {verb}" in out
+    return re.sub(r"\x1b\[[0-9;]*m", "", out)
 
 
-def test_a_file_that_is_bad(ulna, source, tmp_path):
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("prepare", "pretrain", "sweep")])
+def test_every_option_of_every_command_is_explained(command, name, monkeypatch):
+    check_help(help_of(command, name), name, monkeypatch)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_option_of_every_format_is_explained(command, name, monkeypatch):
+    check_help(help_of(command, "prepare", name), f"prepare {name}", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "name", [RECIPE, "motion_transformer/nw_ucla_small", "h_transformer/nw_ucla_small", "ha_cm/nw_ucla"]
+)
+def test_every_option_of_every_recipe_is_explained(command, name, monkeypatch):
+    assert name in RECIPES
+    text = help_of(command, "pretrain", name)
+    check_help(text, f"pretrain {name}", monkeypatch)
+    for option in ("--encoder.", "--pretext.", "--preprocessor.", "--augmentation.", "--training."):
+        assert option in text
+
+
+def check_help(text, prog, monkeypatch):
+    assert f"ulna {prog}" in text
+    options = list(re.finditer(r"^│ +((?:--|-h, |MODEL|FILE|DATASET|PATH)\S*.*)$", text, re.M))
+    assert options
+    for found, after in zip(options, [*options[1:], None], strict=True):
+        entry = text[found.start() : after.start() if after else len(text)].splitlines()
+        words = [line.strip("│ ") for line in entry]
+        inline = re.sub(r"^\S+(?: \S+)*?  +", "", words[0]) if "  " in words[0] else ""
+        explained = " ".join([inline, *itertools.takewhile(lambda w: not w.startswith(("╰", "╭")), words[1:])])
+        assert re.search(r"[a-z]{3,}", re.sub(r"\((default|required|optional|sets).*?\)", "", explained)), (
+            f"{words[0]} is not explained"
+        )
+
+
+def test_prepare_pretrain_and_sweep_list_what_they_know(command):
+    for name, known in (("prepare", FORMATS), ("pretrain", RECIPES), ("sweep", ())):
+        text = help_of(command, name)
+        assert all(item in text for item in known)
+
+
+def test_a_file_that_is_bad(command, source, tmp_path):
     (source / "a01_s02_e01_v01.json").write_text('{"skeletons": [')
-    code, _, err = ulna("prepare", "nw_ucla", source, tmp_path / "dataset")
+    code, _, err = command("prepare", "nw_ucla", source, tmp_path / "dataset")
     assert code == 2
-    assert re.search(r"a01_s02_e01_v01.json, line 1 column 16: expected JSON, got .*--skip-bad", err)
+    assert re.search(r"a01_s02_e01_v01.json, line 1 column 16: expected JSON, found .*--skip-bad", err)
     assert not (tmp_path / "dataset").exists()
-    code, _, err = ulna("prepare", "nw_ucla", source, tmp_path / "dataset", "--skip-bad")
+    code, _, err = command("prepare", "nw_ucla", source, tmp_path / "dataset", "--skip-bad")
     assert code == 0
     assert "1 bad files left out" in err
     assert Dataset(tmp_path / "dataset").num_clips == 23
 
 
-def test_users_mistakes(ulna, source, tmp_path):
-    skeleton = get_skeleton("kinect_v1")
-    clips = [
-        make_clip(f"c{i}", 6, label=i % 2, seed=i, splits={"xview": "train" if i < 4 else "test"}) for i in range(8)
-    ]
-    dataset, run, other = tmp_path / "dataset", tmp_path / "run", tmp_path / "other"
-    write_dataset(dataset, clips, skeleton, classes=["x", "y"])
-    write_dataset(other, [make_clip("s", 4, skeleton="sbu")], get_skeleton("sbu"))
-    recipe = "gl_transformer/nw_ucla_small"
-    assert ulna("pretrain", recipe, "--data", dataset, "--out", run, *SMALL)[0] == 0
-    cases = {
-        "unknown command 'prepar'; did you mean 'prepare'": ["prepar"],
-        "expected a reader first": ["prepare"],
-        "unknown reader 'nw_ucl'; did you mean 'nw_ucla'": ["prepare", "nw_ucl", source, tmp_path / "x"],
-        "nothing there": ["prepare", "nw_ucla", tmp_path / "none", tmp_path / "x"],
-        "in this folder, got none": ["prepare", "ntu", source, tmp_path / "x"],
-        "dataset exists already": ["prepare", "nw_ucla", source, dataset],
-        "unknown recipe 'gl_transformer/nw_ucl'": ["pretrain", "gl_transformer/nw_ucl", "--data", dataset, "--out", "x"],
-        "did you mean 'xview'": ["pretrain", recipe, "--data", dataset, "--out", tmp_path / "x", "--split", "xvieww"],
-        "run exists already": ["pretrain", recipe, "--data", dataset, "--out", run],
-        "expected a dataset": ["pretrain", recipe, "--data", source, "--out", tmp_path / "x"],
-        "unfinished run to resume": ["pretrain", recipe, "--data", dataset, "--out", tmp_path / "x", "--resume"],
-        "expected skeleton 'kinect_v1'": ["evaluate", run, "--data", other],
-        "unknown protocol 'lineer'; did you mean 'linear'": ["evaluate", run, "--data", dataset, "--protocol", "lineer"],
-        "unknown split": ["evaluate", run, "--data", dataset, "--split", "clean"],
-        "expected a run": ["evaluate", dataset, "--data", dataset],
-        "evaluate the run first": ["predict", run, source / "a01_s01_e01_v03.json"],
-        "neither": ["info", source],
-    }
-    for message, arguments in cases.items():
-        code, _, err = ulna(*arguments)
-        assert code == 2, arguments
-        assert message in err, (arguments, err)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "other", "run", "dataset"], (
-        "nothing half-written"
-    )
-    assert np.array_equal(Dataset(dataset).clip(0).position, clips[0].position)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A dataset, and a small model trained on it."""
+    path = tmp_path_factory.mktemp("prepared")
+    small_dataset(path / "dataset")
+    Dataset.write(path / "other", [make_clip("s", 4, skeleton="sbu")])
+    words = ["pretrain", RECIPE, "--data", path / "dataset", "--out", path / "model", *SMALL]
+    subprocess.run([sys.executable, "-m", "ulna", *map(str, words)], check=True, capture_output=True)
+    return path
 
 
-def test_changed_bytes_stop_training_and_evaluation(ulna, tmp_path):
-    clips = [
-        make_clip(f"c{i}", 6, label=i % 2, seed=i, splits={"xview": "train" if i < 4 else "test"}) for i in range(8)
+MISTAKES = {
+    "unknown command 'prepar'; did you mean 'prepare'": ["prepar"],
+    "expected a format first": ["prepare"],
+    "unknown format 'nw_ucl'; did you mean 'nw_ucla'": ["prepare", "nw_ucl", "{files}", "{new}"],
+    "found nothing there": ["prepare", "nw_ucla", "{none}", "{new}"],
+    "in this folder, found none": ["prepare", "ntu", "{files}", "{new}"],
+    "dataset exists already": ["prepare", "nw_ucla", "{files}", "{dataset}"],
+    "unknown recipe 'gl_transformer/nw_ucl'": ["pretrain", "gl_transformer/nw_ucl", "--data", "{dataset}", "--out", "x"],
+    "did you mean 'xview'": ["pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--split", "xvieww"],
+    "model exists already": ["pretrain", RECIPE, "--data", "{dataset}", "--out", "{model}"],
+    "expected a dataset": ["pretrain", RECIPE, "--data", "{files}", "--out", "{new}"],
+    "unfinished run to resume": ["pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--resume"],
+    "epochs: expected a number of at least 1, found -1": [
+        "pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--training.epochs", "-1",
+    ],
+    "device 'cdua': expected": ["pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--device", "cdua"],
+    "devices: expected a number of at least 1, found -1": [
+        "pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--devices", "-1",
+    ],
+    "devices": ["pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--devices", "abc"],
+    "strategy 'nonsense'": ["pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--strategy", "nonsense"],
+    "NaN or infinite": ["pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--training.learning-rate", "1e30"],
+    "embed_dim: expected a number of at most": [
+        "pretrain", RECIPE, "--data", "{dataset}", "--out", "{new}", "--encoder.embed-dim", "1000000000",
+    ],
+    "expected skeleton 'kinect_v1'": ["evaluate", "{model}", "--data", "{other}"],
+    "unknown protocol 'lineer'; did you mean 'linear'": [
+        "evaluate", "{model}", "--data", "{dataset}", "--protocol", "lineer",
+    ],
+    "unknown split": ["evaluate", "{model}", "--data", "{dataset}", "--split", "clean"],
+    "seeds: expected a number of at least 1": ["evaluate", "{model}", "--data", "{dataset}", "--seeds", "0"],
+    "expected a model": ["evaluate", "{dataset}", "--data", "{dataset}"],
+    "unknown pooling 'nonsense'": ["embed", "{model}", "--data", "{dataset}", "--out", "{new}", "--pooling", "nonsense"],
+    "found classifiers: none": ["predict", "{model}", "{files}/a01_s01_e01_v03.json"],
+    "nothing there": ["predict", "{model}", "{none}"],
+    "neither": ["info", "{files}"],
+    "epochs: expected a number of at least 1": ["quickstart", "--out", "{new}", "--epochs", "-1"],
+    "seeds: expected a number of at least 1 and": ["quickstart", "--out", "{new}", "--seeds", "0"],
+    "--encoder.embed-dim": ["pretrain", RECIPE, "--data", "x", "--out", "y", "--encoder.embed-dmi", "3"],
+    "num_clips: expected a number of at least 1": [
+        "attention", "{model}", "--data", "{dataset}", "--num-clips", "0",
+    ],
+    "threshold: expected": ["audit", "{dataset}", "--split", "xview", "--threshold", "-1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_mistakes_are_answered_in_one_message_and_leave_nothing(command, prepared, source, tmp_path, message):
+    names = {name: prepared / name for name in ("dataset", "other", "model")}
+    names |= {"files": source, "none": tmp_path / "none", "new": tmp_path / "new"}
+    before = sorted(prepared.rglob("*")), sorted(tmp_path.rglob("*"))
+    code, out, err = command(*(str(word).format(**names) for word in MISTAKES[message]))
+    assert code == 2, (out, err)
+    plain = " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", "", out + err).split())
+    assert message in plain, plain
+    assert "Traceback" not in plain
+    own = [line for line in err.splitlines() if line.startswith("ulna ")]
+    assert all(len(line) < 600 and line.isprintable() for line in own)
+    assert sorted(tmp_path.rglob("*")) == before[1], "something was left behind"
+    assert [path for path in sorted(prepared.rglob("*")) if path.name != ".verified.json"] == [
+        path for path in before[0] if path.name != ".verified.json"
     ]
-    write_dataset(tmp_path / "dataset", clips, get_skeleton("kinect_v1"), classes=["x", "y"])
+
+
+def test_changed_bytes_stop_training_and_evaluation(command, tmp_path):
+    dataset, clips = small_dataset(tmp_path / "dataset")
+    assert np.array_equal(dataset.clip(0).position, clips[0].position)
     content = bytearray((tmp_path / "dataset" / "frames.npy").read_bytes())
     content[-9] ^= 8
     (tmp_path / "dataset" / "frames.npy").write_bytes(content)
-    recipe = "gl_transformer/nw_ucla_small"
-    code, _, err = ulna("pretrain", recipe, "--data", tmp_path / "dataset", "--out", tmp_path / "run", *SMALL)
+    words = ["pretrain", RECIPE, "--data", tmp_path / "dataset", "--out", tmp_path / "model", *SMALL]
+    code, _, err = command(*words)
     assert code == 2
-    assert "changed bytes; prepare the dataset again" in err
+    assert "found changed bytes. Prepare the dataset again." in err
     assert [path.name for path in tmp_path.iterdir()] == ["dataset"], "nothing half-written"
-
-
-def test_misspelt_options_are_answered_with_the_nearest():
-    command = [sys.executable, "-m", "ulna", "pretrain", "gl_transformer/sample", "--data", "x", "--out", "y"]
-    command += ["--encoder.widht", "3"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "--encoder.width" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Killed, stopped, out of disk, on several processes: training ends as if nothing had happened."""
+"""Pretraining that is killed, stopped, out of disk space, or on several processes ends with the same model."""
 
 import csv
 import os
@@ -11,18 +11,17 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import wait_for
-from ulna.data import Dataset
-from ulna.pretext.cross_masking import apart
+from ulna.pretext.ha_cm import contrastive_distance
 
 EPOCHS = 6
 SMALL = [
-    "--encoder.width", "4", "--encoder.num-heads", "2", "--encoder.num-blocks", "1", "--training.batch-size", "3",
+    "--encoder.embed-dim", "4", "--encoder.num-heads", "2", "--encoder.depth", "1", "--training.batch-size", "3",
     "--training.checkpoint-every", "1", "--split", "half", "--training.epochs", str(EPOCHS),
-    "--training.precision", "32-true", "--accelerator", "cpu",
+    "--training.precision", "32-true", "--device", "cpu",
 ]  # fmt: skip
 PLAIN = ["--encoder.dropout", "0", "--encoder.attention-dropout", "0", "--encoder.drop-path", "0"]
 
-# Breaks a run from inside: at a checkpoint's second half, or with files that cannot grow.
+# Interrupt a run from inside: killed in the middle of writing a checkpoint, files that cannot grow, SIGTERM in a step.
 KILLED_WHILE_SAVING = """
 import os, signal, torch
 save = torch.save
@@ -43,15 +42,15 @@ def late(content, file):
     save(content, file)
 torch.save = late
 """
-ASKED_TO_STOP = """
+TERMINATED = """
 import os, signal
-from ulna.training.module import Pretraining
-step = Pretraining.training_step
-def asked(self, batch, batch_idx):
+from ulna.training.planned import PlannedModule
+step = PlannedModule.training_step
+def terminated(self, batch, batch_idx):
     if self.global_step == {step}:
         os.kill(os.getpid(), signal.SIGTERM)
     return step(self, batch, batch_idx)
-Pretraining.training_step = asked
+PlannedModule.training_step = terminated
 """
 START = "import sys; sys.argv[0] = 'ulna'; from ulna.cli import main; main()"
 
@@ -80,11 +79,11 @@ def pretrain(dataset, out, *options, **how):
 
 def finished(process, out):
     assert process.returncode == 0, process.errors
-    return load_file(out / "weights.safetensors")
+    return load_file(out / "model.safetensors") | load_file(out / "pretext.safetensors")
 
 
 def same(one, two):
-    return all(torch.equal(one[name], two[name]) for name in one)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
 def curve(out):
@@ -97,13 +96,13 @@ def curve(out):
 
 @pytest.fixture(scope="module")
 def whole(dataset, tmp_path_factory):
-    out = tmp_path_factory.mktemp("whole") / "run"
+    out = tmp_path_factory.mktemp("whole") / "model"
     return finished(pretrain(dataset, out), out), curve(out)
 
 
 @pytest.mark.parametrize("until", ["the folder", "a checkpoint", "an epoch later"])
-def test_killed_at_any_moment(dataset, tmp_path, whole, until):
-    out, work = tmp_path / "run", tmp_path / "run.unfinished"
+def test_killed_at_any_time(dataset, tmp_path, whole, until):
+    out, work = tmp_path / "model", tmp_path / "model.unfinished"
     process = pretrain(dataset, out, wait=False)
     checkpoint, metrics = work / "checkpoints" / "last.ckpt", work / "metrics.csv"
     wait_for(
@@ -123,31 +122,31 @@ def test_killed_at_any_moment(dataset, tmp_path, whole, until):
 
 
 def test_killed_while_saving(dataset, tmp_path, whole):
-    out = tmp_path / "run"
+    out = tmp_path / "model"
     process = pretrain(dataset, out, before=KILLED_WHILE_SAVING.format(step=21))
     assert process.returncode == -signal.SIGKILL
-    assert torch.load(tmp_path / "run.unfinished/checkpoints/last.ckpt", weights_only=True)["global_step"] == 14
+    assert torch.load(tmp_path / "model.unfinished/checkpoints/last.ckpt", weights_only=True)["global_step"] == 14
     assert same(finished(pretrain(dataset, out, "--resume"), out), whole[0])
     assert not list(out.rglob(".*partial*"))
 
 
 @pytest.mark.parametrize(("step", "saved"), [(9, 10), (13, 14)])
-def test_asked_to_stop(dataset, tmp_path, whole, step, saved):
+def test_terminated(dataset, tmp_path, whole, step, saved):
     """In the middle of an epoch of seven steps, and at an epoch's last step."""
-    out = tmp_path / "run"
+    out = tmp_path / "model"
     rarely = ["--training.checkpoint-every", "100"]
-    process = pretrain(dataset, out, *rarely, before=ASKED_TO_STOP.format(step=step))
+    process = pretrain(dataset, out, *rarely, before=TERMINATED.format(step=step))
     assert process.returncode == 128 + signal.SIGTERM
     assert f"stopped by SIGTERM after step {saved}" in process.errors
     assert "Traceback" not in process.errors
-    content = torch.load(tmp_path / "run.unfinished/checkpoints/last.ckpt", weights_only=True)
+    content = torch.load(tmp_path / "model.unfinished/checkpoints/last.ckpt", weights_only=True)
     assert content["global_step"] == saved
     assert same(finished(pretrain(dataset, out, *rarely, "--resume"), out), whole[0])
     assert curve(out) == whole[1]
 
 
-def test_a_slow_copy_is_saved_with_its_step(dataset, tmp_path):
-    """HA-CM's copy of the encoder moves before the checkpoint of its step is written."""
+def test_the_teacher_is_saved_with_its_step(dataset, tmp_path):
+    """HA-CM's teacher is updated before the checkpoint of its step is written."""
 
     def run(out, *options, **how):
         words = [
@@ -165,9 +164,9 @@ def test_a_slow_copy_is_saved_with_its_step(dataset, tmp_path):
         return ulna(*words, **how)
 
     whole = finished(run(tmp_path / "whole"), tmp_path / "whole")
-    stopped = run(tmp_path / "run", before=ASKED_TO_STOP.format(step=9))
+    stopped = run(tmp_path / "model", before=TERMINATED.format(step=9))
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.errors
-    weights = finished(run(tmp_path / "run", "--resume"), tmp_path / "run")
+    weights = finished(run(tmp_path / "model", "--resume"), tmp_path / "model")
     assert any(name.startswith("teacher") for name in weights)
     assert same(weights, whole)
 
@@ -177,27 +176,27 @@ def test_rows_of_all_processes(tmp_path):
     torch.manual_seed(0)
     x, y = torch.randn(2, 8, 4)
     torch.save((x, y), tmp_path / "rows.pt")
-    torch.multiprocessing.spawn(_apart_on_two, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(_distance_on_two, (str(tmp_path),), nprocs=2)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     x, y = x.requires_grad_(), y.requires_grad_()
-    apart(x, y).sum().backward()
-    torch.testing.assert_close(torch.cat([values for values, _, _ in parts]), apart(x, y))
+    contrastive_distance(x, y).sum().backward()
+    torch.testing.assert_close(torch.cat([values for values, _, _ in parts]), contrastive_distance(x, y))
     torch.testing.assert_close(torch.cat([grad for _, grad, _ in parts]), x.grad)
     torch.testing.assert_close(torch.cat([grad for _, _, grad in parts]), y.grad)
 
 
-def _apart_on_two(rank, folder):
+def _distance_on_two(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     own = slice(0, 5) if rank == 0 else slice(5, 8)
     x, y = (rows[own].clone().requires_grad_() for rows in torch.load(f"{folder}/rows.pt", weights_only=True))
-    values = apart(x, y)
+    values = contrastive_distance(x, y)
     values.sum().backward()
     torch.save((values.detach(), x.grad, y.grad), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 def test_the_disk_is_full(dataset, tmp_path, whole):
-    out = tmp_path / "run"
+    out = tmp_path / "model"
     process = pretrain(dataset, out, before=FULL_DISK.format(step=14))
     assert process.returncode == 2, process.errors
     assert "checkpoint of step 14 could not be written" in process.errors
@@ -208,8 +207,9 @@ def test_the_disk_is_full(dataset, tmp_path, whole):
 
 def test_two_processes_learn_the_same(dataset, tmp_path):
     """The global batch is the same; a last batch of one clip leaves a process without work."""
-    assert len(Dataset(dataset.path).split("half")[0]) % 3 == 2
-    runs = {}
+    batch_size = ["--training.batch-size", "19"]
+    assert len(dataset.split("half")[0]) % 19 == 1
+    models = {}
     for name, options, launcher in (
         ("one", ("--devices", "1"), ()),
         ("lightning", ("--devices", "2", "--strategy", "ddp"), ()),
@@ -219,8 +219,9 @@ def test_two_processes_learn_the_same(dataset, tmp_path):
             ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         ),
     ):
-        runs[name] = tmp_path / name
-        finished(pretrain(dataset, runs[name], *PLAIN, *options, launcher=launcher), runs[name])
-    one, *others = ([float(row[2]) for row in curve(run)] for run in runs.values())
+        models[name] = tmp_path / name
+        finished(pretrain(dataset, models[name], *PLAIN, *batch_size, *options, launcher=launcher), models[name])
+        assert curve(models[name])[-1][1] == str(2 * EPOCHS)
+    one, *others = ([float(row[2]) for row in curve(model)] for model in models.values())
     for other in others:
         assert other == pytest.approx(one, abs=1e-4)

@@ -6,7 +6,7 @@ from decimal import Decimal, getcontext
 import pytest
 import torch
 
-from ulna.nn.hyperbolic import EDGE, distance, exp0, log0, mobius_add, pairwise_distance, project
+from ulna.nn.hyperbolic import EDGE, PoincareBall, distance, exp0, log0, mobius_add, pairwise_distance, project
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -16,7 +16,7 @@ CURVATURES = [0.1, 1.0, 2.5]
 
 
 def points(c, num=64, width=7, seed=0):
-    """Points from the middle to the very edge."""
+    """Points between the centre and the edge of the ball."""
     torch.manual_seed(seed)
     x = torch.randn(num, width, dtype=torch.float64)
     radius = 1 - torch.logspace(-5, -0.01, num, dtype=torch.float64)
@@ -32,7 +32,7 @@ def test_maps_agree_with_geoopt(c):
     torch.testing.assert_close(log0(u, c), ball.logmap0(u))
     torch.testing.assert_close(mobius_add(u, v, c), ball.mobius_add(u, v, project=False), atol=1e-9, rtol=1e-6)
     theirs = ball.dist(u, v)
-    exact = theirs * c**0.5 < 14  # beyond, geoopt cuts its artanh
+    exact = theirs * c**0.5 < 14  # beyond that geoopt clamps its artanh
     assert exact.sum() > 40
     torch.testing.assert_close(distance(u, v, c)[exact], theirs[exact], atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(pairwise_distance(u, v, c).diagonal(), distance(u, v, c))
@@ -49,9 +49,19 @@ def test_closed_forms(c):
     torch.testing.assert_close(distance(u, v, c), distance(v, u, c))
     assert (distance(u, u, c) == 0).all()
     across = 2 / c**0.5 * (c**0.5 * mobius_add(-u, v, c).norm(dim=-1)).clamp(max=1 - 1e-15).atanh()
-    near = distance(u, v, c) < 12 / c**0.5  # beyond, artanh has no digits left
+    near = distance(u, v, c) < 12 / c**0.5  # beyond that artanh loses all precision
     torch.testing.assert_close(distance(u, v, c)[near], across[near], rtol=1e-5, atol=1e-8)
     assert exp0(torch.zeros(1, 3), c).tolist() == [[0, 0, 0]]
+
+
+def test_the_ball_has_its_curvature_and_scale():
+    """The distance of a mapped token to the origin is twice its length."""
+    x = torch.randn(20, 5, dtype=torch.float64)
+    for c in CURVATURES:
+        ball = PoincareBall(c, 0.5)
+        points = ball.map(x)
+        torch.testing.assert_close(ball.depth(points), 2 * 0.5 * x.norm(dim=-1))
+        torch.testing.assert_close(ball.pairwise_distance(points, points), pairwise_distance(points, points, c))
 
 
 def test_single_precision_is_kept_off_the_edge():
@@ -69,8 +79,8 @@ def test_gradients_pass_the_origin():
 
 
 @pytest.mark.parametrize("c", CURVATURES)
-def test_from_edge_to_edge(c):
-    """Where real tokens are: on a diameter distances add up, and 50 digits agree on any two points."""
+def test_distances_near_the_edge_are_exact(c):
+    """Near the edge, where real tokens are: distances on a diameter add up, and 50 digits agree for any two points."""
     radius = torch.tensor([0.5, 0.99, 1 - 1e-3, 1 - EDGE], dtype=torch.float64)
     axis = torch.tensor([[0.6, 0.8]], dtype=torch.float64) / c**0.5
     across = 2 / c**0.5 * (radius.atanh()[:, None] + radius.atanh())

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from conftest import make_clip
-from ulna.data import Batch
+from ulna.batch import Batch
+from ulna.core import get_skeleton
 from ulna.encoders import SegmentTransformer
 from ulna.preprocessing import Shifted
 
@@ -60,14 +61,15 @@ def test_released_weights_give_what_they_gave(tmp_path):
     loaded = SegmentTransformer.from_released(
         {f"module.{k}": v for k, v in state.items()}, num_heads=2, num_persons=1
     ).eval()
-    batch = Shifted(max_frames=120)(Batch.from_clips([make_clip("c0", 120, skeleton="kinect_v2", num_persons=1)]))
+    shifted = Shifted(Shifted.Config(max_frames=120), get_skeleton("kinect_v2"), 1)
+    batch = shifted(Batch.from_clips([make_clip("c0", 120, skeleton="kinect_v2", num_persons=1)]))
     expected = by_hand(state, batch.position[:, 0]).mean(dim=(0, 1))
     torch.testing.assert_close(loaded.embed(batch)[0], expected, atol=1e-4, rtol=1e-4)
-    assert SegmentTransformer.from_released(released(18, 24, segment=3), num_heads=2).ball
+    assert SegmentTransformer.from_released(released(18, 24, segment=3), num_heads=2).config.ball
     torch.save({"model": state, "args": argparse.Namespace(lr=1e-3)}, tmp_path / "weights.pth")
-    assert SegmentTransformer.from_released(tmp_path / "weights.pth", num_heads=2).width == 16
+    assert SegmentTransformer.from_released(tmp_path / "weights.pth", num_heads=2).config.embed_dim == 16
     del state["norm.weight"]
     with pytest.raises(ValueError, match=r"1 are missing: norm\.weight"):
         SegmentTransformer.from_released(state)
-    with pytest.raises(ValueError, match=r"expected 25 or 18 joints .* got weights for 17"):
+    with pytest.raises(ValueError, match=r"expected 25 or 18 joints .* found weights for 17"):
         SegmentTransformer.from_released(released(17))

@@ -1,4 +1,4 @@
-"""What makes training fast changes nothing: equal to the plain and padded way, with and without memory savings."""
+"""Fast and memory-saving implementations compute what the plain, padded implementations compute."""
 
 import sys
 
@@ -8,12 +8,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import HERE
-from ulna.core import NodeLayout, get_skeleton
-from ulna.data import Augmentation, ClipLoader
+from ulna.batch import Augmentation, ClipLoader
 from ulna.encoders import GLTransformer
-from ulna.preprocessing import Disentangled
+from ulna.formats.ntu import read_skeleton
 from ulna.nn.cpu_attention import attend
 from ulna.nn.dropout import Dropout, draw_kept
+from ulna.preprocessing import Disentangled
 from ulna.pretext import MPDP
 
 sys.path.insert(0, str(HERE.parent))
@@ -25,7 +25,7 @@ from benchmarks.workload import NTU, NW_UCLA, Workload
 SHORT = Workload("short", "kinect_v2", 2, 12, 6, 7, 1, 20, second_person=0.3)
 
 
-def plainly(qkv, mask, kept, scale):
+def plain_attention(qkv, mask, kept, scale):
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     if mask is not None:
@@ -46,7 +46,7 @@ def test_attention_in_pieces_is_attention(monkeypatch, masked, rate):
     kept = torch.cat([draw_kept((num, 2, 5, 5), rate) for num in (2, 2, 2, 1)]) if rate else torch.ones(7, 2, 5, 5)
     torch.manual_seed(1)
     out = attend(qkv, mask, rate)
-    expected = plainly(qkv, mask, kept, 1 / (1 - rate))
+    expected = plain_attention(qkv, mask, kept, 1 / (1 - rate))
     assert torch.allclose(out, expected, atol=1e-12)
     grad = torch.randn_like(out)
     (one,) = torch.autograd.grad(out, qkv, grad)
@@ -64,7 +64,7 @@ def test_dropout_keeps_the_mean_and_its_rate():
     assert torch.allclose(y[kept], torch.tensor(1 / 0.9))
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
-    for part in (kept[:, ::2], kept[::2], kept[:200]):  # nowhere more than elsewhere
+    for part in (kept[:, ::2], kept[::2], kept[:200]):  # everywhere at the same rate
         assert 1 - part.double().mean().item() == pytest.approx(0.1, abs=0.004)
     columns = kept[:, :500].double()
     assert abs(np.corrcoef(columns[:, 0::2].flatten(), columns[:, 1::2].flatten())[0, 1]) < 0.01
@@ -82,20 +82,22 @@ def test_padded_and_packed_learn_the_same():
     assert packed.loss < 6
 
 
-def test_activations_made_anew_give_the_same_gradients():
-    skeleton = get_skeleton("kinect_v1")
-    batch = Packed(NW_UCLA, 3, width=8).assemble()[0]
+def test_recomputed_activations_give_the_same_gradients():
+    step = Packed(NW_UCLA, 3, width=8)
+    batch = step.assemble()[0]
     gradients = []
-    for anew in (False, True):
+    for recompute in (False, True):
         torch.manual_seed(0)
-        encoder = GLTransformer(
-            NodeLayout.of(skeleton), 1, 50, width=8, num_heads=2, num_blocks=3, checkpoint_activations=anew
-        )
-        pretext = MPDP(encoder)
+        config = GLTransformer.Config(embed_dim=8, num_heads=2, depth=3, checkpoint_activations=recompute)
+        pretext = MPDP(MPDP.Config(), GLTransformer(config, step.preprocessor.spec))
         torch.manual_seed(1)
         pretext.loss(batch).backward()
         gradients.append([parameter.grad for parameter in pretext.parameters()])
     assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
+
+
+def small_pretext(preprocessor):
+    return MPDP(MPDP.Config(), GLTransformer(GLTransformer.Config(embed_dim=8, num_heads=2), preprocessor.spec))
 
 
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique2")
@@ -114,9 +116,10 @@ class NothingWaits(TorchDispatchMode):
 @pytest.mark.parametrize("parts", ["local+global", "local", "mixed"])
 def test_no_step_waits_for_its_device(heading, parts):
     step = Packed(SHORT, 6, width=8)
-    step.form = Disentangled(heading=heading, parts=parts, max_frames=12)
-    encoder = GLTransformer(step.form.layout(step.skeleton), 2, 12, width=8, num_heads=2)
-    pretext = MPDP(encoder)
+    step.preprocessor = Disentangled(
+        Disentangled.Config(heading=heading, parts=parts, max_frames=12), step.skeleton, SHORT.num_persons
+    )
+    pretext = small_pretext(step.preprocessor)
     with NothingWaits():
         batch = step.assemble()[0]
         sum(values.mean() for values in pretext.losses(batch).values()).backward()
@@ -126,12 +129,12 @@ def test_no_step_waits_for_its_device(heading, parts):
 def test_no_step_waits_for_a_gpu(dataset):
     load = ClipLoader(dataset, max_frames=12, device="cuda")
     assert load.is_resident
-    form, nodes = Disentangled(max_frames=12), NodeLayout.of(dataset.skeleton)
-    pretext = MPDP(GLTransformer(layout, 1, 12, width=8, num_heads=2)).cuda()
+    preprocessor = Disentangled(Disentangled.Config(max_frames=12), dataset.skeleton, dataset.num_persons)
+    pretext = small_pretext(preprocessor).cuda()
     draw = Augmentation.draw(np.random.default_rng(0), 4)
     for mode in ("default", "error"):
         torch.cuda.set_sync_debug_mode(mode)
-        batch = Augmentation()(form(load(np.arange(4))), draw, max_frames=12)
+        batch = Augmentation()(preprocessor(load(np.arange(4))), draw, max_frames=12)
         sum(values.mean() for values in pretext.losses(batch).values()).backward()
     torch.cuda.set_sync_debug_mode("default")
 
@@ -139,8 +142,6 @@ def test_no_step_waits_for_a_gpu(dataset):
 def test_the_plain_parser_reads_the_same(tmp_path):
     path = tmp_path / "S001C001P001R001A001.skeleton"
     write_skeleton(path, 5, 2)
-    from ulna.formats.ntu import read_skeleton
-
     assert np.array_equal(plain_positions(path), read_skeleton(path).position)
 
 
@@ -157,9 +158,10 @@ from pathlib import Path
 from benchmarks.growth import peak
 from benchmarks.workload import Workload
 from ulna.core import get_skeleton
-from ulna.data import write_dataset
+from ulna.dataset import Dataset
 long = Workload("long", "kinect_v2", 2, 300, 100, 100, 100, 100, second_person=1)
-write_dataset(Path(sys.argv[1]), long.clips({num}), get_skeleton("kinect_v2"), classes=("moving",), num_persons=2)
+options = {{"skeleton": get_skeleton("kinect_v2"), "classes": ("moving",), "num_persons": 2}}
+Dataset.write(Path(sys.argv[1]), long.clips({num}), **options)
 print(peak())
 """
 
@@ -169,8 +171,8 @@ def test_memory_does_not_grow_with_the_clips(tmp_path):
     """1,500 clips are 97 MB, 150 are 10: neither writing nor loading batches of 128 holds them."""
     peaks = []
     for num in (150, 1500):
-        dataset = tmp_path / f"dataset{num}"
-        peaks.append((growth.run(WRITE.format(num=num), dataset), growth.run(growth.TRAIN.format(steps=12), dataset)))
-        assert sum(file.stat().st_size for file in dataset.iterdir()) > num * 64_000
+        path = tmp_path / f"dataset{num}"
+        peaks.append((growth.run(WRITE.format(num=num), path), growth.run(growth.TRAIN.format(steps=12), path)))
+        assert sum(file.stat().st_size for file in path.iterdir()) > num * 64_000
     for few, many in zip(*peaks, strict=True):
         assert many - few < 45

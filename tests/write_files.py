@@ -1,4 +1,4 @@
-"""Tiny files in the true formats of the data sets."""
+"""Writes tiny files in the formats of the data sets."""
 
 import json
 
@@ -7,7 +7,7 @@ import scipy.io
 
 
 def ntu_text(bodies_by_frame, *, num_joints=25):
-    """`bodies_by_frame`: for each frame a list of (25, 3) arrays."""
+    """Return the text of an NTU file; `bodies_by_frame` has a list of (25, 3) arrays for each frame."""
     lines = [str(len(bodies_by_frame))]
     for bodies in bodies_by_frame:
         lines.append(str(len(bodies)))
@@ -76,11 +76,23 @@ Frame Time: 0.0333333
 """
 
 
-def write_bvh(path, rows=None):
-    """Three frames: at rest; moved by (1, 2, 3) cm and turned 90 degrees about z; arm turned 90 degrees about y."""
-    rows = rows or ["0 " * 12, "1 2 3 90 0 0 0 0 0 0 0 0", "0 0 0 0 0 0 0 0 90 0 0 0"]
+# All joints have position and rotation channels, LeftHand the rotation first.
+BVH_SIX_CHANNELS = BVH.replace(
+    "CHANNELS 3 Zrotation Xrotation Yrotation", "CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation"
+).replace(
+    "CHANNELS 3 Yrotation Xrotation Zrotation", "CHANNELS 6 Yrotation Xrotation Zrotation Xposition Yposition Zposition"
+)
+
+
+def write_bvh(path, rows=None, *, head=BVH):
+    """Write a BVH file.
+
+    By default three frames: at rest with the hips 100 cm up; moved by (1, 2, 3) cm and rotated by 90 degrees about z;
+    at rest with the arm rotated by 90 degrees about y.
+    """
+    rows = rows or ["0 100 0 0 0 0 0 0 0 0 0 0", "1 102 3 90 0 0 0 0 0 0 0 0", "0 100 0 0 0 0 0 0 90 0 0 0"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(BVH + "\n".join(rows) + "\n")
+    path.write_text(head + "\n".join(rows) + "\n")
 
 
 def write_npz(path, num_frames=6, *, seed=0, **keys):
@@ -92,7 +104,7 @@ def write_npz(path, num_frames=6, *, seed=0, **keys):
 
 
 def write_pku(folder, name, actions, num_frames=40, *, num_bodies=1, seed=0):
-    """A recording and its label file; `actions` are (action, start, end)."""
+    """Write a recording and its label file; `actions` are (action, start, end)."""
     random = np.random.default_rng(seed)
     joints = np.zeros((num_frames, 2, 25, 3))
     joints[:, :num_bodies] = random.normal(0, 1, (num_frames, num_bodies, 25, 3)).round(5)

@@ -60,7 +60,8 @@ def _write_page(model: Model, dataset: Dataset, own: Attention, split: str | Non
     shown = []
     for clip in clips:
         _, maps = attention_maps(model, dataset, np.array([clip]))
-        frames, whole = model.preprocessor.frame_indices(int(dataset.lengths[clip])), dataset.clip(int(clip))
+        whole = dataset.clip(int(clip))
+        frames = model.preprocessor.frame_indices(whole.num_frames, whole.fps)
         if not whole.visible[frames].any():
             continue  # persons appear only after the frames that the encoder is given
         moving = animation(whole, frames=frames)
@@ -89,7 +90,8 @@ def _write_page(model: Model, dataset: Dataset, own: Attention, split: str | Non
 def _clips_to_show(model: Model, dataset: Dataset, split: str | None) -> np.ndarray:
     """Return a few clips of different classes, fewer if their maps are large."""
     clips = some_clips(dataset, split, 300)
-    lengths = np.minimum(dataset.lengths[clips], model.preprocessor.config.max_frames)
+    preprocessor = model.preprocessor
+    lengths = [len(preprocessor.frame_indices(int(dataset.lengths[i]), float(dataset.fps[i]))) for i in clips]
     order = sorted(range(len(clips)), key=lambda i: (lengths[i] < 20, i))
     chosen: list[int] = []
     labels: set[int] = set()

@@ -72,7 +72,7 @@ def _moving(model: Model, task: HACM, dataset: Dataset, clip: int) -> dict[str, 
     """Return a clip to play, with each person's scores and a few masks as bytes: persons x segments x joints."""
     whole = dataset.clip(clip)
     batch = model.preprocessor.load(dataset, np.array([clip]), model.device)
-    frames = model.preprocessor.frame_indices(whole.num_frames)
+    frames = model.preprocessor.frame_indices(whole.num_frames, whole.fps)
     if not whole.visible[frames].any():
         return None
     segments = task.encoder.segments(batch)

@@ -77,7 +77,10 @@ def frame_dropout(batch: Batch, percent: float, generators: Sequence[np.random.G
 
 def frame_rate(batch: Batch, factor: float, generators: Sequence[np.random.Generator]) -> Batch:  # noqa: ARG001
     """Record the same movement with another number of frames."""
-    return resample(batch, np.maximum(1, np.rint(batch.packing.lengths * factor)).astype(np.int64))
+    lengths = batch.packing.lengths
+    new = np.maximum(1, np.rint(lengths * factor)).astype(np.int64)
+    fps = None if batch.fps is None else (batch.fps * new / lengths).astype(batch.fps.dtype)
+    return replace(resample(batch, new), fps=fps)
 
 
 def viewpoint(batch: Batch, degrees: float, generators: Sequence[np.random.Generator]) -> Batch:  # noqa: ARG001

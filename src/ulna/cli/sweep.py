@@ -83,13 +83,15 @@ def command(overrides: Sequence[str]) -> Callable[..., None]:
         """
         check_range("seeds", seeds, 1, 1000)
         grid = GRIDS[name] if name in GRIDS else Grid(title=name, rows=(GridRow(name=name, recipe=name),))
-        for done, words in commands(
+        for output, words in commands(
             grid, data, out, seeds=seeds, protocols=protocols, splits=splits, overrides=overrides
         ):  # fmt: skip
-            print(shlex.join(words) if not done.exists() else f"# done: {shlex.join(words)}", flush=True)
-            if execute and not done.exists():
-                unfinished = done.with_name(done.name + ".unfinished").exists()
-                subprocess.run([sys.executable, "-m", *words, *(["--resume"] if unfinished else [])], check=True)
+            print(shlex.join(words) if not output.exists() else f"# done: {shlex.join(words)}", flush=True)
+            if execute and not output.exists():
+                unfinished = output.with_name(output.name + ".unfinished").exists()
+                done = subprocess.run([sys.executable, "-m", *words, *(["--resume"] if unfinished else [])])
+                if done.returncode:
+                    sys.exit(done.returncode)
         if execute:
             print(_write_table(grid, out))
 

@@ -203,7 +203,11 @@ BOUNDS = {
 def explain(error: ValidationError, schema: type[BaseModel]) -> str:
     """Return what is wrong with the values of a configuration, in one line."""
     texts = []
-    for problem in error.errors(include_url=False)[:3]:
+    problems = error.errors(include_url=False)
+    # A list with a bad value is also reported as too short, since the value does not count.
+    deeper = {problem["loc"][:-1] for problem in problems}
+    problems = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in deeper]
+    for problem in problems[:3]:
         place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))[:120]
         kind, context = problem["type"], problem.get("ctx", {})
         if kind == "extra_forbidden":
@@ -222,6 +226,6 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
             expected = EXPECTED.get(kind, problem["msg"])
         found = "nothing" if kind == "missing" else shown(problem["input"])
         texts.append(f"{place}: expected {expected}, found {found}".removeprefix(": "))
-    if error.error_count() > len(texts):
-        texts.append(f"and {error.error_count() - len(texts)} more")
+    if len(problems) > len(texts):
+        texts.append(f"and {len(problems) - len(texts)} more")
     return "; ".join(texts)

@@ -214,7 +214,11 @@ class GLTransformer(FrameEncoder):
 
 
 def absent_persons(batch: Batch) -> Bool[Tensor, "B P"]:
-    """Return True for persons missing from the first frame (person 0 is always present), as in the released code."""
+    """Return True for persons missing from the first frame (person 0 is always present), as in the released code.
+
+    It follows from the visibility mask of the preprocessed batch: a person whose centre joint is never visible has been
+    removed by the preprocessor and counts as missing.
+    """
     absent = ~batch.visible.any(dim=2)[batch.packing.first]
     absent[:, 0] = False
     return absent

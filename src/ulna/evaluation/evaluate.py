@@ -182,7 +182,7 @@ class _Task:
         trains = self.protocol.uses_pretrained
         result, classifier = self._run(model, embedder, "trained")
         if classifier is not None:
-            model.classifiers[self._name(result)] = classifier
+            model.classifiers[self._name(model, result)] = classifier
         if not self.baselines:
             return Evaluation(result), classifier
         random_init = self._run(model, embedder, "random_init")[0] if trains else None
@@ -257,9 +257,9 @@ class _Task:
             training_minutes=[round((model.config.training_seconds or 0) / 60, 1)],
         )
 
-    def _name(self, result: EvalResult) -> str:
+    def _name(self, model: Model, result: EvalResult) -> str:
         """Return the name of the classifier."""
-        pooling = "" if self.pooling is None else self.pooling
+        pooling = "" if result.key.pooling == model.recipe.pooling else result.key.pooling
         return "-".join(filter(None, (result.key.protocol, result.key.variant, pooling)))
 
     def save(self, model: Model, evaluation: Evaluation, classifier: Classifier | None) -> None:
@@ -271,7 +271,7 @@ class _Task:
             name = result.key.file_name(default_pooling=model.recipe.pooling)
             result.save(model.path / RESULTS / f"{name}{ending}.json")
         if classifier is not None:
-            classifier.save(model.path / FOLDER, self._name(evaluation.result))
+            classifier.save(model.path / FOLDER, self._name(model, evaluation.result))
         work = self._work(model)
         if work is not None and work.exists():
             _remove(work)

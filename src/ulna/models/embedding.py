@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ulna.batch import Augmentation, Batch
@@ -72,22 +72,29 @@ class Embedder:
                 return batch
             return augmentation(batch, draw[part], max_frames=self.preprocessor.config.max_frames)
 
-        return self._embed(dataset.lengths[clips].tolist(), load_part)
+        return self._embed(dataset.lengths[clips], dataset.fps[clips], load_part)
 
     def embed_clips(self, clips: Sequence[Clip]) -> Float[Tensor, "B E"]:
         """Return the embeddings of clips, float32 on the CPU."""
         return self._embed(
-            [clip.num_frames for clip in clips],
+            np.array([clip.num_frames for clip in clips]),
+            np.array([clip.fps for clip in clips]),
             lambda part: self.preprocessor.from_clips([clips[i] for i in part], self.device),
         )
 
     @torch.inference_mode()
-    def _embed(self, lengths: Sequence[int], load: Callable[[np.ndarray], Batch]) -> Tensor:
+    def _embed(
+        self, lengths: Int[np.ndarray, " B"], rates: Float[np.ndarray, " B"], load: Callable[[np.ndarray], Batch]
+    ) -> Float[Tensor, "B E"]:
         """Embed clips in batches of similar length."""
         was_training = self.encoder.training
         self.encoder.eval()
-        features = torch.empty(len(lengths), self.dim)
-        for part in _by_length([len(self.preprocessor.frame_indices(length)) for length in lengths]):
+        kept = [
+            len(self.preprocessor.frame_indices(int(length), float(fps)))
+            for length, fps in zip(lengths, rates, strict=True)
+        ]
+        features = torch.empty(len(kept), self.dim)
+        for part in _by_length(kept):
             features[part] = self.encoder.embed(load(part), self.pooling).float().cpu()
         self.encoder.train(was_training)
         return features

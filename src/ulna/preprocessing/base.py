@@ -154,8 +154,20 @@ class Preprocessor(ABC):
         """Number of a clip's first frames that must be read from a dataset; None for all."""
         return None if self.config.frame_rate is not None else self.frames_needed
 
-    def frame_indices(self, length: int) -> np.ndarray:
-        """Return which frames of a clip of some length an encoder is given; the nearest ones if it is resampled."""
+    def frame_indices(self, length: int, fps: float) -> np.ndarray:
+        """Return which frames of a clip an encoder is given; the nearest ones if the clip is resampled.
+
+        Args:
+            length: Number of frames of the clip.
+            fps: Its frames per second.
+        """
+        if self.config.frame_rate is None:
+            return self.kept_frames(length)
+        resampled = _resampled_length(length, fps, self.config.frame_rate)
+        return nearest_frames(length, resampled)[self.kept_frames(resampled)]
+
+    def kept_frames(self, length: int) -> np.ndarray:
+        """Return which frames are kept of a clip at its final frame rate; the nearest ones if it is resampled."""
         if self.frames_needed is None:
             return nearest_frames(length, min(length, self.config.max_frames))
         return np.arange(min(length, self.frames_needed))
@@ -202,10 +214,17 @@ def _at_frame_rate(batch: Batch, frame_rate: float) -> Batch:
     """Resample clips of another frame rate."""
     if batch.fps is None:
         raise InputError("expected clips with a known frame rate to resample, found clips without")
-    lengths = np.maximum(1, np.rint(batch.packing.lengths * frame_rate / batch.fps)).astype(np.int64)
+    lengths = np.array(
+        [_resampled_length(int(n), fps, frame_rate) for n, fps in zip(batch.packing.lengths, batch.fps, strict=True)]
+    )
     if (lengths == batch.packing.lengths).all():
         return batch
     return replace(resample(batch, lengths), fps=np.full(batch.num_clips, frame_rate))
+
+
+def _resampled_length(length: int, fps: float, frame_rate: float) -> int:
+    """Return the number of frames of a clip at another frame rate."""
+    return max(1, round(length * frame_rate / fps))
 
 
 def nearest_frames(length: int, num: int) -> np.ndarray:

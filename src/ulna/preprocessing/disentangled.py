@@ -63,10 +63,10 @@ class Disentangled(Preprocessor):
         cuts = self.config.num_frames is None and self.config.long_clips == "cut"
         return self.config.max_frames if cuts else None
 
-    def frame_indices(self, length: int) -> np.ndarray:
+    def kept_frames(self, length: int) -> np.ndarray:
         """Return the frames nearest to those a clip is resampled to."""
         if self.config.num_frames is None:
-            return super().frame_indices(length)
+            return super().kept_frames(length)
         return nearest_frames(length, self.config.num_frames)
 
     def layout(self) -> NodeLayout:

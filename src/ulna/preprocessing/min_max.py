@@ -56,7 +56,7 @@ class MinMax(Preprocessor):
         """All frames: long clips are thinned out."""
         return None
 
-    def frame_indices(self, length: int) -> np.ndarray:
+    def kept_frames(self, length: int) -> np.ndarray:
         """Return the frames that are kept."""
         return np.arange(0, length, max(1, length // self.config.max_frames))[: self.config.max_frames]
 

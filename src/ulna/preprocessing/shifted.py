@@ -44,7 +44,7 @@ class Shifted(Preprocessor):
         """All frames: clips are resampled."""
         return None
 
-    def frame_indices(self, length: int) -> np.ndarray:
+    def kept_frames(self, length: int) -> np.ndarray:
         """Return the frames nearest to those a clip is resampled to."""
         max_frames = self.config.max_frames
         return nearest_frames(length, min(length, max_frames) if self.config.long_only else max_frames)

@@ -18,7 +18,7 @@ from ulna.encoders.base import Dim
 from ulna.pretext.base import Pretext
 
 NUM_OCTANTS = 8
-UNIT = 0.01  # of real-valued flow, in head_dim of the preprocessed positions
+UNIT = 0.01  # of real-valued flow, in units of the preprocessed positions
 
 
 class Flow(Pretext):
