@@ -1,1 +1,1 @@
-"""What measures ulna's speed and memory; `python -m benchmarks` prints the tables."""
+"""Speed and memory of ulna; `python -m benchmarks` prints the tables of results/speed.md."""

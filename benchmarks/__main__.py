@@ -1,4 +1,4 @@
-"""python -m benchmarks [step] [memory] [preparing] [masking] [growth]: measure on this machine and print the tables."""
+"""Measure on this machine and print the tables: python -m benchmarks [step] [memory] [preparing] [masking] [growth]."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from benchmarks.step import (
     NO_RATES,
     Packed,
     Padded,
-    in_turn,
+    alternate,
     matrix_peak,
     peak_memory,
+    same_malloc,
     same_weights,
     spread,
     where_time_goes,
-    with_kept_memory,
 )
 from benchmarks.workload import NTU, NW_UCLA
 
-USUAL = ("step", "memory", "preparing", "masking")  # `growth` takes longer
+DEFAULT = ("step", "memory", "preparing", "masking")  # `growth` takes longer
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or USUAL
+    wanted = sys.argv[1:] or DEFAULT
     began = time.perf_counter()
     print(f"machine: {_processor()}, {os.cpu_count()} cores, torch {torch.__version__}; steps on: {_device_name()}")
     for name in wanted:
@@ -49,25 +49,25 @@ def step() -> None:
     print("matrix peak: " + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items()))
     _check_equal()
     columns = (
-        "workload", "clips", "padded, s a clip", "ulna, s a clip", "ulna, clips/s", "ratio", "malloc alike",
-        "of bf16 peak", "input",
+        "workload", "clips (padded, ulna)", "padded, s/clip", "ulna, s/clip", "ulna, clips/s", "ratio",
+        "ratio, same malloc", "share of bf16 peak", "input",
     )  # fmt: skip
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     rounds, many_ntu = (2, 32) if DEVICE == "cpu" else (10, 128)
     for workload, few, many in ((NTU, 8, many_ntu), (NW_UCLA, 32, 128)):
         padded, packed = Padded(workload, few, device=DEVICE), Packed(workload, many, device=DEVICE)
-        times = in_turn(padded, packed, rounds)
+        times = alternate(padded, packed, rounds)
         ours = min(times[1])
-        alike = f"{with_kept_memory(padded) / ours:.1f}" if DEVICE == "cpu" else ""
+        with_same_malloc = f"{same_malloc(padded) / ours:.1f}" if DEVICE == "cpu" else ""
         flops = packed.model_flops() / many / ours
         print(
             f"| {workload.name} | {few}, {many} | {spread(times[0])} | {spread(times[1])} | {1 / ours:.2f} "
-            f"| {min(times[0]) / ours:.1f} | {alike} | {flops / peaks['bfloat16']:.0%} | {packed.input_share():.1%} |",
+            f"| {min(times[0]) / ours:.1f} | {with_same_malloc} | {flops / peaks['bfloat16']:.0%} | {packed.input_share():.1%} |",
             flush=True,
         )
         if workload is NTU:
             shares = where_time_goes(packed)
-    print("where ulna's time goes (NTU): " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
+    print("breakdown of the time (NTU): " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
 
 
 def _check_equal() -> None:
@@ -81,37 +81,42 @@ def _check_equal() -> None:
 
 
 def memory() -> None:
-    whose = "the process" if DEVICE == "cpu" else "the GPU"
-    print(f"| NTU step | clips | peak memory of {whose}, GB |\n|---|---|---|")
+    owner = "the process" if DEVICE == "cpu" else "the GPU"
+    print(f"| NTU step | clips | peak memory of {owner}, GB |\n|---|---|---|")
     for name, kind, num, options in (
         ("padded", Padded, 8, {}),
         ("ulna", Packed, 128, {}),
-        ("ulna, checkpoint_activations", Packed, 128, {"checkpoint_activations": True}),
+        ("ulna, `--encoder.checkpoint-activations`", Packed, 128, {"checkpoint_activations": True}),
     ):
         print(f"| {name} | {num} | {peak_memory(kind, NTU, num, device=DEVICE, **options):.1f} |", flush=True)
 
 
 def prepare() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            plain, ours = fresh.submit(preparing.parser_ratio, Path(folder)).result()
-        times = f"plain parser {plain:.1f} ms, ulna {ours:.1f} ms, ratio {plain / ours:.1f}"
-        print(f"a file of 100 frames and two bodies: {times}")
-        for workers in (1, os.cpu_count() or 1) * 2:
-            rate = preparing.clips_a_second(Path(folder), 1000, workers)
-            print(f"{workers} workers: {rate:.0f} clips/s")
+        print("| what | measured |\n|---|---|")
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+            plain, ours = executor.submit(preparing.parser_times, Path(folder)).result()
+        print(f"| a file of 100 frames and two bodies, plain line-by-line parser | {plain:.1f} ms |")
+        print(f"| the same, ulna | {ours:.1f} ms, ratio {plain / ours:.1f} |", flush=True)
+        num_files, cores = 1500, os.cpu_count() or 1
+        rates = [preparing.clips_per_second(Path(folder), num_files, workers) for workers in (1, cores) * 2]
+        one, several = rates[::2], rates[1::2]
+        print(f"| {num_files:,} one-body files of 82 frames, one process, two runs | {_clips_per_second(one)} |")
+        gain = f"{sum(several) / sum(one):.1f} times as many"
+        print(f"| the same, {cores} processes on {cores} cores | {_clips_per_second(several)}, {gain} |")
+
+
+def _clips_per_second(rates: list[float]) -> str:
+    return " and ".join(f"{rate:.0f}" for rate in rates) + " clips/s"
 
 
 def mask() -> None:
     rounds, num = (3, 16) if DEVICE == "cpu" else (10, 128)
-    print("| HA-CM's step, width 256 | clips | all tokens, s a clip | ulna, s a clip | ratio |\n|---|---|---|---|---|")
+    print(f"HA-CM training step, width 256, {num} clips")
+    print("| workload | all tokens, s/clip | ulna, s/clip | ratio |\n|---|---|---|---|")
     for workload in (NTU, NW_UCLA):
-        times = masking.seconds_a_clip(workload, num, DEVICE, rounds=rounds)
-        theirs, ours = times["everything"], times["shown only"]
-        print(
-            f"| {workload.name} | {num} | {spread(theirs)} | {spread(ours)} | {min(theirs) / min(ours):.1f} |",
-            flush=True,
-        )
+        every, ours = masking.seconds_per_clip(workload, num, DEVICE, rounds=rounds)
+        print(f"| {workload.name} | {spread(every)} | {spread(ours)} | {min(every) / min(ours):.1f} |", flush=True)
 
 
 def _device_name() -> str:

@@ -1,4 +1,4 @@
-"""Memory of preparing and training against the number of clips."""
+"""Memory of preparing a dataset and of loading batches, as a function of the number of clips."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ print(peak())
 
 
 def report() -> None:
-    """Peak memory of the process that writes the dataset, and of one that loads a training's batches from it."""
+    """Print the peak memory of a process that writes a dataset and of one that loads training batches from it."""
     print("| clips | preparing, MB | loading batches of 128, MB |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
@@ -48,7 +48,7 @@ def report() -> None:
 
 
 def _link(source: Path, num: int) -> None:
-    """`num` names of valid NTU files, hard links to a few (file systems allow some tens of thousands a file)."""
+    """Make `num` valid NTU files, one in 10,000 written and the others hard links, whose number per file is limited."""
     source.mkdir()
     for number in range(num):
         rest, action = divmod(number, 60)
@@ -63,13 +63,13 @@ def _link(source: Path, num: int) -> None:
 
 
 def run(script: str, *arguments: Path) -> float:
-    """What a Python script with these arguments prints last, as a number."""
+    """Run a Python script with arguments in a new process and return the number that it prints last."""
     words = [sys.executable, "-c", script, *map(str, arguments)]
     return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def peak() -> float:
-    """MB of this process at its highest, its own memory and the pages of files it has mapped."""
+    """Return the peak memory of this process in MB, including mapped pages of files."""
     status = Path("/proc/self/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found

@@ -1,4 +1,4 @@
-"""One step of cross masking: ulna, which encodes shown tokens of persons who are there, against encoding everything."""
+"""One training step of HA-CM: ulna, which encodes visible tokens only, and the same step with all tokens encoded."""
 
 from __future__ import annotations
 
@@ -13,63 +13,59 @@ import torch
 from torch import Tensor
 
 from benchmarks.workload import Workload
-from ulna.data import Batch, ClipLoader
+from ulna.batch import Batch
+from ulna.cli.memory import keep_freed_memory
+from ulna.core import get_skeleton
 from ulna.encoders import SegmentTransformer
 from ulna.preprocessing import Shifted
-from ulna.pretext import CrossMasking
-from ulna.training.memory import kept_memory
-
-Losses = Callable[[CrossMasking, Batch], Tensor]
+from ulna.pretext import HACM
 
 
-def shown_only(task: CrossMasking, batch: Batch) -> Tensor:
-    """As ulna trains."""
-    return torch.stack([values.mean() for values in task.losses(batch).values()]).sum()
+def all_tokens(pretext: HACM, batch: Batch) -> Tensor:
+    """Encode all tokens of all persons: masked ones as the mask token, absent persons as zeros."""
+    segments = pretext.encoder.segments(replace(batch, visible=torch.ones_like(batch.visible)))
+    tokens = pretext.encoder.tokenize(segments)
+    visible = pretext.mask(segments, pretext.score(segments, tokens))
+    masked = torch.where(visible.is_visible[:, None], tokens, pretext.decoder.mask_token)
+    encoded = pretext.encoder.encode(masked, segments.tokens)
+    every = replace(visible, index=torch.arange(len(tokens), device=tokens.device))
+    return pretext.reconstruction_loss(segments, pretext.decoder(segments, encoded, every), visible).mean()
 
 
-def everything(task: CrossMasking, batch: Batch) -> Tensor:
-    """All tokens of all persons go through the encoder, hidden ones as one learnt token, absent persons as zeros."""
-    visible = torch.ones_like(batch.visible)
-    segments = task.encoder.cut(replace(batch, visible=visible))
-    tokens = task.encoder.tokens(segments)
-    shown = task.choose(segments, tokens)
-    mapped = torch.where(shown.is_shown[:, None], task.encoder.mapped(tokens), task.decoder.mask_token)
-    encoded = task.encoder.encode(mapped, segments.tokens)
-    return task.missed(segments, task.decoder.embed(encoded), shown).mean()
-
-
-def seconds_a_clip(
+def seconds_per_clip(
     workload: Workload, num_clips: int, device: str, *, rounds: int, width: int = 256
-) -> dict[str, list[float]]:
-    """Of both, one after the other, a step with its gradients and AdamW; the first round does not count."""
+) -> tuple[list[float], list[float]]:
+    """Return the seconds per clip with all tokens and of ulna, which alternate; the first round does not count."""
     torch.manual_seed(0)
-    form = Shifted(max_frames=72)
+    preprocessor = Shifted(Shifted.Config(), get_skeleton(workload.skeleton), workload.num_persons)
     with TemporaryDirectory() as folder:
-        dataset = workload.dataset(Path(folder) / "dataset", num_clips, seed=0)
-        load = ClipLoader(dataset, max_frames=form.crop, device=torch.device(device))
-        batch = form(load(np.arange(num_clips)).to(device))
-    encoder = SegmentTransformer(batch.layout, workload.num_persons, 72, width=width)
-    task = CrossMasking(encoder).to(device)
-    optimizer = torch.optim.AdamW(task.parameters(), fused=True)
-    times: dict[str, list[float]] = {"everything": [], "shown only": []}
-    with kept_memory():
+        dataset = workload.dataset(Path(folder) / "dataset", num_clips)
+        batch = preprocessor.load(dataset, np.arange(num_clips), device)
+    encoder = SegmentTransformer(SegmentTransformer.Config(embed_dim=width), preprocessor.spec)
+    pretext = HACM(HACM.Config(), encoder).to(device)
+    optimizer = torch.optim.AdamW(pretext.parameters(), fused=True)
+    times: tuple[list[float], list[float]] = ([], [])
+    with keep_freed_memory():
         for _ in range(rounds + 1):
-            for name, losses in (("everything", everything), ("shown only", shown_only)):
-                times[name].append(_step(task, optimizer, losses, batch) / num_clips)
-    return {name: values[1:] for name, values in times.items()}
+            for loss, taken in zip((all_tokens, HACM.loss), times, strict=True):
+                taken.append(_step(pretext, optimizer, loss, batch) / num_clips)
+    return times[0][1:], times[1][1:]
 
 
-def _step(task: CrossMasking, optimizer: torch.optim.Optimizer, losses: Losses, batch: Batch) -> float:
+def _step(
+    pretext: HACM, optimizer: torch.optim.Optimizer, loss_of: Callable[[HACM, Batch], Tensor], batch: Batch
+) -> float:
+    """Make a step and return its seconds."""
     device = batch.position.device.type
     if device == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()
     with torch.autocast(device, torch.bfloat16):
-        loss = losses(task, batch)
+        loss = loss_of(pretext, batch)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    task.on_step_end()
+    pretext.on_step_end()
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - began

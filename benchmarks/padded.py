@@ -1,7 +1,7 @@
 """The padded reference: GL-Transformer with MPDP written plainly, as such code usually is.
 
 Every clip is padded to T_max with a mask, all arithmetic is float32 and eager, clips are augmented one by one on the
-CPU. Its modules bear the names of ulna's, so that both can hold the same weights and be asked for the same loss.
+CPU. Its modules have the names of ulna's, so that both can hold the same weights and their losses can be compared.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Attention(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leaves out whole rows of a branch (the first `dims` axes) at random."""
+    """Sets the output of a branch to zero at random, separately for each index of the first `dims` axes."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -63,11 +63,8 @@ class Block(nn.Module):
         dropout, attention_dropout, drop_path = rates
         wide = num_nodes * width
         self.pos_embed = PosEmbed(num_frames, num_nodes, width)
-        self.spatial_norm, self.temporal_norm, self.ffn_norm = (
-            nn.LayerNorm(width),
-            nn.LayerNorm(wide),
-            nn.LayerNorm(wide),
-        )
+        self.spatial_norm = nn.LayerNorm(width)
+        self.temporal_norm, self.ffn_norm = nn.LayerNorm(wide), nn.LayerNorm(wide)
         self.spatial = Attention(width, num_heads, dropout, attention_dropout)
         self.temporal = Attention(wide, num_heads, dropout, attention_dropout)
         self.ffn = nn.Sequential(
@@ -105,11 +102,8 @@ class PaddedGLTransformer(nn.Module):
         num_nodes = num_joints * num_persons
         wide = num_nodes * width
         self.centre = centre
-        self.embed_local, self.embed_global, self.dropout = (
-            nn.Linear(3, width),
-            nn.Linear(3, width),
-            nn.Dropout(dropout),
-        )
+        self.embed_local, self.embed_global = nn.Linear(3, width), nn.Linear(3, width)
+        self.dropout = nn.Dropout(dropout)
         rates = torch.linspace(0, drop_path, num_blocks).tolist()
         self.blocks = nn.ModuleList(
             Block(num_frames, num_nodes, width, num_heads, (dropout, attention_dropout, rate)) for rate in rates
@@ -128,7 +122,7 @@ class PaddedGLTransformer(nn.Module):
 
 
 class PaddedMPDP(nn.Module):
-    """Displacement prediction from padded clips; absent persons and both loss terms as the paper's code has them."""
+    """Displacement prediction from padded clips; absent persons and both loss terms as in the paper's code."""
 
     def __init__(
         self, encoder: PaddedGLTransformer, num_nodes: int, wide: int, intervals: tuple[int, ...] = (1, 5, 10)
@@ -148,16 +142,14 @@ class PaddedMPDP(nn.Module):
         for head, target in ((self.direction_head, targets[0]), (self.magnitude_head, targets[1])):
             logits = head(features).unflatten(-1, (len(self.intervals), self.num_nodes, -1))
             target = target.flatten(3)
-            for places, weight in ((~is_global, 1.0), (is_global, 0.05)):
-                loss = loss + weight * cross_entropy(
-                    logits[:, :, places].flatten(0, -2), target[:, :, places].flatten()
-                )
+            for nodes, weight in ((~is_global, 1.0), (is_global, 0.05)):
+                loss = loss + weight * cross_entropy(logits[:, :, nodes].flatten(0, -2), target[:, :, nodes].flatten())
         return loss
 
 
-def augment(position: Tensor, stretch: float, matrix: Tensor, centre: int, num_frames: int) -> Tensor:
+def augment(position: Tensor, time_scale: float, matrix: Tensor, centre: int, num_frames: int) -> Tensor:
     """One clip (T, K, P, 3): linear resampling in time, then shear of all but the centre's node."""
-    num = max(1, int(len(position) * (1 + stretch)))
+    num = max(1, int(len(position) * (1 + time_scale)))
     rows = interpolate(position.flatten(1).T[None], size=num, mode="linear", align_corners=False)[0].T
     position = rows.unflatten(1, position.shape[1:])[:num_frames]
     sheared = position @ matrix.T

@@ -1,4 +1,4 @@
-"""Preparing NTU-like files: ulna against the plain line-by-line parser, and over cores."""
+"""Preparing files in the format of NTU RGB+D: ulna and a plain line-by-line parser, one process and several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ulna.formats.ntu import read_skeleton
 
 
 def write_skeleton(path: Path, num_frames: int, num_bodies: int, seed: int = 0) -> None:
-    """A file in the exact NTU RGB+D text format."""
+    """Write a file in the text format of NTU RGB+D."""
     generator = np.random.default_rng(seed)
     lines = [str(num_frames)]
     for _ in range(num_frames):
@@ -26,7 +26,7 @@ def write_skeleton(path: Path, num_frames: int, num_bodies: int, seed: int = 0) 
 
 
 def plain_parser(path: Path) -> dict:
-    """How the field's scripts read such a file: line by line, each field by its name."""
+    """Read a file as published scripts do: line by line, each field by its name."""
     body_fields = (
         "bodyID", "clipedEdges", "handLeftConfidence", "handLeftState", "handRightConfidence", "handRightState",
         "isRestricted", "leanX", "leanY", "trackingState",
@@ -52,7 +52,7 @@ def plain_parser(path: Path) -> dict:
 
 
 def plain_positions(path: Path, num_persons: int = 2) -> np.ndarray:
-    """(T, P, 25, 3) of a file, filled value by value."""
+    """Return the positions (T, P, 25, 3) of a file, filled value by value."""
     sequence = plain_parser(path)
     position = np.zeros((sequence["numFrame"], num_persons, 25, 3), np.float32)
     for t, frame in enumerate(sequence["frameInfo"]):
@@ -62,8 +62,11 @@ def plain_positions(path: Path, num_persons: int = 2) -> np.ndarray:
     return position
 
 
-def parser_ratio(folder: Path, rounds: int = 40) -> tuple[float, float]:
-    """Milliseconds a file of 100 frames and two bodies, best of `rounds` in turn: plain parser, ulna."""
+def parser_times(folder: Path, rounds: int = 40) -> tuple[float, float]:
+    """Return the milliseconds that the plain parser and ulna take for a file of 100 frames and two bodies.
+
+    The parsers alternate; each time is the minimum over `rounds`.
+    """
     path = folder / "S001C001P001R001A001.skeleton"
     write_skeleton(path, 100, 2)
     assert np.array_equal(plain_positions(path), read_skeleton(path).position)
@@ -76,8 +79,8 @@ def parser_ratio(folder: Path, rounds: int = 40) -> tuple[float, float]:
     return 1e3 * min(times[0]), 1e3 * min(times[1])
 
 
-def clips_a_second(folder: Path, num_files: int, workers: int) -> float:
-    """Of preparing `num_files` links to one file of 82 frames and one body."""
+def clips_per_second(folder: Path, num_files: int, workers: int) -> float:
+    """Return the rate of preparing `num_files` links to one file of 82 frames and one body."""
     folder = Path(tempfile.mkdtemp(dir=folder))
     source = folder / "files"
     source.mkdir()

@@ -9,7 +9,6 @@ import tempfile
 import time
 import weakref
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ NO_RATES = dict.fromkeys(RATES, 0.0)
 
 @dataclass
 class Step(ABC):
-    """A way to train, with all it needs; calling it makes one step, from the dataset, and notes how long that took."""
+    """An implementation with its data, model and optimizer; a call makes one step and records its time and loss."""
 
     workload: Workload
     num_clips: int
@@ -71,11 +70,11 @@ class Step(ABC):
 
     @abstractmethod
     def assemble(self) -> tuple[Any, ...]:
-        """What the model is given, from the dataset."""
+        """Load and preprocess the input of the model."""
 
     @abstractmethod
     def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
-        """The loss."""
+        """Return the loss."""
 
     def __call__(self) -> None:
         _wait(self.device)
@@ -89,11 +88,11 @@ class Step(ABC):
         self.loss = loss.item()
 
     @property
-    def seconds_a_clip(self) -> float:
+    def seconds_per_clip(self) -> float:
         return self.seconds / self.num_clips
 
     def input_share(self) -> float:
-        """Of the last step's time, what making its input takes by itself; best of a few."""
+        """Return the time of loading and preprocessing, the minimum of five, as a share of the last step's time."""
         times = []
         for _ in range(5):
             _wait(self.device)
@@ -105,7 +104,7 @@ class Step(ABC):
 
 
 class Padded(Step):
-    """As such code is usually written; see padded.py."""
+    """The padded reference, see padded.py."""
 
     def build(self) -> nn.Module:
         centre = self.preprocessor.spec.layout.root
@@ -129,7 +128,7 @@ class Padded(Step):
 
 @dataclass
 class Packed(Step):
-    """ulna's step, as `Pretraining.training_step` makes it on one process."""
+    """ulna, the same step as in pretraining on one process."""
 
     precision: str = "bf16-mixed"
     checkpoint_activations: bool = False
@@ -144,17 +143,15 @@ class Packed(Step):
         return torch.optim.AdamW(self.pretext.parameters(), lr=5e-4, weight_decay=0.1, fused=True)
 
     def assemble(self) -> tuple[Any, ...]:
-        batch = self.load(np.arange(self.num_clips)).to(self.device)
+        batch = self.load(np.arange(self.num_clips))
         return (Augmentation()(self.preprocessor(batch), self.draw, max_frames=self.workload.max_frames),)
 
     def forward(self, inputs: tuple[Any, ...]) -> torch.Tensor:
-        is_mixed = self.precision == "bf16-mixed"
-        with torch.autocast(self.device, torch.bfloat16) if is_mixed else nullcontext():
-            losses = self.pretext.losses(*inputs)
-        return torch.stack([values.mean() for values in losses.values()]).sum()
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            return self.pretext.loss(*inputs)
 
     def model_flops(self) -> float:
-        """Of one step: forward and twice as much backward, in linear layers alone."""
+        """Return the operations of a step in linear layers; the backward pass counts twice the forward pass."""
         batch = self.assemble()[0]
         layers = [layer for layer in self.pretext.modules() if isinstance(layer, nn.Linear)]
         narrow = sum(layer.weight.numel() for layer in layers if layer.in_features <= self.width)
@@ -163,13 +160,14 @@ class Packed(Step):
 
 
 def same_weights(padded: Padded, packed: Packed) -> None:
+    """Copy the weights of the padded reference."""
     packed.pretext.load_state_dict(padded.pretext.state_dict())
 
 
-def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds a clip of each, one after the other; the first as it is, the second keeping its memory.
+def alternate(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[float]]:
+    """Return the seconds per clip of both, which alternate; only ulna's malloc keeps freed memory.
 
-    Memory is given back at each turn's end, so the next turn begins with steps that fill it again and do not count.
+    That memory is returned to the system after each turn, so only the last step of a turn counts.
     """
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
@@ -178,21 +176,21 @@ def in_turn(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[
         with keep_freed_memory():
             for _ in range(3):
                 packed()
-        times[0].append(padded.seconds_a_clip)
-        times[1].append(packed.seconds_a_clip)
+        times[0].append(padded.seconds_per_clip)
+        times[1].append(packed.seconds_per_clip)
     return times
 
 
-def with_kept_memory(padded: Step) -> float:
-    """Seconds a clip of the padded reference if it is given this part of ours."""
+def same_malloc(padded: Step) -> float:
+    """Return the seconds per clip of the padded reference with ulna's malloc settings."""
     with keep_freed_memory():
         for _ in range(2):
             padded()
-    return padded.seconds_a_clip
+    return padded.seconds_per_clip
 
 
 def peak_memory(step: type[Step], *arguments: object, **options: object) -> float:
-    """GB of a fresh process, or of its GPU, that builds the step and makes it once."""
+    """Return the peak memory in GB of a new process, or of its GPU, that makes one step."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (step, arguments, options))
 
@@ -201,7 +199,7 @@ def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, ob
     made = step(*arguments, **options)  # type: ignore[arg-type]
     for parameter in made.pretext.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    made.optimizer.step()  # what AdamW keeps is there from the second step on
+    made.optimizer.step()  # allocates the state of AdamW
     made.optimizer.zero_grad()
     with keep_freed_memory():
         made()
@@ -214,7 +212,7 @@ def _wait(device: str) -> None:
 
 
 def matrix_peak(dtype: torch.dtype, device: str) -> float:
-    """FLOP/s of the best of a few large products."""
+    """Return the highest FLOP/s among large matrix products."""
     best = 0.0
     larger = 1 if device == "cpu" else 4
     for rows, inner, columns in ((2048 * larger, 2400, 7200), (4096 * larger, 4096, 4096)):
@@ -231,7 +229,7 @@ def matrix_peak(dtype: torch.dtype, device: str) -> float:
 
 
 def where_time_goes(step: Step) -> dict[str, float]:
-    """Share of one step's time in each kind of work, by the profiler."""
+    """Return the share of a step's time by kind of operation, from the profiler."""
     kinds = {
         "matrix products": ("aten::mm", "aten::addmm"),
         "attention maps": (
@@ -255,4 +253,5 @@ def where_time_goes(step: Step) -> dict[str, float]:
 
 
 def spread(values: list[float]) -> str:
+    """Return the median with the minimum and maximum."""
     return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"

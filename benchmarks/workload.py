@@ -1,4 +1,4 @@
-"""Synthetic datasets in the shape of real data sets: as long, as many persons, moving like people do."""
+"""Synthetic datasets with the clip lengths and numbers of persons of real data sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ulna.dataset import Dataset
 
 @dataclass(frozen=True)
 class Workload:
-    """Clip lengths are log-normal about `median` frames with mean `mean`, cut to what real clips have."""
+    """Clip lengths are log-normal with the given median and mean, limited to the range of real clips."""
 
     name: str
     skeleton: str
@@ -29,14 +29,14 @@ class Workload:
     """Share of clips with a second person."""
 
     def lengths(self, num_clips: int, seed: int = 0) -> np.ndarray:
-        """Evenly spread over the distribution, so that a batch of any size is like the whole."""
+        """Return evenly spaced quantiles of the distribution in random order, so that small batches represent it too."""
         spread = np.sqrt(2 * np.log(self.mean / self.median))
         shares = (np.random.default_rng(seed).permutation(num_clips) + 0.5) / num_clips
         drawn = self.median * np.exp(spread * np.array([NormalDist().inv_cdf(share) for share in shares]))
         return np.clip(drawn.astype(int), self.shortest, self.longest)
 
     def clips(self, num_clips: int, seed: int = 0) -> Iterator[Clip]:
-        """Smooth random walks of a whole skeleton about one place."""
+        """Generate clips in which every joint makes a random walk from a random pose."""
         generator = np.random.default_rng(seed + 1)
         skeleton = get_skeleton(self.skeleton)
         for number, length in enumerate(self.lengths(num_clips, seed)):
@@ -50,6 +50,7 @@ class Workload:
             yield Clip(id=f"{number:06d}", position=position, skeleton=skeleton, visible=visible, label="moving")
 
     def dataset(self, path: Path, num_clips: int, seed: int = 0) -> Dataset:
+        """Write the clips as a dataset."""
         return Dataset.write(
             path,
             self.clips(num_clips, seed),

@@ -252,4 +252,4 @@ def test_formats_refuse_missing_and_empty_folders(name, tmp_path):
     with pytest.raises(InputError, match="found none"):
         FORMATS[name]().open(tmp_path / "empty")
     assert Path(FORMATS[name].pattern).name == FORMATS[name].pattern
-    assert np.all([text for text in (FORMATS[name].title, FORMATS[name].files_wanted)])
+    assert FORMATS[name].title and FORMATS[name].files_wanted

@@ -6,7 +6,8 @@ Typical use:
 
     clips = ulna.read("recordings/", format="npz")
     dataset = ulna.Dataset.write("dataset", clips)
-    model = ulna.pretrain("gl_transformer/nw_ucla_small", dataset, out="run")
+    recipe = ulna.recipes.get_recipe("gl_transformer/nw_ucla_small").replace(split="holdout")
+    model = ulna.pretrain(recipe, dataset, out="model")
     results = ulna.evaluate(model, dataset, ulna.protocols.Linear(), split="holdout")
     vectors = model.embed(clips)
 """

@@ -246,7 +246,7 @@ def _draw(recipes: Mapping[str, Sequence[Card]], dataset: Dataset, split: str, c
     axes = figure.subplots(2, 3, sharey=True).ravel()
     test = dataset.labels[dataset.split(split)[1]]
     chance = 100 * np.bincount(test[test >= 0]).max() / (test >= 0).sum()
-    labels = [name + (f", {len(cards)} runs" if len(cards) > 1 else "") for name, cards in recipes.items()]
+    labels = [name + (f", {len(cards)} models" if len(cards) > 1 else "") for name, cards in recipes.items()]
     for axis, (name, corruption) in zip(axes, CORRUPTIONS.items(), strict=True):
         axis.axhline(chance, color="#c9cbd1", linewidth=1, linestyle=":")
         for label, cards, color in zip(labels, recipes.values(), COLORS, strict=False):
@@ -264,7 +264,7 @@ def _draw(recipes: Mapping[str, Sequence[Card]], dataset: Dataset, split: str, c
     else:
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower left", ncols=2, fontsize=8, frameon=False)
-    spread = "; shaded: one standard deviation over runs" if max(map(len, recipes.values())) > 1 else ""
+    spread = "; shaded: one standard deviation over models" if max(map(len, recipes.values())) > 1 else ""
     title += f"\nAccuracy in percent on corrupted test clips; dotted: largest class{spread}"
     figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     figure.savefig(path, dpi=150)

@@ -109,7 +109,7 @@ class Packing:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """Clips grouped by similar length, so that padding costs little. Padded rows are those of all groups in turn."""
+        """Clips grouped by similar length, which keeps padding small. Padded rows are those of all groups in turn."""
         return self._layout[0]
 
     @cached_property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -200,32 +201,45 @@ BOUNDS = {
 }
 
 
+def _fields_at(schema: type[BaseModel], path: Sequence[int | str]) -> Iterable[str]:
+    """Return the fields of the configuration at a path inside another."""
+    for part in path:
+        field = schema.model_fields.get(str(part))
+        inner = None if field is None else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            schema = inner
+    return schema.model_fields
+
+
+_BRANCH = re.compile(r"(function|constrained|nullable|lax-or-strict)-|literal\[|(int|float|str|bool)$")
+
+
 def explain(error: ValidationError, schema: type[BaseModel]) -> str:
     """Return what is wrong with the values of a configuration, in one line."""
-    texts = []
     problems = error.errors(include_url=False)
     # A list with a bad value is also reported as too short, since the value does not count.
     deeper = {problem["loc"][:-1] for problem in problems}
     problems = [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in deeper]
-    for problem in problems[:3]:
-        place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))[:120]
+    texts: dict[str, list[str]] = {}  # by field, since each type of a union reports its own problem
+    found = {}
+    for problem in problems:
+        field = ".".join(str(part) for part in problem["loc"] if not _BRANCH.match(str(part)))[:120]
         kind, context = problem["type"], problem.get("ctx", {})
         if kind == "extra_forbidden":
-            texts.append(unknown_name("field", place.rpartition(".")[2], schema.model_fields))
-            continue
-        if kind == "value_error":
-            texts.append(f"{place}: {context['error']}".removeprefix(": "))
-            continue
-        if kind == "json_invalid":
-            texts.append(f"text that is not JSON, {context.get('error', '')}"[:120])
-            continue
-        if kind in BOUNDS:
-            name, form = BOUNDS[kind]
-            expected = form.format(context[name])
+            text = unknown_name("field", problem["loc"][-1], _fields_at(schema, problem["loc"][:-1]))
+        elif kind == "value_error":
+            text = f"{field}: {context['error']}".removeprefix(": ")
+        elif kind == "json_invalid":
+            text = f"text that is not JSON, {context.get('error', '')}"[:120]
         else:
-            expected = EXPECTED.get(kind, problem["msg"])
-        found = "nothing" if kind == "missing" else shown(problem["input"])
-        texts.append(f"{place}: expected {expected}, found {found}".removeprefix(": "))
-    if len(problems) > len(texts):
-        texts.append(f"and {len(problems) - len(texts)} more")
-    return "; ".join(texts)
+            name, form = BOUNDS.get(kind, ("", EXPECTED.get(kind, problem["msg"])))
+            text = form.format(context.get(name))
+            found[field] = "nothing" if kind == "missing" else shown(problem["input"])
+        texts.setdefault(field, []).append(text)
+    lines = [
+        f"{field}: expected {' or '.join(parts)}, found {found[field]}".removeprefix(": ")
+        if field in found
+        else parts[0]
+        for field, parts in texts.items()
+    ]
+    return "; ".join(lines[:3]) + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")

@@ -180,7 +180,7 @@ class GLTransformer(FrameEncoder):
         Args:
             state: A mapping of names to tensors, a .safetensors file or a torch file. Names may have the prefixes
                 `transformer.` and `module.`; tensors that are not part of the encoder are ignored.
-            num_heads: Number of attention heads, which the weights do not tell.
+            num_heads: Number of attention heads, which cannot be read from the weights.
             skeleton: Skeleton of the data, or its name.
 
         Raises:

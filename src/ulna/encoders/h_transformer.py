@@ -84,7 +84,12 @@ class HTransformer(TimeEncoder):
         self.apply(init_bert)
 
     def layers(self, batch: Batch, maps: Maps | None = None) -> list[Float[Tensor, "F H"]]:
-        """Return the output of every block."""
+        """Return the output of every block.
+
+        Args:
+            batch: A preprocessed batch.
+            maps: Collects the attention maps of every block if given.
+        """
         x = self.dropout(self.norm(self.pos_embed(self._embed(batch), batch.packing)))  # (F, 5 d)
         first, layers = len(self.blocks) // len(HEADS), []
         for number, block in enumerate(self.blocks):

@@ -75,7 +75,12 @@ class MotionTransformer(TimeEncoder):
         self.apply(init_bert)
 
     def layers(self, batch: Batch, maps: Maps | None = None) -> list[Float[Tensor, "F H"]]:
-        """Return the output of every block."""
+        """Return the output of every block.
+
+        Args:
+            batch: A preprocessed batch.
+            maps: Collects the attention maps of every block if given.
+        """
         x = self.embed_frame(batch.position.flatten(1))
         x = self.dropout(self.norm(self.pos_embed(x, batch.packing)))
         layers = []

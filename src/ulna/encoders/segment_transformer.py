@@ -122,11 +122,21 @@ class SegmentTransformer(Encoder):
         return self._embed(segments, self.torso)
 
     def encode(self, tokens: Float[Tensor, "N D"], packing: Packing) -> Float[Tensor, "N D"]:
-        """Encode the tokens of each person, all of them or the visible ones."""
+        """Encode the tokens of each person, all of them or the visible ones.
+
+        Args:
+            tokens: Tokens, person after person.
+            packing: Number of tokens of each person.
+        """
         return self.layers(tokens, packing)[-1]
 
     def layers(self, tokens: Float[Tensor, "N D"], packing: Packing) -> list[Float[Tensor, "N D"]]:
-        """Return the input of the first block and the output of every block, the last one normalised."""
+        """Return the input of the first block and the output of every block, the last one normalised.
+
+        Args:
+            tokens: Tokens, person after person.
+            packing: Number of tokens of each person.
+        """
         layers = [self.dropout(self._input(tokens))]
         for block in self.blocks:
             layers.append(block(layers[-1], packing))
@@ -134,7 +144,13 @@ class SegmentTransformer(Encoder):
 
     @torch.no_grad()
     def attention_received(self, tokens: Float[Tensor, "N D"], packing: Packing, block: int) -> Float[Tensor, " N"]:
-        """Return the attention each token receives in a block (from 1), averaged over heads and queries."""
+        """Return the attention each token receives in a block (from 1), averaged over heads and queries.
+
+        Args:
+            tokens: Tokens, person after person.
+            packing: Number of tokens of each person.
+            block: Number of the block, from 1.
+        """
         was_training = self.training
         self.eval()
         x = self._input(tokens)
@@ -211,7 +227,7 @@ class SegmentTransformer(Encoder):
         Args:
             state: A mapping of names to tensors, a .safetensors file or a torch file. Names may have the prefix
                 `module.`; tensors that are not part of the encoder are ignored.
-            num_heads: Number of attention heads, which the weights do not tell.
+            num_heads: Number of attention heads, which cannot be read from the weights.
             num_persons: P, the number of persons.
             skeleton: Skeleton of the data, or its name.
 

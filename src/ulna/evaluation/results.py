@@ -179,7 +179,7 @@ class EvalResult(Config):
     def spread_over(self) -> str:
         """What `sd` is taken over."""
         runs = len({seed.run for seed in self.seeds})
-        return f"{runs} runs" if runs > 1 else f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else ""
+        return f"{runs} models" if runs > 1 else f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else ""
 
     @cached_property
     def interval(self) -> tuple[float, float]:

@@ -79,7 +79,12 @@ class Format(Config, ABC):
 
     @abstractmethod
     def read(self, path: Path, source: Source) -> list[Clip]:
-        """Read one file into its clips; raises BadFileError if the file does not hold what it should."""
+        """Read one file into its clips; raises BadFileError if the file does not hold what it should.
+
+        Args:
+            path: The file.
+            source: What `open` found in the folder.
+        """
 
 
 def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:

@@ -291,7 +291,12 @@ class Model:
         return encoder
 
     def count_seen(self, dataset: Dataset, clips: np.ndarray) -> int | None:
-        """Return how many of some clips the model was pretrained on, in any dataset; None if that is not known."""
+        """Return how many of some clips the model was pretrained on, in any dataset; None if that is not known.
+
+        Args:
+            dataset: Dataset of the clips.
+            clips: (B,) their indices.
+        """
         file = None if self.path is None else self.path / SEEN
         if file is None or not file.is_file():
             return None

@@ -64,7 +64,7 @@ class Training(Config):
 
 
 class Recipe(Config):
-    """A preprocessor, an encoder and a pretext task, which do not know one another, and how they are trained."""
+    """A preprocessor, an encoder and a pretext task, independent of one another, and how they are trained."""
 
     name: Annotated[str, Field(max_length=200)]
     """Name of the recipe."""
@@ -84,7 +84,12 @@ class Recipe(Config):
     """Optimisation."""
 
     def build_preprocessor(self, skeleton: Skeleton, num_persons: int) -> Preprocessor:
-        """Return the preprocessor for clips of a skeleton and number of persons."""
+        """Return the preprocessor for clips of a skeleton and number of persons.
+
+        Args:
+            skeleton: Skeleton of the clips.
+            num_persons: Largest number of persons in a clip.
+        """
         return build_preprocessor(self.preprocessor, skeleton, num_persons)
 
     def build_pretext(self, spec: InputSpec, *, seed: int | None = None) -> Pretext:

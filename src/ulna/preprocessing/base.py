@@ -116,16 +116,32 @@ class Preprocessor(ABC):
         return replace(self.normalise(batch), layout=self.spec.layout, preprocessor=self.identity)
 
     def load(self, dataset: Dataset, clips: np.ndarray, device: torch.device | str = "cpu") -> Batch:
-        """Load clips of a dataset, given by their indices (B,), and preprocess them on a device."""
+        """Load clips of a dataset, given by their indices (B,), and preprocess them on a device.
+
+        Args:
+            dataset: The dataset.
+            clips: (B,) indices of clips.
+            device: Device of the batch.
+        """
         return self(load_batch(dataset, clips, max_frames=self.frames_to_read).to(device))
 
     def from_clips(self, clips: Sequence[Clip], device: torch.device | str = "cpu") -> Batch:
-        """Pack clips and preprocess them on a device, in float32."""
+        """Pack clips and preprocess them on a device, in float32.
+
+        Args:
+            clips: Clips of one skeleton.
+            device: Device of the batch.
+        """
         kept = [replace(clip, position=clip.position.astype(np.float32)) for clip in clips]
         return self(Batch.from_clips(kept, max_frames=self.frames_to_read).to(device))
 
     def check(self, skeleton: Skeleton, num_persons: int) -> None:
-        """Raise InputError if clips of a skeleton and number of persons cannot be preprocessed."""
+        """Raise InputError if clips of a skeleton and number of persons cannot be preprocessed.
+
+        Args:
+            skeleton: Skeleton of the clips.
+            num_persons: Largest number of persons in a clip.
+        """
         if not self._is_own(skeleton):
             if not self.match_joints:
                 raise InputError(
@@ -233,7 +249,13 @@ def nearest_frames(length: int, num: int) -> np.ndarray:
 
 
 def build_preprocessor(config: Any, skeleton: Skeleton, num_persons: int) -> Preprocessor:
-    """Build the preprocessor that a configuration belongs to."""
+    """Build the preprocessor that a configuration belongs to.
+
+    Args:
+        config: Options of one of the preprocessors.
+        skeleton: Skeleton of the encoder's input.
+        num_persons: Number of persons of the encoder's input.
+    """
     from ulna.preprocessing import PREPROCESSORS
 
     made: Preprocessor = PREPROCESSORS[PREPROCESSORS.name_of_config(type(config))](config, skeleton, num_persons)

@@ -105,8 +105,8 @@ class HACM(Pretext):
             raise InputError(f"attention_block: expected at most {depth}, the depth, found {config.attention_block}")
         if config.groups == 2 and config.hierarchy == "graph" and not (spec.layout.skeleton and self.encoder.torso):
             raise InputError(
-                "hierarchy 'graph' counts bones from the torso: expected a skeleton with named joints of the torso, found "
-                "one without. Name them, or choose 'hyperbolic' or 'random'."
+                "hierarchy 'graph' counts bones from the torso: expected a skeleton with named joints of the torso, "
+                "found one without. Name them, or choose 'hyperbolic' or 'random'."
             )
         attends = config.temporal == "attention"
         is_ema, is_frozen = (attends and config.attention_source == source for source in ("ema", "frozen"))
@@ -142,7 +142,12 @@ class HACM(Pretext):
 
     @torch.no_grad()
     def score(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
-        """Score the tokens of even segments over time and those of odd segments by hierarchy, in float64."""
+        """Score the tokens of even segments over time and those of odd segments by hierarchy, in float64.
+
+        Args:
+            segments: Segments of the batch's persons.
+            tokens: Their tokens.
+        """
         over_time = self._temporal_scores(segments, tokens)
         if self.config.groups == 1:
             return over_time
@@ -180,7 +185,12 @@ class HACM(Pretext):
     # Mask
 
     def mask(self, segments: Segments, scores: Float[Tensor, " N"]) -> VisibleTokens:
-        """Draw the tokens that stay visible, by Gumbel top-k."""
+        """Draw the tokens that stay visible, by Gumbel top-k.
+
+        Args:
+            segments: Segments of the batch's persons.
+            scores: Score of each token; the option `visible` says which stay visible.
+        """
         config = self.config
         if config.ranks != "none":
             scores = ranked(segments, scores, config.groups, config.ranks)
@@ -194,7 +204,13 @@ class HACM(Pretext):
     def reconstruction_loss(
         self, segments: Segments, predicted: Float[Tensor, "N X"], visible: VisibleTokens
     ) -> Float[Tensor, " r"]:
-        """Return the mean squared error over each person's masked tokens; 0 for persons who are never visible."""
+        """Return the mean squared error over each person's masked tokens; 0 for persons who are never visible.
+
+        Args:
+            segments: Segments of the batch's persons.
+            predicted: Predicted motion of every token.
+            visible: Visible tokens, which do not count.
+        """
         error = ((predicted - self.targets(segments)) ** 2).mean(dim=-1)
         masked = ~visible.is_visible & segments.is_visible[segments.person]
         total, number = (
@@ -218,7 +234,13 @@ class HACM(Pretext):
     def contrastive_loss(
         self, segments: Segments, encoded: Float[Tensor, "V D"], visible: VisibleTokens
     ) -> Float[Tensor, " r"]:
-        """Return the cross-contrastive loss among the persons of all processes who have tokens in both groups."""
+        """Return the cross-contrastive loss among the persons of all processes who have tokens in both groups.
+
+        Args:
+            segments: Segments of the batch's persons.
+            encoded: Encoded visible tokens.
+            visible: Which tokens they are.
+        """
         with torch.autocast(encoded.device.type, enabled=False):  # products of features are large
             encoded = encoded.float()
             (first, in_first), (second, in_second) = (

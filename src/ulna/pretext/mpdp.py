@@ -170,7 +170,7 @@ class MPDP(Pretext):
 
         Args:
             state: A mapping of names to tensors, a .safetensors file or a torch file.
-            num_heads: Number of attention heads, which the weights do not tell.
+            num_heads: Number of attention heads, which cannot be read from the weights.
             intervals: Intervals the heads were trained for.
             skeleton: Skeleton of the data, or its name.
 

@@ -22,8 +22,8 @@ def _gl(split: str, *, epochs: int, batch_size: int, lr_decay: float) -> Recipe:
 GL_NW_UCLA = _gl("xview", epochs=20, batch_size=32, lr_decay=0.9)
 GL_SBU = _gl("fold1", epochs=25, batch_size=16, lr_decay=0.92)
 MOTION_NW_UCLA = motion_transformer.small("", split="xview", epochs=20)
-# Five minutes; a tenth of the tokens stays visible, and all tokens are averaged, as in the paper. Joint by joint a
-# randomly initialised encoder is as good as one of five minutes.
+# About five minutes; a tenth of the tokens stays visible, and all tokens are averaged, as in the paper. Joint by joint
+# a randomly initialised encoder is as good as one of five minutes.
 HA_CM_NW_UCLA = ha_cm.small(
     "",
     split="xview",

@@ -35,9 +35,9 @@ def as_paper(name: str, *, max_frames: int, split: str, encoder: GLTransformer.C
 def sample() -> Recipe:
     """The sample inside the package, as `ulna quickstart` trains it.
 
-    Linear 78.1 ± 2.8, random init 76.0 ± 6.5; three runs of 0.9 minutes on two cores of an AMD EPYC.
+    Linear 78.1 ± 2.8, random init 76.0 ± 6.5; three models of 0.9 minutes on two cores of an AMD EPYC.
 
-    ulna pretrain gl_transformer/sample --data quickstart/dataset --out RUN
+    ulna pretrain gl_transformer/sample --data quickstart/dataset --out MODEL
     """
     return as_paper(
         "gl_transformer/sample",
@@ -51,11 +51,11 @@ def sample() -> Recipe:
 def nw_ucla_small() -> Recipe:
     """NW-UCLA at a third of the paper's width, for two CPU cores.
 
-    Linear 81.4 ± 2.4 (xview), 78.6 ± 2.4 (clean); three runs of 12 minutes on one core of an AMD EPYC. The paper's
-    size was not measured: --encoder.embed-dim 48 --encoder.num-heads 8 --encoder.attention-dropout 0.1
+    Linear 81.4 ± 2.4 (xview), 78.6 ± 2.4 (clean); three models, the first in 12 minutes on one core of an AMD EPYC. The
+    paper's size was not measured: --encoder.embed-dim 48 --encoder.num-heads 8 --encoder.attention-dropout 0.1
     --training.epochs 300 --training.batch-size 128 --training.lr-decay 0.99 --training.precision 32-true
 
-    ulna pretrain gl_transformer/nw_ucla_small --data DATASET --out RUN
+    ulna pretrain gl_transformer/nw_ucla_small --data DATASET --out MODEL
     """
     return as_paper(
         "gl_transformer/nw_ucla_small",
@@ -98,9 +98,9 @@ def nw_ucla_best() -> Recipe:
 
     Half of the input is masked, half of the clips are mirrored, training is four times as long as in the small recipe,
     and position embeddings start from sines. Linear 85.9 ± 0.7 (xview), 82.3 ± 0.8 (clean), random init 80.1 ± 1.4;
-    three runs of 53 minutes on one core of an AMD EPYC.
+    three models of 53 minutes on one core of an AMD EPYC.
 
-    ulna pretrain gl_transformer/nw_ucla_best --data DATASET --out RUN
+    ulna pretrain gl_transformer/nw_ucla_best --data DATASET --out MODEL
     """
     return beyond_paper(
         "gl_transformer/nw_ucla_best",
@@ -116,9 +116,9 @@ def nw_ucla_best() -> Recipe:
 def utd_mhad() -> Recipe:
     """UTD-MHAD, trained on odd subjects, for two CPU cores.
 
-    Linear 86.7 ± 2.9, random init 79.3 ± 1.6; three runs of 16 minutes on one core of an AMD EPYC.
+    Linear 86.7 ± 2.9, random init 79.3 ± 1.6; three models of 16 minutes on one core of an AMD EPYC.
 
-    ulna pretrain gl_transformer/utd_mhad --data DATASET --out RUN
+    ulna pretrain gl_transformer/utd_mhad --data DATASET --out MODEL
     """
     return beyond_paper(
         "gl_transformer/utd_mhad",
@@ -132,9 +132,9 @@ def sbu() -> Recipe:
     """SBU Kinect Interaction, fold 1 of 5 (--split for the others), for two CPU cores.
 
     Persons are moved and rotated together. Over the five folds linear 81.0 ± 0.5, fine-tuned 82.2 ± 2.6, random init
-    80.5 ± 1.1; three runs of 6 to 9 minutes per fold on one core of an AMD EPYC.
+    80.5 ± 1.1; three models of 6 to 9 minutes per fold on one core of an AMD EPYC.
 
-    ulna pretrain gl_transformer/sbu --data DATASET --out RUN --split fold1
+    ulna pretrain gl_transformer/sbu --data DATASET --out MODEL --split fold1
     """
     return beyond_paper(
         "gl_transformer/sbu",

@@ -29,9 +29,9 @@ def _small(name: str, *, split: str, epochs: int, batch_size: int = 32) -> Recip
 def sample() -> Recipe:
     """The sample inside the package, whose dataset `ulna quickstart` writes.
 
-    Linear 86.5 ± 1.0, random init 81.9 ± 1.6; three runs of three minutes on one core of two.
+    Linear 86.5 ± 1.0, random init 81.9 ± 1.6; three models of three minutes on one core of two.
 
-    ulna pretrain h_transformer/sample --data quickstart/dataset --out RUN
+    ulna pretrain h_transformer/sample --data quickstart/dataset --out MODEL
     """
     return _small("h_transformer/sample", split="recordings", epochs=30, batch_size=16)
 
@@ -39,10 +39,10 @@ def sample() -> Recipe:
 def nw_ucla() -> Recipe:
     """NW-UCLA at a quarter of the paper's width.
 
-    Linear 72.7 (random init 60.3; the paper at full width 83.9); three runs of 13 minutes on one core. For UTD-MHAD,
+    Linear 72.7 (random init 60.3; the paper at full width 83.9); three models of 13 minutes on one core. For UTD-MHAD,
     which was not measured: --split xsub --training.batch-size 16; for SBU also --encoder.persons concatenated.
 
-    ulna pretrain h_transformer/nw_ucla --data DATASET --out RUN
+    ulna pretrain h_transformer/nw_ucla --data DATASET --out MODEL
     """
     return _small("h_transformer/nw_ucla", split="xview", epochs=40)
 

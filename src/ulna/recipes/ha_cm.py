@@ -58,10 +58,10 @@ def small(
 def sample() -> Recipe:
     """The sample inside the package, whose dataset `ulna quickstart` writes.
 
-    Linear 73.3 ± 1.6, random init 74.0 ± 1.8: 257 clips show that the pipeline works, no more. Three runs of one minute
-    on one core of two.
+    Linear 73.3 ± 1.6, random init 74.0 ± 1.8: 257 clips show that the pipeline works, no more. Three models of one
+    minute on one core of two.
 
-    ulna pretrain ha_cm/sample --data quickstart/dataset --out RUN
+    ulna pretrain ha_cm/sample --data quickstart/dataset --out MODEL
     """
     return small("ha_cm/sample", split="recordings", max_frames=30, epochs=30)
 
@@ -69,10 +69,10 @@ def sample() -> Recipe:
 def nw_ucla() -> Recipe:
     """NW-UCLA at a quarter of the paper's width.
 
-    Linear 82.3 ± 0.4 (random init 83.8); with `--pooling mean`, the paper's, 69.8 ± 0.9 (random init 55.5). Three runs
-    of 12 to 14 minutes on one core of two.
+    Linear 82.3 ± 0.4 (random init 83.8); with `--pooling mean`, the paper's, 69.8 ± 0.9 (random init 55.5). Three
+    models of 11 to 14 minutes on one core of two.
 
-    ulna pretrain ha_cm/nw_ucla --data DATASET --out RUN
+    ulna pretrain ha_cm/nw_ucla --data DATASET --out MODEL
     """
     return small("ha_cm/nw_ucla", split="xview", max_frames=24, epochs=150)
 
@@ -80,9 +80,9 @@ def nw_ucla() -> Recipe:
 def nw_ucla_random() -> Recipe:
     """NW-UCLA with random masks.
 
-    Linear 81.6 ± 1.4; with `--pooling mean` 68.8 ± 2.9. Three runs of 11 to 14 minutes on one core of two.
+    Linear 81.6 ± 1.4; with `--pooling mean` 68.8 ± 2.9. Three models of 11 to 14 minutes on one core of two.
 
-    ulna pretrain ha_cm/nw_ucla_random --data DATASET --out RUN
+    ulna pretrain ha_cm/nw_ucla_random --data DATASET --out MODEL
     """
     return small("ha_cm/nw_ucla_random", split="xview", max_frames=24, epochs=150, pretext=RANDOM)
 
@@ -90,10 +90,10 @@ def nw_ucla_random() -> Recipe:
 def utd_mhad() -> Recipe:
     """UTD-MHAD, trained on odd subjects.
 
-    Linear 89.8 ± 0.4 (random init 79.8); with `--pooling mean`, the paper's, 86.8 ± 2.3 (random init 53.2). Three runs
-    of 13 minutes on one core of two.
+    Linear 89.8 ± 0.4 (random init 79.8); with `--pooling mean`, the paper's, 86.8 ± 2.3 (random init 53.2). Three
+    models of 13 minutes on one core of two.
 
-    ulna pretrain ha_cm/utd_mhad --data DATASET --out RUN
+    ulna pretrain ha_cm/utd_mhad --data DATASET --out MODEL
     """
     return small("ha_cm/utd_mhad", split="xsub", max_frames=36, epochs=300)
 
@@ -101,9 +101,9 @@ def utd_mhad() -> Recipe:
 def utd_mhad_random() -> Recipe:
     """UTD-MHAD with random masks.
 
-    Linear 86.6 ± 2.9; with `--pooling mean` 87.7 ± 3.7. Three runs of 11 to 13 minutes on one core of two.
+    Linear 86.6 ± 2.9; with `--pooling mean` 87.7 ± 3.7. Three models of 11 to 13 minutes on one core of two.
 
-    ulna pretrain ha_cm/utd_mhad_random --data DATASET --out RUN
+    ulna pretrain ha_cm/utd_mhad_random --data DATASET --out MODEL
     """
     return small("ha_cm/utd_mhad_random", split="xsub", max_frames=36, epochs=300, pretext=RANDOM)
 
@@ -111,10 +111,10 @@ def utd_mhad_random() -> Recipe:
 def sbu() -> Recipe:
     """SBU, fold 1 of 5 (--split for the others).
 
-    Linear 81.2 over all folds, one run each (random init 76.6); with `--pooling mean`, the paper's, 66.7 (56.0). Two
-    minutes per run on one core of two.
+    Linear 81.2 over all folds, one model each (random init 76.6); with `--pooling mean`, the paper's, 66.7 (56.0). Two
+    minutes per model on one core of two.
 
-    ulna pretrain ha_cm/sbu --data DATASET --out RUN --split fold1
+    ulna pretrain ha_cm/sbu --data DATASET --out MODEL --split fold1
     """
     return small("ha_cm/sbu", split="fold1", max_frames=24, epochs=100, persons="together")
 

@@ -1,6 +1,6 @@
 """Motion-Transformer: flow prediction at masked frames, then fine-tuning (Cheng et al., MMAsia 2020).
 
-`ulna evaluate RUN --protocol finetune` (with `--share` for few labels) is what the paper does with a pretrained
+`ulna evaluate MODEL --protocol finetune` (with `--share` for few labels) is what the paper does with a pretrained
 encoder, `--from-scratch` what it compares with.
 """
 
@@ -68,10 +68,10 @@ def small(name: str, *, split: str, epochs: int, batch_size: int = 32) -> Recipe
 def sample() -> Recipe:
     """The sample inside the package, whose dataset `ulna quickstart` writes.
 
-    Linear 86.5 ± 1.8, random init 87.5 ± 3.1: pretraining adds nothing there. Three runs of two minutes on one core of
-    two.
+    Linear 86.5 ± 1.8, random init 87.5 ± 3.1: pretraining adds nothing there. Three models of two minutes on one core
+    of two.
 
-    ulna pretrain motion_transformer/sample --data quickstart/dataset --out RUN
+    ulna pretrain motion_transformer/sample --data quickstart/dataset --out MODEL
     """
     return small("motion_transformer/sample", split="recordings", epochs=30, batch_size=16)
 
@@ -79,9 +79,10 @@ def sample() -> Recipe:
 def nw_ucla() -> Recipe:
     """NW-UCLA at half of our width for NTU.
 
-    Linear 68.6 (random init 59.3), 5 % of the labels 51.7 (from scratch 47.6); three runs of four minutes on one core.
+    Linear 68.6 (random init 59.3), 5 % of the labels 51.7 (from scratch 47.6); three models of four minutes on one
+    core.
 
-    ulna pretrain motion_transformer/nw_ucla --data DATASET --out RUN
+    ulna pretrain motion_transformer/nw_ucla --data DATASET --out MODEL
     """
     return small("motion_transformer/nw_ucla", split="xview", epochs=20)
 
@@ -89,10 +90,10 @@ def nw_ucla() -> Recipe:
 def utd_mhad() -> Recipe:
     """UTD-MHAD, trained on odd subjects.
 
-    Linear 82.5 (random init 66.1), 5 % of the labels 59.3 (from scratch 43.2); three runs of six minutes on one core.
+    Linear 82.5 (random init 66.1), 5 % of the labels 59.3 (from scratch 43.2); three models of six minutes on one core.
     For SBU, which was not measured: --split fold1 --encoder.persons concatenated.
 
-    ulna pretrain motion_transformer/utd_mhad --data DATASET --out RUN
+    ulna pretrain motion_transformer/utd_mhad --data DATASET --out MODEL
     """
     return small("motion_transformer/utd_mhad", split="xsub", epochs=40, batch_size=16)
 

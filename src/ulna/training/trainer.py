@@ -15,6 +15,7 @@ import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from pydantic import Field
 
 from ulna.core import Config, InputError
@@ -88,11 +89,11 @@ def train(
         TrainingStopped: If the process was asked to stop by SIGTERM; a checkpoint was written.
     """
     with _quiet():
-        trainer = _trainer(options, hardware or Hardware(), work, metrics, progress=progress)
         try:
+            trainer = _trainer(options, hardware or Hardware(), work, metrics, progress=progress)
             trainer.fit(module, batches.loader(), ckpt_path=checkpoint, weights_only=True)
         except BaseException as error:
-            if work is not None and trainer.is_global_zero and not (work / CHECKPOINTS / LAST).is_file():
+            if work is not None and rank_zero_only.rank == 0 and not (work / CHECKPOINTS / LAST).is_file():  # type: ignore[attr-defined]
                 shutil.rmtree(work, ignore_errors=True)
             if isinstance(error, SystemExit):  # Lightning's reaction to Ctrl-C
                 raise KeyboardInterrupt from None
