@@ -58,11 +58,11 @@ def step() -> None:
         padded, packed = Padded(workload, few, device=DEVICE), Packed(workload, many, device=DEVICE)
         times = alternate(padded, packed, rounds)
         ours = min(times[1])
-        with_same_malloc = f"{same_malloc(padded) / ours:.1f}" if DEVICE == "cpu" else ""
+        alike = f"{same_malloc(padded) / ours:.1f}" if DEVICE == "cpu" else ""
         flops = packed.model_flops() / many / ours
         print(
             f"| {workload.name} | {few}, {many} | {spread(times[0])} | {spread(times[1])} | {1 / ours:.2f} "
-            f"| {min(times[0]) / ours:.1f} | {with_same_malloc} | {flops / peaks['bfloat16']:.0%} | {packed.input_share():.1%} |",
+            f"| {min(times[0]) / ours:.1f} | {alike} | {flops / peaks['bfloat16']:.0%} | {packed.input_share():.1%} |",
             flush=True,
         )
         if workload is NTU:

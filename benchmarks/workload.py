@@ -29,7 +29,7 @@ class Workload:
     """Share of clips with a second person."""
 
     def lengths(self, num_clips: int, seed: int = 0) -> np.ndarray:
-        """Return evenly spaced quantiles of the distribution in random order, so that small batches represent it too."""
+        """Return evenly spaced quantiles in random order, so that small batches represent the distribution too."""
         spread = np.sqrt(2 * np.log(self.mean / self.median))
         shares = (np.random.default_rng(seed).permutation(num_clips) + 0.5) / num_clips
         drawn = self.median * np.exp(spread * np.array([NormalDist().inv_cdf(share) for share in shares]))

@@ -4,7 +4,6 @@ import inspect
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -252,4 +251,5 @@ def test_formats_refuse_missing_and_empty_folders(name, tmp_path):
     with pytest.raises(InputError, match="found none"):
         FORMATS[name]().open(tmp_path / "empty")
     assert Path(FORMATS[name].pattern).name == FORMATS[name].pattern
-    assert FORMATS[name].title and FORMATS[name].files_wanted
+    assert FORMATS[name].title
+    assert FORMATS[name].files_wanted

@@ -2,16 +2,20 @@
 
 import hashlib
 
+import bvhio
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from conftest import GOLDEN, HERE, read_one
-from ulna.core import get_skeleton
+from ulna.core import UlnaError, get_skeleton
 from ulna.dataset import prepare
 from ulna.formats import FORMATS, ntu
 from ulna.formats.bvh import read_positions
 from ulna.preprocessing import disentangle
 from write_files import (
+    BVH,
     BVH_SIX_CHANNELS,
     ntu_text,
     write_bvh,
@@ -233,3 +237,52 @@ def test_golden_files_are_those_of_the_reference():
     assert {path.name for path in (GOLDEN / "ntu").iterdir()} == set(GOLDEN_FILES)
     for name in GOLDEN_FILES:
         assert (HERE / "golden" / name).read_bytes() == (GOLDEN / "ntu" / name).read_bytes()
+
+
+@pytest.mark.parametrize("head", [BVH, BVH_SIX_CHANNELS], ids=["rotations", "positions and rotations"])
+def test_bvh_agrees_with_bvhio(tmp_path, head):
+    random = np.random.default_rng(0)
+    num_channels = 12 if head is BVH else 18
+    rows = [" ".join(f"{value:.3f}" for value in random.uniform(-90, 90, num_channels)) for _ in range(3)]
+    write_bvh(tmp_path / "a.bvh", rows, head=head)
+    position, hierarchy, _ = read_positions(tmp_path / "a.bvh", units="m")
+    root = bvhio.readAsHierarchy(str(tmp_path / "a.bvh"))
+    for frame in range(3):
+        root.loadPose(frame, recursive=True)
+        expected = {joint.Name: np.array(joint.PositionWorld) for joint, _, _ in root.layout()}
+        for k, name in enumerate(hierarchy.joints):
+            if name in expected:  # bvhio has no end sites
+                np.testing.assert_allclose(position[frame, k], expected[name], atol=1e-3)
+
+
+WRITERS = {
+    "bvh": ("a.bvh", write_bvh),
+    "npz": ("a.npz", write_npz),
+    "ntu": ("S001C001P001R001A001.skeleton", write_ntu),
+    "nw_ucla": ("a01_s01_e01_v01.json", write_nw_ucla),
+    "sbu": ("s03s04/07/001/skeleton_pos.txt", write_sbu),
+    "utd_mhad": ("a1_s1_t1_skeleton.mat", write_utd),
+}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize("name", WRITERS)
+def test_files_with_any_bytes_replaced_are_refused_or_read(tmp_path_factory, name, data):
+    folder = tmp_path_factory.mktemp(name)
+    path = folder / WRITERS[name][0]
+    WRITERS[name][1](path)
+    content = path.read_bytes()
+    start = data.draw(st.integers(0, len(content) - 1), "start")
+    length = data.draw(st.sampled_from([0, 1, 2, 8, 100, len(content)]), "length")
+    new = data.draw(
+        st.one_of(st.binary(max_size=8), st.sampled_from([b"-1", b"1e999", b"nan", b" ", b"\n", b"9" * 40]))
+    )
+    path.write_bytes(content[:start] + new + content[start + length :])
+    try:
+        dataset = prepare(name, folder, folder / "dataset", workers=1, progress=False)
+        assert np.isfinite(dataset.clip(0).position).all()
+    except UlnaError as error:
+        assert len(str(error)) < 500
+        assert str(error).isprintable()
+        assert not (folder / "dataset").exists()

@@ -1,4 +1,4 @@
-"""Leak audit: test clips that are copies, exact or near, of clips that were trained on."""
+"""Leak audit: find test clips that are exact or near copies of training clips."""
 
 from ulna.audit.leak_audit import Audit, Match, audit
 from ulna.audit.near_copies import ClipSet

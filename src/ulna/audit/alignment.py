@@ -1,4 +1,4 @@
-"""Alignment of two recordings of one motion: linear in time, one rigid motion in space."""
+"""Alignment of two recordings of the same motion: linear in time, rigid in space."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-MOST_DIFFERENT = 0.05  # metres; clips whose joint distances differ more cannot be aligned
-SHARE_OF_MOVEMENT = 0.3  # largest distance of a copy over its own movement: stillness is not a copy
-MOST_FRAMES = 500  # of a clip that are compared pairwise to find the line
-FEWEST_FRAMES = 5  # of two clips that must overlap
-MIN_OVERLAP = 0.6  # share of the shorter clip that must overlap with the other
+MOST_DIFFERENT = 0.05  # metres; clips whose joint distances differ more are not aligned
+SHARE_OF_MOVEMENT = 0.3  # maximum distance of a copy over its own movement, so that still clips do not match
+MOST_FRAMES = 500  # maximum number of frames per clip that are compared pairwise for alignment in time
+FEWEST_FRAMES = 5  # minimum number of overlapping frames
+MIN_OVERLAP = 0.6  # minimum share of the shorter clip that overlaps with the other
 SPEEDS = (0.3, 3.3)
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a known clip becomes another clip.
+    """Transformation of a known clip into another clip.
 
     Args:
         distance: Root mean square distance of joints after alignment, in metres.
         degrees: Angle of the rotation.
         metres: Length of the translation.
-        speed: Speed of the clip over that of the known clip; at 2 it takes half the frames.
+        speed: Speed of the clip relative to the known clip; at 2 it has half as many frames.
         overlap: Share of the clip's frames that the known clip covers.
     """
 
@@ -41,7 +41,7 @@ def joint_distances(position: np.ndarray) -> np.ndarray:
 
 
 def align(clip: np.ndarray, known: np.ndarray, threshold: float) -> Alignment | None:
-    """Return how a known clip (U, k, 3) becomes a clip (T, k, 3); None if more than `threshold` metres remain."""
+    """Align a known clip (U, k, 3) to a clip (T, k, 3); None if they differ by more than `threshold` metres."""
     if len(known) < 2:
         return None
     line = _line(joint_distances(clip), joint_distances(known))
@@ -63,7 +63,7 @@ def align(clip: np.ndarray, known: np.ndarray, threshold: float) -> Alignment | 
 
 
 def _line(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
-    """Return speed and start of the line in time along which the distances of two clips agree best."""
+    """Return the speed and start of the linear time alignment for which the joint distances of two clips agree best."""
     every, their_every = -(-len(one) // MOST_FRAMES), -(-len(two) // MOST_FRAMES)
     some, theirs = one[::every], two[::their_every]
     cost = ((some[:, None] - theirs[None]) ** 2).mean(axis=-1)
@@ -83,7 +83,7 @@ def _line(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
     misfit, line = min(scored)
     if misfit > MOST_DIFFERENT**2:
         return None
-    for step in (0.02, 0.005, 0.001):  # refined in small steps about the clip's middle
+    for step in (0.02, 0.005, 0.001):  # refine in small steps around the middle of the clip
         middle = (len(one) - 1) / 2
         around = [
             (line[0] * (1 + i * step), line[1] + (line[0] - line[0] * (1 + i * step)) * middle + j * step * 10)
@@ -95,7 +95,7 @@ def _line(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
 
 
 def _misfit(one: np.ndarray, two: np.ndarray, speed: float, start: float) -> float:
-    """Return the mean square difference of distances along a line; infinite if the overlap is too small."""
+    """Return the mean squared difference of joint distances; infinite if the overlap in time is too small."""
     time = start + speed * np.arange(len(one))
     over = (time >= -0.5) & (time <= len(two) - 0.5)
     if over.sum() < max(2, MIN_OVERLAP * min(len(one), len(two) / speed)):
@@ -104,7 +104,7 @@ def _misfit(one: np.ndarray, two: np.ndarray, speed: float, start: float) -> flo
 
 
 def _at(rows: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Return rows (T, ...), linearly interpolated at some times."""
+    """Interpolate rows (T, ...) linearly at the given times."""
     time = time.clip(0, len(rows) - 1)
     before = np.minimum(time.astype(int), max(0, len(rows) - 2))
     part = (time - before).reshape(-1, *(1,) * (rows.ndim - 1))
@@ -112,7 +112,7 @@ def _at(rows: np.ndarray, time: np.ndarray) -> np.ndarray:
 
 
 def _rigid(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Return source frames moved onto the target, the angle in degrees and the translation in metres."""
+    """Return the source frames rigidly aligned to the target, the angle in degrees and the translation in metres."""
     one, two = source.reshape(-1, 3), target.reshape(-1, 3)
     centre, to = one.mean(axis=0), two.mean(axis=0)
     rotation, _ = Rotation.align_vectors(two - to, one - centre)

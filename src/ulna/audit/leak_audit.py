@@ -1,4 +1,4 @@
-"""The leak audit: test clips that are copies, exact or near, of clips that were trained on."""
+"""Leak audit: find test clips that are exact or near copies of training clips."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IDENTICAL = Alignment()
 
 @dataclass(frozen=True)
 class Match:
-    """A test clip and the known clip that it repeats.
+    """A test clip and the known clip that it copies.
 
     Args:
         test: Id of the test clip.
         known: Id of the known clip.
         dataset: Folder of the known clip's dataset.
-        is_exact: Whether the clips are equal byte by byte.
-        alignment: How one becomes the other.
+        is_exact: Whether the clips are identical byte by byte.
+        alignment: Transformation from the known clip to the test clip.
     """
 
     test: str
@@ -35,7 +35,7 @@ class Match:
 
     @property
     def kind(self) -> str:
-        """The differences between the clips, in words."""
+        """A short description of the differences between the clips."""
         if self.is_exact:
             return "exact"
         how = self.alignment
@@ -68,16 +68,16 @@ class Audit:
 
 
 def audit(test: ClipSet, known: Sequence[ClipSet], *, threshold: float = 0.015, near: bool = True) -> Audit:
-    """Find the test clips that repeat a known clip, each with the nearest known clip.
+    """Find the test clips that are copies of a known clip, each with the nearest known clip.
 
-    Clips of different skeletons are compared by matching joints. Of each clip the first visible person is compared, in
-    the frames in which the joints that most clips show are visible.
+    Clips of different skeletons are compared by their matching joints. Only the first visible person of each clip is
+    compared, in frames in which all compared joints are visible.
 
     Args:
         test: Test clips.
-        known: Clips to compare them with, for example training clips and clips pretrained on.
-        threshold: Largest root mean square distance of a near copy, in metres.
-        near: Look for near copies as well as exact ones.
+        known: Clips to compare them with, for example training and pretraining clips.
+        threshold: Maximum root mean square distance between the joints of a near copy, in metres.
+        near: Find near copies as well as exact ones.
 
     Raises:
         InputError: If there are no clips, or the clips share too few joints.

@@ -1,8 +1,8 @@
 """Near copies among clips: the same motion rotated, moved, resampled or cropped.
 
-They are found by the distances between joints, which do not change when a body is rotated or moved: some frames of
-every clip are looked up among all frames of the known clips, and if several of them are close to one clip, the two
-clips are aligned.
+They are found by the distances between joints, which do not change when a body is rotated or moved. Some frames of each
+test clip are looked up among all frames of the known clips; if several of them are close to frames of one known clip,
+the two clips are aligned.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ulna.core import InputError, match_joints, random_stream
 from ulna.dataset import Dataset
 
 QUERIES = 12  # frames of a test clip that are looked up
-NEAREST = 8  # frames that each query finds
-FEWEST_FOUND = 3  # queries that must find a clip for it to be compared
-MOST_COMPARED = 4  # clips that a test clip is compared with
-MOST_INDEXED = 4_000_000  # frames in the index; of more, every second, third, ... is used
+NEAREST = 8  # nearest frames returned for each query
+FEWEST_FOUND = 3  # minimum number of queries that find a clip for it to be compared
+MOST_COMPARED = 4  # maximum number of known clips that a test clip is compared with
+MOST_INDEXED = 4_000_000  # maximum number of frames in the index; if there are more, every n-th is used
 MIN_VISIBLE = 0.5  # joints visible in a smaller share of frames are not compared
 NUM_JOINTS, FEWEST_JOINTS, DIMENSIONS = 12, 4, 8
 _CLIPS_AT_ONCE = 512
@@ -47,7 +47,7 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class NearCopy:
-    """A test clip and the known clip it repeats: index of the set, index of the clip, and how one becomes the other."""
+    """A test clip and the known clip it copies: index of its set, index of the clip, and their alignment."""
 
     clip: int
     part: int
@@ -85,22 +85,22 @@ def near_copies(test: ClipSet, known: Sequence[ClipSet], threshold: float) -> tu
 
 
 def _common(test: Dataset, known: Dataset) -> dict[int, int]:
-    """Return the joints that the skeletons of two datasets share, as indices of each."""
+    """Return the joints shared by the skeletons of two datasets, as a map from test joints to known joints."""
     if test.skeleton.joints == known.skeleton.joints:
         return {k: k for k in range(test.skeleton.num_joints)}
     return {k: other for k, other in enumerate(match_joints(known.skeleton, test.skeleton)) if other is not None}
 
 
 def _spread(test: ClipSet, shared: Sequence[int]) -> list[int]:
-    """Return the joints whose distances vary most, which characterise a pose best."""
+    """Return the joints whose distances vary most, since they characterise a pose best."""
     clips = random_stream(0, "audit joints").permutation(test.clips)[:200]
     _, visible, _ = test.dataset.read(clips)
-    seen = visible[visible.any(axis=2)].mean(axis=0)  # (K,) share of the bodies' frames
+    seen = visible[visible.any(axis=2)].mean(axis=0)  # (K,) share of frames in which each joint is visible
     shared = [joint for joint in shared if seen[joint] >= MIN_VISIBLE]
     poses = np.concatenate([position for _, position in _bodies(ClipSet(test.dataset, clips), shared)])
     if len(shared) < FEWEST_JOINTS or not len(poses):
         raise InputError(
-            f"expected at least {FEWEST_JOINTS} joints that the clips share and show, found {len(shared)}. "
+            f"expected at least {FEWEST_JOINTS} shared joints that are visible, found {len(shared)}. "
             "Look for exact copies only."
         )
     distances = np.linalg.norm(poses[:, :, None] - poses[:, None], axis=-1).std(axis=0)
@@ -109,7 +109,7 @@ def _spread(test: ClipSet, shared: Sequence[int]) -> list[int]:
 
 
 def _bodies(part: ClipSet, joints: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each clip's index and positions (T, k, 3) of joints of its first person, in frames that show them."""
+    """Yield each clip's index and its first visible person's joints (T, k, 3), in frames where all are visible."""
     for start in range(0, len(part.clips), _CLIPS_AT_ONCE):
         clips = part.clips[start : start + _CLIPS_AT_ONCE]
         position, visible, lengths = part.dataset.read(clips)
@@ -123,7 +123,7 @@ def _bodies(part: ClipSet, joints: Sequence[int]) -> Iterator[tuple[int, np.ndar
 
 @dataclass(frozen=True)
 class _Lookup:
-    """Frames of the known clips by the distances between their joints, projected to their main directions."""
+    """Search tree of the known clips' frames: joint distances projected onto their principal components."""
 
     tree: cKDTree
     owner: np.ndarray  # (N,) index among all known clips
@@ -151,7 +151,7 @@ def _index(known: Sequence[ClipSet], joints: Sequence[Sequence[int]]) -> _Lookup
 
 
 def _axes(known: Sequence[ClipSet], joints: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and main directions of the joint distances of the known clips."""
+    """Return the mean and the principal components of the joint distances of the known clips."""
     some = []
     for part, own in zip(known, joints, strict=True):
         clips = random_stream(0, "audit axes").permutation(part.clips)[:500]
@@ -165,7 +165,7 @@ def _axes(known: Sequence[ClipSet], joints: Sequence[Sequence[int]]) -> tuple[np
 def _candidates(
     bodies: Iterator[tuple[int, np.ndarray]], lookup: _Lookup
 ) -> Iterator[tuple[int, np.ndarray, list[int]]]:
-    """Yield each test clip, its body, and the known clips that several queries find, the most frequent first."""
+    """Yield each test clip, its positions, and the known clips found by several queries, most frequent first."""
     while some := list(itertools.islice(bodies, _CLIPS_AT_ONCE)):
         queries = [np.unique(np.linspace(0, len(body) - 1, QUERIES).round().astype(int)) for _, body in some]
         poses = np.concatenate([body[query] for (_, body), query in zip(some, queries, strict=True)])

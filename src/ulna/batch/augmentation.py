@@ -17,7 +17,7 @@ Angle = Annotated[float, Field(ge=0, le=np.pi)]
 
 @dataclass(frozen=True)
 class AugmentationDraw:
-    """Random numbers of the clips of a global batch.
+    """Random numbers for the clips of a global batch.
 
     Args:
         time_scale: (B,) in (-1, 1).
@@ -36,32 +36,32 @@ class AugmentationDraw:
     angles: np.ndarray
 
     def __getitem__(self, clips: slice | np.ndarray) -> AugmentationDraw:
-        """Return the numbers of some clips of the batch."""
+        """Select the random numbers of some clips."""
         return AugmentationDraw(**{name: values[clips] for name, values in vars(self).items()})
 
 
 class Augmentation(Config):
-    """Random changes of every clip, drawn for every training step. 0 switches a change off.
+    """Random augmentation of each clip, drawn anew at every training step. 0 disables an augmentation.
 
     The defaults are those of GL-Transformer (Kim et al. 2022, section 4.1).
     """
 
     time_scale: Annotated[float, Field(ge=0, le=0.9)] = 0.1
-    """Largest relative change of a clip's number of frames."""
+    """Maximum relative change of a clip's number of frames."""
     shear: Annotated[float, Field(ge=0, le=10)] = 0.3
-    """Largest off-diagonal value of the shear matrix."""
+    """Maximum off-diagonal value of the shear matrix."""
     mirror: Share = 0.0
-    """Probability that left and right are exchanged."""
+    """Probability of mirroring a clip, which exchanges left and right."""
     yaw: Angle = 0.0
-    """Largest rotation about the vertical axis, in radians."""
+    """Maximum rotation about the vertical axis, in radians."""
     crop: Annotated[float, Field(ge=0, le=0.95)] = 0.0
-    """Largest share of a clip that is cut off before the rest is resampled to the clip's length (MAMP, HA-CM)."""
+    """Maximum share of a clip to crop away; the rest is resampled to the clip's length (MAMP, HA-CM)."""
     rotate: Angle = 0.0
-    """Largest rotation about each of the three axes, in radians (MAMP, HA-CM)."""
+    """Maximum rotation about each of the three axes, in radians (MAMP, HA-CM)."""
 
     @staticmethod
     def draw(generator: np.random.Generator, num_clips: int) -> AugmentationDraw:
-        """Draw the random numbers of a batch."""
+        """Draw the random numbers for a batch."""
         time_scale = generator.choice([-1.0, 1.0], num_clips) * generator.random(num_clips)
         off_diagonal = generator.uniform(-1, 1, (num_clips, 3, 3)) * (1 - np.eye(3))
         swap, yaw = generator.random(num_clips), generator.uniform(-1, 1, num_clips)
@@ -73,8 +73,8 @@ class Augmentation(Config):
 
         Args:
             batch: The batch.
-            draw: Random numbers of its clips.
-            max_frames: Largest number of frames to keep of each clip.
+            draw: Random numbers for its clips.
+            max_frames: Maximum number of frames to keep per clip.
         """
         lengths = np.maximum(1, (batch.packing.lengths * (1 + draw.time_scale * self.time_scale)).astype(np.int64))
         if self.crop:

@@ -1,4 +1,4 @@
-"""Batch: the real frames of all its clips, one after another."""
+"""Packed batches: the frames of all clips, concatenated without padding."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Batch:
     """Clips packed without padding.
 
     Args:
-        position: (F, P, K, 3) of all frames. Before preprocessing joint positions in metres, afterwards what the
-            preprocessor makes of them. Zeros where a node is missing.
+        position: (F, P, K, 3) of all frames: joint positions in metres before preprocessing, the output of the
+            preprocessor afterwards. Zeros where a node is missing.
         visible: (F, P, K) visibility mask.
         label: (B,) class index of each clip, -1 if unknown.
-        packing: Where each clip begins and ends.
+        packing: Start and length of each clip.
         skeleton: Skeleton of the clips.
-        layout: What the K nodes hold.
+        layout: Layout of the K nodes.
         fps: (B,) frames per second of each clip, None if unknown.
         preprocessor: Identity of the preprocessor that made the batch, None for raw positions.
     """
@@ -56,7 +56,7 @@ class Batch:
         """Return a batch of raw joint positions.
 
         Args:
-            position: (F, P, K, 3) in metres, clips one after another.
+            position: (F, P, K, 3) in metres, clips concatenated.
             visible: (F, P, K) visibility mask.
             lengths: (B,) number of frames of each clip.
             skeleton: Skeleton of the clips.
@@ -73,11 +73,11 @@ class Batch:
         """Pack clips of one skeleton.
 
         Args:
-            clips: The clips; persons that a clip does not have are missing in all its frames.
-            max_frames: Largest number of frames to keep of each clip.
+            clips: The clips; clips with fewer persons than others are padded with missing persons.
+            max_frames: Maximum number of frames to keep per clip.
 
         Raises:
-            InputError: If there is no clip or the skeletons differ.
+            InputError: If there are no clips or the skeletons differ.
         """
         if not clips:
             raise InputError("expected at least one clip, found none")
@@ -106,13 +106,14 @@ class Batch:
         """Return a batch from the padded, disentangled arrays of released code.
 
         Args:
-            position: (B, 3, T, K, P) float32 or float64, translation in the centre joint. The dtype is kept. A person
-                other than the first whose first frame is all zeros is missing.
-            lengths: (B,) number of real frames of each clip.
+            position: (B, 3, T, K, P) float32 or float64, translation in the centre joint. The dtype is kept. Persons
+                other than the first are missing in frames in which all of their values are zero.
+            lengths: (B,) number of frames of each clip without padding.
             skeleton: Skeleton of the K joints, or its name.
 
         Raises:
-            InputError: If the joints are not those of the skeleton or a length does not fit.
+            InputError: If shape, dtype or number of joints are wrong, a length is out of range, or a value is not
+                finite.
         """
         skeleton = get_skeleton(skeleton)
         position = torch.as_tensor(position)

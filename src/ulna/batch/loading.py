@@ -1,4 +1,4 @@
-"""From a dataset to packed batches."""
+"""Load packed batches from a dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ulna.batch.batch import Batch
 from ulna.batch.packing import Packing
 from ulna.dataset import Dataset
 
-SHARE_OF_MEMORY = 1 / 8  # of an accelerator's free memory that a dataset may take
+SHARE_OF_MEMORY = 1 / 8  # share of an accelerator's free memory that a dataset may occupy
 _FRAMES_AT_ONCE = 1 << 16
 
 
@@ -19,8 +19,8 @@ def load_batch(dataset: Dataset, clips: np.ndarray, *, max_frames: int | None = 
 
     Args:
         dataset: The dataset.
-        clips: (B,) indices of clips.
-        max_frames: Largest number of frames per clip; None loads all.
+        clips: (B,) indices of the clips.
+        max_frames: Maximum number of frames per clip; None loads all.
     """
     position, visible, lengths = dataset.read(clips, max_frames)
     return Batch.pack(
@@ -38,10 +38,10 @@ class ClipLoader:
 
     Args:
         dataset: The dataset.
-        max_frames: Largest number of frames per clip; None loads all.
+        max_frames: Maximum number of frames per clip; None loads all.
         device: Device of the batches.
-        is_resident: Keep the whole dataset in the device's memory and gather batches there. By default an accelerator
-            with enough free memory does; otherwise clips are read from the files and copied asynchronously.
+        is_resident: Keep the whole dataset in device memory and gather batches there, which is the default on an
+            accelerator with enough free memory. Otherwise, clips are read from the files and copied asynchronously.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ClipLoader:
             self._visible = _moved(dataset.visible, torch.bool, self.device)
 
     def __call__(self, clips: np.ndarray) -> Batch:
-        """Load the clips of some indices (B,)."""
+        """Load the clips with the given indices (B,)."""
         if not self.is_resident:
             batch = load_batch(self.dataset, clips, max_frames=self.max_frames)
             return batch.pin_memory().to(self.device) if self.device.type == "cuda" else batch.to(self.device)
@@ -85,7 +85,7 @@ def _fits(dataset: Dataset, device: torch.device) -> bool:
 
 
 def _moved(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Copy a memory-mapped array to a device in parts."""
+    """Copy a memory-mapped array to a device in chunks."""
     moved = torch.empty(array.shape, dtype=dtype, device=device)
     for first in range(0, len(array), _FRAMES_AT_ONCE):
         part = slice(first, first + _FRAMES_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Packing: where each clip begins in a packed batch, and how clips are grouped for attention over time."""
+"""Packing: start and length of each clip in a packed batch, and groups of clips for attention over time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_RATIO = 1.3  # clips are padded together up to this ratio of their lengths
 class Group:
     """Clips of similar length, padded together for attention over time only."""
 
-    shape: tuple[int, int]  # clips, frames of the longest
+    shape: tuple[int, int]  # number of clips, frames of the longest clip
     valid: Tensor | None  # (b, T) bool, None where all lengths are equal
 
     @property
@@ -28,12 +28,12 @@ class Group:
 
 
 class Packing:
-    """Start and length of each of B clips whose frames are stored one after another.
+    """Start and length of each of B clips whose frames are concatenated.
 
-    Index tensors are made on the device on first use, from a few numbers per clip.
+    Index tensors are created on the device on first use, from a few numbers per clip.
 
     Args:
-        lengths: (B,) number of frames of each clip. Kept on the host, so that shapes never wait for a device.
+        lengths: (B,) number of frames of each clip. Kept on the host, so that shapes never wait for the device.
         device: Device of the index tensors.
     """
 
@@ -56,7 +56,7 @@ class Packing:
         return self if torch.device(device) == self.device else Packing(self.lengths, device)
 
     def of_clips(self, values: np.ndarray) -> Tensor:
-        """Return numbers (B, ...) of each clip, given on the host, on the device; the copy is asynchronous."""
+        """Copy one value (or array) per clip (B, ...) from the host to the device, asynchronously."""
         tensor = torch.from_numpy(np.ascontiguousarray(values))
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
@@ -69,7 +69,7 @@ class Packing:
 
     @cached_property
     def clip(self) -> Tensor:
-        """(F,) clip of each frame."""
+        """(F,) index of each frame's clip."""
         clips = torch.arange(self.num_clips, device=self.device)
         return clips.repeat_interleave(self.of_clips(self.lengths), output_size=self.num_frames)
 
@@ -80,12 +80,12 @@ class Packing:
 
     @cached_property
     def time(self) -> Tensor:
-        """(F,) number of each frame within its clip, from 0."""
+        """(F,) index of each frame within its clip, from 0."""
         return torch.arange(self.num_frames, device=self.device) - self.start
 
     @cached_property
     def following(self) -> Tensor:
-        """(F,) index of the next frame of the same clip; for a clip's last frame its own index."""
+        """(F,) index of the next frame of the same clip; a clip's last frame is followed by itself."""
         last = self.of_clips(self.starts + self.lengths - 1)[self.clip]
         return torch.minimum(torch.arange(self.num_frames, device=self.device) + 1, last)
 
@@ -95,9 +95,9 @@ class Packing:
         return total / self.of_clips(self.lengths).view(-1, *(1,) * (values.ndim - 1))
 
     def moments(self, values: Tensor) -> Tensor:
-        """Return mean and standard deviation over each clip's frames: (F, W) -> (B, 2 W).
+        """Return the mean and standard deviation over each clip's frames: (F, W) -> (B, 2 W).
 
-        A small constant under the root keeps the gradient finite for clips of one frame.
+        A small constant under the square root keeps the gradient finite for clips of one frame.
         """
         mean = self.mean(values)
         variance = self.mean((values - mean[self.clip]) ** 2)
@@ -109,7 +109,7 @@ class Packing:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """Clips grouped by similar length, which keeps padding small. Padded rows are those of all groups in turn."""
+        """Groups of clips of similar length, which keep padding small. Padded rows are ordered group by group."""
         return self._layout[0]
 
     @cached_property
@@ -124,7 +124,7 @@ class Packing:
 
     @cached_property
     def _layout(self) -> tuple[tuple[Group, ...], np.ndarray]:
-        """The groups, and (B,) index of the padded row where each clip begins."""
+        """The groups, and (B,) index of the padded row at which each clip starts."""
         groups: list[list[int]] = []
         for clip in np.argsort(self.lengths, kind="stable"):
             if groups and self.lengths[clip] <= MAX_RATIO * self.lengths[groups[-1][0]] + 2:

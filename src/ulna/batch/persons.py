@@ -1,4 +1,4 @@
-"""Persons as clips: for encoders that process one person at a time."""
+"""Batches split into persons, for encoders that process one person at a time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ulna.batch.packing import Packing
 
 @dataclass(frozen=True)
 class PersonSequences:
-    """A batch in which every person who is visible in a clip is a clip of one person.
+    """A batch split into one clip per visible person.
 
     Args:
         batch: R frames of r persons, one person per clip.
         frame_index: (R,) index of each frame among the F * P frames of the original batch.
-        visible_persons: (B, P) True for persons who are visible in some frame. If nobody is visible in a clip, its
-            first person is kept, so that no clip is empty.
-        clip: (r,) clip of each person.
+        visible_persons: (B, P) True for persons who are visible in at least one frame. If nobody is visible in a clip,
+            its first person is kept, so that no clip is empty.
+        clip: (r,) index of each person's clip in the original batch.
         num_frames: F, the number of frames of the original batch.
     """
 
@@ -60,7 +60,7 @@ class PersonSequences:
 
         Args:
             values: (r, H) one vector per person.
-            counted: (r,) persons to average over; all persons of a clip in which none is counted.
+            counted: (r,) True for persons to average over. If a clip has none, all of its persons are averaged.
         """
         if counted is None:
             counted = torch.ones_like(self.clip, dtype=torch.bool)
@@ -72,7 +72,7 @@ class PersonSequences:
 
 
 def visible_persons(batch: Batch) -> Bool[Tensor, "B P"]:
-    """Return True for persons who are visible in some frame of a clip, and for the first person if nobody is."""
+    """Return True for persons who are visible in any frame of a clip, and for the first person if nobody is."""
     seen = batch.visible.any(dim=2).to(torch.float32)
     persons = batch.packing.mean(seen) > 0
     persons[:, 0] |= ~persons.any(dim=1)

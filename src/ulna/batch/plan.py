@@ -1,4 +1,4 @@
-"""The batch plan: the clips of each batch and its random numbers, as a function of the seed and the step alone."""
+"""The batch plan: clips and random numbers of each batch, determined by the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ulna.core import random_stream
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The batches of training, the same in every process.
+    """The training batches, identical in every process.
 
     An epoch is a permutation of all clips, cut into batches; the last batch may be smaller.
 
     Args:
         num_clips: Number of clips.
-        batch_size: Clips in a global batch.
+        batch_size: Number of clips per global batch.
         seed: Seed of the permutations.
     """
 
@@ -31,21 +31,22 @@ class BatchPlan:
         return -(-self.num_clips // self.batch_size)
 
     def clips(self, step: int) -> np.ndarray:
-        """Return the indices (into the clips planned for) of global batch number `step`, counted over all epochs."""
+        """Return the clip indices (0 to num_clips - 1) of global batch `step`, counted over all epochs."""
         epoch, number = divmod(step, self.steps_per_epoch)
         order = _order(self.num_clips, self.seed, epoch)
         return order[number * self.batch_size : (number + 1) * self.batch_size]
 
     @staticmethod
     def share(num_clips: int, rank: int, world: int) -> slice:
-        """Return which clips of a global batch process `rank` of `world` processes.
+        """Return the slice of a global batch that process `rank` of `world` processes.
 
-        A process that a small last batch leaves without a clip takes the first clip, which must not count twice.
+        If the last batch is too small for every process to get a clip, the others take the first clip, which must not
+        be counted twice.
         """
         return slice(rank, None, world) if rank < num_clips else slice(1)
 
     def generator(self, step: int, purpose: str = "augmentation") -> np.random.Generator:
-        """Return the random numbers of global batch number `step`, the same in every process."""
+        """Return the random generator of global batch `step`, the same in every process."""
         return random_stream(self.seed, purpose, step)
 
 

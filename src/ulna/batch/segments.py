@@ -1,4 +1,4 @@
-"""Joint segments: a few frames of one joint each, as tokens."""
+"""Joint segments: tokens that cover a few frames of one joint."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from ulna.batch.persons import PersonSequences
 
 @dataclass(frozen=True)
 class Segments:
-    """Every visible person of a batch, cut into segments of a few frames; a joint visible in a segment is a token.
+    """Visible persons of a batch, cut into segments of a few frames; each joint visible in a segment is a token.
 
-    Tokens are ordered by person, within a person by segment, within a segment by joint. A last segment that is not
-    full repeats the last frame. If a person is never visible, all of their tokens are kept, so that no sequence is
-    empty.
+    Tokens are ordered by person, then by segment, then by joint. An incomplete last segment is padded by repeating the
+    last frame. If a person is never visible, all of their tokens are kept, so that no sequence is empty.
 
     Args:
         persons: The persons.
-        joints: Nodes of a person that are tokens.
+        joints: Nodes of a person that become tokens.
         packing: Segments of each person.
-        frames: (G, l) frames of each segment.
+        frames: (G, l) frame indices of each segment.
         token_index: (N,) index of each token among the G * J joints of all segments.
         tokens: Tokens of each person.
         is_visible: (r,) False for persons who are never visible.
@@ -97,9 +96,9 @@ class Segments:
         return self._means(values).unflatten(0, (-1, len(self.joints))).flatten(1)
 
     def moments_per_joint(self, values: Float[Tensor, "N D"]) -> Float[Tensor, "r X"]:
-        """Return mean and standard deviation over each joint's tokens, joints concatenated.
+        """Return the mean and standard deviation over each joint's tokens, joints concatenated.
 
-        A small constant under the root keeps the gradient finite for joints with one token.
+        A small constant under the square root keeps the gradient finite for joints with one token.
         """
         mean = self._means(values)
         variance = self._means((values - mean[self.person_joint]) ** 2)

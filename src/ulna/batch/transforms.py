@@ -1,4 +1,4 @@
-"""Transforms of packed batches. Shapes and random numbers come from the host, the rest runs on the batch's device."""
+"""Transforms of packed batches. Shapes and random numbers come from the host; the rest runs on the batch's device."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def resample(
 ) -> Batch:
     """Resample each clip linearly to a new length.
 
-    Half-pixel centres, no antialiasing, clamped edges (as torch's `interpolate` without aligned corners). If a joint
-    is visible in only one of two neighbouring frames, the nearer frame is taken.
+    Uses half-pixel centres, no antialiasing and clamped edges, like torch's `interpolate` with `align_corners=False`.
+    If a joint is visible in only one of two neighbouring frames, the nearer frame is used.
 
     Args:
         batch: The batch.
         lengths: (B,) new number of frames of each clip.
-        max_frames: Largest number of frames to keep of the resampled clip.
-        window: Part of each clip to resample: where it begins and how long it is, both as shares (B,) of the clip.
+        max_frames: Maximum number of frames to keep of each resampled clip.
+        window: Part of each clip to resample: its start and length (B,), both as fractions of the clip.
     """
     old = batch.packing
     kept = lengths if max_frames is None else np.minimum(lengths, max_frames)
@@ -54,9 +54,9 @@ def resample(
 def interpolate_gaps(batch: Batch) -> Batch:
     """Linearly interpolate missing joints between the surrounding visible frames.
 
-    Joints are only filled in between the first and the last frame in which their person is visible; before the first
-    and after the last frame in which a joint is visible it keeps that position. Joints and persons that are never
-    visible stay missing.
+    Joints are filled only between the first and the last frame in which their person is visible. Before the first and
+    after the last frame in which a joint is visible, it takes its position from that frame. Joints and persons that are
+    never visible stay missing.
     """
     before, after = visible_neighbours(batch, batch.visible)  # (F, P, K)
     first, last = visible_neighbours(batch, batch.visible.any(dim=2))  # (F, P)
@@ -73,9 +73,9 @@ def interpolate_gaps(batch: Batch) -> Batch:
 
 
 def visible_neighbours(batch: Batch, visible: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the frames (F, ...) of the last and the next visible value in the same clip; -1 where there is none.
+    """Return the frames (F, ...) of the previous and the next visible value in the same clip; -1 if there is none.
 
-    The frame itself counts in both directions.
+    A frame in which the value is visible counts as both.
     """
     shape = (-1, *(1,) * (visible.ndim - 1))
     frames = torch.arange(batch.num_frames, device=visible.device).view(shape).expand_as(visible)
@@ -96,7 +96,7 @@ def first_frames(batch: Batch, num_frames: int) -> Batch:
 
 
 def crop(batch: Batch, lengths: np.ndarray, begin: np.ndarray, share: np.ndarray, *, max_frames: int | None) -> Batch:
-    """Resample a part of each clip to a new length; `begin` and `share` (B,) are shares of its length."""
+    """Resample a part of each clip to a new length; its start and length (B,) are fractions of the clip."""
     return resample(batch, lengths, max_frames=max_frames, window=(begin, share))
 
 
@@ -135,7 +135,7 @@ def _transformed(batch: Batch, matrices: Tensor) -> Tensor:
 
 
 def mirror(batch: Batch, clips: Tensor) -> Batch:
-    """Mirror some clips (B,) bool of a preprocessed batch: left and right joints are exchanged, x changes its sign."""
+    """Mirror the selected clips (B,) of a preprocessed batch: left and right joints are exchanged and x is negated."""
     chosen = clips[batch.packing.clip][:, None, None]
     other = torch.tensor(batch.skeleton.mirror_of(batch.layout.names), device=clips.device)
     sign = torch.tensor([-1.0, 1.0, 1.0], dtype=batch.position.dtype, device=clips.device)

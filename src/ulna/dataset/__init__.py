@@ -1,4 +1,4 @@
-"""Datasets: write, prepare, open, verify; splits, label subsets, the sample."""
+"""Datasets: write, prepare, open and verify them; splits, label subsets, and the sample dataset."""
 
 from ulna.dataset.copies import exact_copies, is_among
 from ulna.dataset.dataset import Dataset

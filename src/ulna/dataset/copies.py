@@ -1,4 +1,4 @@
-"""Exact copies among clips, found by the hashes in the index."""
+"""Find exact copies of clips by the hashes in the index."""
 
 from __future__ import annotations
 

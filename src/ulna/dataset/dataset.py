@@ -34,12 +34,12 @@ _VERIFIED = ".verified.json"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset folder, opened.
+    """An opened dataset folder.
 
     Opening validates the description, the sizes of the files and the index; `verify` checks every byte.
 
     Args:
-        path: The folder, as `ulna prepare` or `Dataset.write` made it.
+        path: Folder written by `ulna prepare` or `Dataset.write`.
 
     Raises:
         MissingError: If the folder is not a dataset.
@@ -64,23 +64,24 @@ class Dataset:
         skeleton: Skeleton | None = None,
         num_persons: int | None = None,
     ) -> Dataset:
-        """Write clips as a dataset and open it. The folder appears complete or not at all.
+        """Write clips as a dataset and open it. The folder is created completely or not at all.
 
-        Labelled clips that name no split get one, `holdout`: every fifth subject is tested on, or every fifth clip of
-        each class if subjects are not known.
+        If labelled clips have no split, a split `holdout` is added: every fifth subject is held out for testing, or
+        every fifth clip of each class if subjects are unknown.
 
         Args:
             path: Folder to write; must not exist.
-            clips: The clips, all of one skeleton. A generator keeps memory small if `classes`, `skeleton` and
-                `num_persons` are given.
-            classes: Names of the classes, in order; by default the labels of the clips, sorted.
-            class_groups: Names of classes by name of a group; accuracies are reported per group as well.
+            clips: Clips of one skeleton. To save memory, pass a generator together with `classes`, `skeleton` and
+                `num_persons`.
+            classes: Class names, in order; by default the labels of the clips, sorted.
+            class_groups: Class names of each group, by group name; accuracy is also reported per group.
             skeleton: Skeleton of all clips; by default that of the first clip.
-            num_persons: Largest number of persons in a clip; by default counted.
+            num_persons: Maximum number of persons per clip; by default that of the clips.
 
         Raises:
             ExistsError: If `path` exists.
-            InputError: If the clips do not fit together.
+            InputError: If there are no clips, or a clip is invalid or does not match the skeleton, classes or number
+                of persons.
         """
         write_dataset(
             Path(path), clips, skeleton, classes=classes, class_groups=class_groups, num_persons=num_persons
@@ -144,12 +145,12 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+        """Class names."""
         return self.description.classes
 
     @property
     def class_groups(self) -> dict[str, tuple[str, ...]]:
-        """Names of classes by name of a group."""
+        """Class names of each group, by group name."""
         return self.description.class_groups
 
     @property
@@ -164,7 +165,7 @@ class Dataset:
 
     @property
     def num_persons(self) -> int:
-        """P, the largest number of persons in a clip."""
+        """P, the maximum number of persons per clip."""
         return self.description.num_persons
 
     @property
@@ -197,15 +198,15 @@ class Dataset:
     def read(self, clips: np.ndarray, max_frames: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Read the first frames of some clips.
 
-        The bytes are read into fresh memory rather than through the memory map, so that reading a large dataset does
-        not fill memory with its pages.
+        Reads into newly allocated memory rather than through the memory map, so that reading a large dataset does not
+        fill memory with mapped pages.
 
         Args:
-            clips: (B,) indices of clips.
-            max_frames: Largest number of frames per clip; None reads all.
+            clips: (B,) indices of the clips.
+            max_frames: Maximum number of frames per clip; None reads all.
 
         Returns:
-            Positions (F, P, K, 3), visibility mask (F, P, K) and lengths (B,), clips one after another.
+            Positions (F, P, K, 3), visibility mask (F, P, K) and lengths (B,), clips concatenated.
         """
         lengths = self.lengths_up_to(clips, max_frames)
         ends = np.cumsum(lengths)
@@ -236,10 +237,10 @@ class Dataset:
         )
 
     def verify(self, *, recheck: bool = False) -> None:
-        """Check the content byte by byte. A check that passed is remembered by the sizes and times of the files.
+        """Verify the content byte by byte. A passed check is cached until a file's size or time stamps change.
 
         Args:
-            recheck: Read every byte even if it was checked before.
+            recheck: Check every byte even if an earlier check passed.
 
         Raises:
             DatasetError: If the content changed since the dataset was written.
@@ -261,11 +262,11 @@ class Dataset:
         try:
             write_text(cache, passed)
         except OSError:
-            return  # a read-only dataset is checked again each time
+            return  # a read-only dataset is checked every time
 
 
 def _fill(file: BinaryIO, array: np.ndarray) -> None:
-    """Read bytes into an array until it is full."""
+    """Fill an array with the next bytes of a file."""
     left = array.data.cast("B")
     while left:
         num = file.readinto(left)  # type: ignore[attr-defined]

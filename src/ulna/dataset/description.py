@@ -1,4 +1,4 @@
-"""The files of a dataset folder, and the schemas they are validated by."""
+"""The files of a dataset folder, and the schemas that validate them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = {
     "persons": pa.int16(), **CLIP_COLUMNS,
 }  # fmt: skip
 NULLABLE = tuple(CLIP_COLUMNS)
-SPLIT = "split:"  # starts the name of a column that holds a split
+SPLIT = "split:"  # prefix of split columns
 ADVICE = "Prepare the dataset again."
 _CHUNK = 1 << 24
 
@@ -50,13 +50,13 @@ class Description(Config):
     classes: Annotated[tuple[Name, ...], Field(max_length=100_000)]
     class_groups: dict[str, tuple[str, ...]]
     source: dict[str, JsonValue]
-    """Format and options the dataset was prepared with, or other notes on its origin."""
+    """Format and options that the dataset was prepared with, or other notes on its origin."""
     bytes: dict[str, int]
-    """Size of each file."""
+    """Size of each file, in bytes."""
     sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
-    """Hash of each file."""
+    """SHA-256 hash of each file."""
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    """Hash of the content: identifies the data that a result was measured on."""
+    """Hash of the content; identifies the data that a result was measured on."""
     checksum: str
     """Hash of all other fields."""
 
@@ -94,7 +94,7 @@ def read_description(path: Path) -> Description:
 
 
 def _version_problem(file: Path) -> str | None:
-    """Return the message for a description of another version, if that is what a file is."""
+    """Return an error message if a description has another version, otherwise None."""
     try:
         version = json.loads(file.read_bytes())["version"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -105,7 +105,7 @@ def _version_problem(file: Path) -> str | None:
 
 
 def check_files(path: Path, description: Description) -> None:
-    """Raise DatasetError if a file has another size or shape than the description says."""
+    """Raise DatasetError if the size or shape of a file differs from the description."""
     for name, size in description.bytes.items():
         if name not in (FRAMES, VISIBLE, INDEX):
             continue
@@ -132,7 +132,7 @@ def read_index(path: Path, description: Description) -> pa.Table:
     """Read and validate the index, one row per clip.
 
     Raises:
-        DatasetError: If the file changed, a column is missing or has another type, or a value does not fit.
+        DatasetError: If the file changed, a column is missing or has the wrong type, or a value is invalid.
     """
     file = path / INDEX
     if hash_file(file) != description.sha256[INDEX]:
@@ -148,7 +148,7 @@ def read_index(path: Path, description: Description) -> pa.Table:
 
 
 def _index_problem(table: pa.Table, description: Description) -> str | None:
-    """Return what an index should have held."""
+    """Return the expected and the actual content of an invalid index; None if it is valid."""
     for name, kind in COLUMNS.items():
         found = table.schema.field(name).type if table.column_names.count(name) == 1 else None
         if found != kind:
@@ -190,7 +190,7 @@ def hash_file(path: Path) -> str:
 def fingerprint_of(skeleton: Skeleton, classes: Sequence[str], sha256: dict[str, str]) -> str:
     """Return the fingerprint of a dataset's content.
 
-    Names and version are those of the first version of datasets, so that equal data keep equal fingerprints.
+    It uses the file names and number of the first dataset version, so that the fingerprints of existing data stay valid.
     """
     hashes = {"frames.npy": sha256[FRAMES], "present.npy": sha256[VISIBLE], "clips.parquet": sha256[INDEX]}
     content = {"version": 1, "skeleton": skeleton.to_json(), "classes": list(classes), "sha256": hashes}
@@ -198,6 +198,6 @@ def fingerprint_of(skeleton: Skeleton, classes: Sequence[str], sha256: dict[str,
 
 
 def checksum_of(description: dict[str, Any]) -> str:
-    """Return the hash of all fields of a description but the checksum itself."""
+    """Return the hash of all fields of a description except the checksum itself."""
     content = {key: value for key, value in description.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A split for data that comes without one."""
+"""Default split for data without splits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FIFTH = slice(1, None, 5)
 
 
 def with_holdout(index: pa.Table) -> pa.Table:
-    """Return the index with a split `holdout` added if clips have labels and none has a split.
+    """Return the index, with a split `holdout` added if there are labelled clips and no splits.
 
-    Every fifth subject is tested on if all labelled clips name their subject and there are several, else every fifth
-    clip of each class. In the second case clips cut from one recording may be in both parts: give such data a split
-    of its own.
+    Every fifth subject is held out for testing if all labelled clips have a subject and there is more than one;
+    otherwise every fifth clip of each class. In the second case, clips cut from one recording may be in both parts:
+    define your own split for such data.
     """
     labels, subjects = index["label"].to_pylist(), index["subject"].to_pylist()
     labelled = [clip for clip, label in enumerate(labels) if label is not None]
@@ -33,7 +33,7 @@ def with_holdout(index: pa.Table) -> pa.Table:
         for clip in labelled:
             by_class[labels[clip]].append(clip)
         test = {clip for clips in by_class.values() for clip in clips[FIFTH]}
-    # An unlabelled clip of a test subject is in no part: it must not be pretrained on.
+    # An unlabelled clip of a test subject belongs to neither part, so that it is not used for pretraining.
     parts = [
         TEST if clip in test else None if subject in held else TRAIN for clip, subject in enumerate(subjects)
     ]  # fmt: skip

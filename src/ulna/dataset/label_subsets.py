@@ -1,4 +1,4 @@
-"""Label subsets: drawn once from a named seed, and kept as files that every process and every run reads."""
+"""Label subsets: drawn once from a given seed, and stored as files that later processes and experiments read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ FOLDER = "subsets"
 def label_subset(dataset: Dataset, split: str, share: float, seed: int, *, keep: bool = False) -> np.ndarray:
     """Draw labelled training clips of a split: a share of each class, at least one clip per class.
 
-    The draw depends on the ids and labels of the clips and the seed alone. With `keep` it is written to
-    DATASET/subsets/SPLIT-SHARE-seedN.txt, one clip id per line; an existing file is read instead of drawing.
+    The draw depends only on the seed and on the ids and labels of the clips. With `keep`, it is written to
+    DATASET/subsets/SPLIT-SHARE-seedN.txt, one clip id per line. If that file exists, it is read instead of drawing.
 
     Args:
         dataset: The dataset.
         split: Name of the split.
         share: Share of each class to draw, above 0; 1 returns all labelled training clips.
         seed: Seed of the draw.
-        keep: Write the draw into the dataset.
+        keep: Write the draw to a file in the dataset folder.
 
     Returns:
         Indices of the clips, sorted.
@@ -55,7 +55,7 @@ def label_subset(dataset: Dataset, split: str, share: float, seed: int, *, keep:
 
 
 def _draw(labels: dict[str, int], share: float, seed: int) -> list[str]:
-    """Return ids, sorted; each class is drawn separately, so that its clips do not depend on other classes."""
+    """Return ids, sorted; each class is drawn separately, so that its draw does not depend on other classes."""
     drawn = []
     for label in sorted(set(labels.values())):
         members = sorted(name for name, own in labels.items() if own == label)

@@ -1,4 +1,4 @@
-"""Preparing a dataset: files -> dataset, on all cores."""
+"""Prepare a dataset from files, using all cores."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def prepare(
     Args:
         format: Name of a format, or a `Format` with options.
         source: Folder with the files.
-        path: Dataset to write; must not exist.
-        skip_bad: Leave bad files out and list them in rejected.csv, instead of raising an error.
+        path: Dataset folder to write; must not exist.
+        skip_bad: Skip bad files and list them in rejected.csv, instead of raising an error.
         workers: Number of processes; all cores by default.
         progress: Show a progress bar.
 
@@ -81,13 +81,13 @@ def prepare(
 
 
 def _portable(format: Format) -> dict[str, Any]:
-    """Return the options of a format as JSON values, without files, which need not exist later."""
+    """Return the options of a format as JSON values, without file paths, which may not exist later."""
     values = format.to_json()
     return {name: value for name, value in values.items() if not isinstance(getattr(format, name), Path)}
 
 
 def _read_all(format: Format, found: Source, workers: int | None) -> Iterator[list[Clip] | BadFileError]:
-    shared = replace(found, files=found.files[:1])  # sent to a process with every few files: not the whole list
+    shared = replace(found, files=found.files[:1])  # sent along with every few files, so without the full list
     read = functools.partial(_read_one, format, shared)
     if workers == 1 or len(found.files) < FEW_FILES:
         yield from map(read, found.files)
@@ -97,7 +97,7 @@ def _read_all(format: Format, found: Source, workers: int | None) -> Iterator[li
 
 
 def _read_one(format: Format, found: Source, path: Path) -> list[Clip] | BadFileError:
-    """Return a file's clips, or what is wrong with it; a file that breaks its format's parser is a bad file too."""
+    """Return a file's clips, or its error; a file that makes the parser fail unexpectedly also counts as bad."""
     try:
         return format.read(path, found)
     except BadFileError as error:
@@ -108,7 +108,7 @@ def _read_one(format: Format, found: Source, path: Path) -> list[Clip] | BadFile
 
 
 def _write_rejected(path: Path, rejected: list[BadFileError]) -> None:
-    """List the files that were left out, if there are any."""
+    """List the skipped files in a CSV file, if there are any."""
     if not rejected:
         return
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:

@@ -1,4 +1,4 @@
-"""The sample inside the package: CMU motion capture, five kinds of movement, free for all uses."""
+"""The sample dataset included in the package: CMU motion capture, five classes of movement, free for all uses."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from ulna.dataset.dataset import Dataset
 from ulna.dataset.writing import write_dataset
 
 CLASSES = ("basketball", "climb", "dance", "swordplay", "walk")
-PARTS = (  # in turn for the recordings of a class
+PARTS = (  # assigned in turn to the recordings of a class
     {"recordings": TRAIN, "recordings-dev": TRAIN},
     {"recordings": TEST},
     {"recordings": TRAIN, "recordings-dev": TEST},
 )
-WINDOW, STRIDE = 60, 30  # frames: 2 s windows, a second apart
+WINDOW, STRIDE = 60, 30  # frames: 2 s windows, 1 s apart
 ACKNOWLEDGEMENT = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
     "The database was created with funding from NSF EIA-0196217."
 )
 CAVEAT = (
-    "In the sample a class is mostly also a performer (dance is only subject 5, basketball 6, climb 1, swordplay 2): "
-    "its accuracies show that the path works, not that actions generalise over people."
+    "In the sample, most classes have a single performer (dance only subject 5, basketball 6, climb 1, swordplay 2): "
+    "its accuracies show that the pipeline works, not that a model generalises to new people."
 )
 
 
 def write_sample_dataset(path: str | Path) -> Dataset:
     """Write the sample as a dataset of 2 s windows.
 
-    Split `recordings` tests on every third recording of each class; `recordings-dev` takes as many recordings again
-    from its training part, to make choices on. All windows of a recording are in the same part. Recordings without a
-    label are used for pretraining.
+    Split `recordings` holds out every third recording of each class for testing; `recordings-dev` holds out another
+    third, from its training part, for model selection. All windows of a recording are in the same part. Recordings
+    without a label are used for pretraining.
 
     Args:
         path: Folder to write; must not exist.
@@ -47,7 +47,7 @@ def write_sample_dataset(path: str | Path) -> Dataset:
 
 
 def sample_clips() -> Iterator[Clip]:
-    """Yield windows of the recordings, in metres, 30 fps."""
+    """Yield windows of the recordings, in metres at 30 fps."""
     with files("ulna.sample").joinpath("cmu.npz").open("rb") as file, np.load(file, allow_pickle=False) as content:
         metres = content["millimetres"].astype(np.float32) / 1000
         lengths, ids, labels = (content[name].tolist() for name in ("lengths", "ids", "labels"))

@@ -1,4 +1,4 @@
-"""Writing a dataset."""
+"""Write a dataset."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def write_dataset(
         path: Folder to write.
         clips: The clips.
         skeleton: Skeleton of all clips.
-        classes: Names of the classes.
-        class_groups: Names of classes by name of a group.
-        num_persons: Largest number of persons in a clip.
-        source: Notes on the origin of the data, JSON values.
-        finish: Called with the folder before it appears, for example to add files.
+        classes: Class names.
+        class_groups: Class names of each group, by group name.
+        num_persons: Maximum number of persons per clip.
+        source: Notes on the origin of the data, as JSON values.
+        finish: Called with the unfinished folder as the last step, for example to add files.
     """
     refuse_existing(path)
     if skeleton is None or classes is None or num_persons is None:
@@ -116,7 +116,7 @@ def _describe(
 
 
 class _ArrayFile:
-    """A .npy file that grows by rows."""
+    """A .npy file to which rows are appended."""
 
     def __init__(self, path: Path, dtype: np.dtype, row: tuple[int, ...]) -> None:
         self.path, self.dtype, self.row, self.num_rows = path, dtype, row, 0
@@ -152,7 +152,7 @@ class _ArrayFile:
 def _append(
     clip: Clip, frames: _ArrayFile, visible: _ArrayFile, skeleton: Skeleton, labels: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Append a clip's frames and return its row of the index."""
+    """Append a clip's frames and return its index row."""
     name = f"clip {shown(clip.id)}"
     same_joints = (clip.skeleton.joints, clip.skeleton.parents) == (skeleton.joints, skeleton.parents)
     if not same_joints or clip.num_persons > frames.row[0]:
@@ -193,7 +193,7 @@ def _append(
 
 
 def _tabulate(rows: Iterator[dict[str, Any]]) -> pa.Table:
-    """Return the index; rows are converted to columns as they come, which takes a tenth of the memory."""
+    """Return the index; rows are converted to columns in chunks, which takes a tenth of the memory."""
     parts = []
     while some := list(itertools.islice(rows, ROWS_AT_ONCE)):
         splits = {name: pa.string() for row in some for name in row if name.startswith(SPLIT)}

@@ -1,4 +1,4 @@
-"""Formats, one file per data set or file format: files -> clips, with their standard splits. No torch."""
+"""Formats, one module per dataset or file format: read files into clips with standard splits. Does not need torch."""
 
 from ulna.core import NameTable
 from ulna.formats.base import BadFileError, Format, Source

@@ -1,4 +1,4 @@
-"""What every format is: files of one data set or file format, read into clips in metres, y up."""
+"""Base class of formats, which read the files of one dataset or file format into clips in metres, y up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ulna.core import Clip, Config, InputError, MissingError, Skeleton, readable
 
 
 class BadFileError(InputError):
-    """A file cannot be read: says which file, where in it, what was expected, what was found and what to do."""
+    """A file cannot be read. The message names the file, the location, what was expected and found, and what to do."""
 
     def __init__(self, path: Path, location: str, *, expected: str, found: str, advice: str = "") -> None:
         self.path, self.location, self.expected, self.found = path, location, readable(expected, 120), found
@@ -36,14 +36,14 @@ def _rebuild(path: Path, location: str, expected: str, found: str, advice: str) 
 
 @dataclass(frozen=True)
 class Source:
-    """What a format found in a folder before it reads the files one by one.
+    """Files that a format found in a folder, and the properties they share.
 
     Args:
         files: The files to read, in order.
-        skeleton: Skeleton that all clips share.
-        classes: Names of the classes, in the order of the data set.
-        class_groups: Names of classes by name of a group.
-        num_persons: Largest number of persons in a clip.
+        skeleton: Skeleton of all clips.
+        classes: Class names, in the order of the dataset.
+        class_groups: Class names of each group, by group name.
+        num_persons: Maximum number of persons per clip.
         origin: Folder that was searched; clip ids are relative to it.
     """
 
@@ -56,14 +56,14 @@ class Source:
 
 
 class Format(Config, ABC):
-    """Base of all formats. The fields of a subclass are the options a user can set."""
+    """Base class of formats. The fields of a subclass are its user options."""
 
     title: ClassVar[str]
-    """Name of the data set or file format."""
+    """Name of the dataset or file format."""
     pattern: ClassVar[str]
-    """File names that the format reads, as a glob pattern."""
+    """Glob pattern of the file names."""
     files_wanted: ClassVar[str]
-    """The files, described for people."""
+    """Human-readable description of the files."""
     splits: ClassVar[tuple[str, ...]] = ()
     """Names of the standard splits."""
     where: ClassVar[str] = ""
@@ -75,7 +75,7 @@ class Format(Config, ABC):
 
     @abstractmethod
     def open(self, source: Path) -> Source:
-        """List the files of a folder (or one file) and what they share; raises InputError if there are none."""
+        """List the files of a folder, or one file, and their common properties; raises InputError if there are none."""
 
     @abstractmethod
     def read(self, path: Path, source: Source) -> list[Clip]:
@@ -88,7 +88,7 @@ class Format(Config, ABC):
 
 
 def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:
-    """Return the files under a folder (or the one file given), sorted; raises InputError if there are none."""
+    """Return the files under a folder, sorted, or the given file; raises InputError if there are none."""
     if source.is_file():
         return (source,)
     if not source.is_dir():
@@ -101,7 +101,7 @@ def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file's content; raises BadFileError if it is empty or not text."""
+    """Return the content of a text file; raises BadFileError if it is empty or not text."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -112,7 +112,7 @@ def read_text(path: Path) -> str:
 
 
 def check_finite(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> None:
-    """Raise BadFileError with the first frame, person and joint of positions (T, P, K, 3) that are not finite."""
+    """Raise BadFileError for the first frame, person and joint whose position (T, P, K, 3) is not finite."""
     finite = np.isfinite(position)
     if finite.all():
         return
@@ -126,7 +126,7 @@ def check_finite(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> N
 
 
 def as_float32(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> np.ndarray:
-    """Return positions (T, P, K, 3) as a dataset stores them; raises BadFileError if one is not finite then."""
+    """Convert positions (T, P, K, 3) to float32; raises BadFileError if any of them is not finite afterwards."""
     with np.errstate(over="ignore"):
         kept = position.astype(np.float32)
     check_finite(path, kept, joints)
@@ -134,5 +134,5 @@ def as_float32(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> np.
 
 
 def train_or_test(is_train: bool) -> str:
-    """Return the part of a split that a clip belongs to."""
+    """Return the part of a split, "train" or "test"."""
     return "train" if is_train else "test"

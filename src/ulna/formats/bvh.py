@@ -1,4 +1,4 @@
-"""BVH motion capture files: any hierarchy, forward kinematics."""
+"""BVH motion capture files of any hierarchy; positions are computed by forward kinematics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AXES = {"x": 0, "y": 1, "z": 2}
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Joints of a BVH file: `channels[k]` are the (kind, axis) of joint k's columns in file order."""
+    """Joints of a BVH file; `channels[k]` lists the (kind, axis) of joint k's columns in file order."""
 
     joints: tuple[str, ...]
     parents: tuple[int, ...]
@@ -33,14 +33,14 @@ class Hierarchy:
 
 
 class BVH(Format):
-    """Reads .bvh files of one hierarchy into metres, y up. End sites are left out.
+    """Reads .bvh files that share one hierarchy, converted to metres with y up. End sites are ignored.
 
-    Position channels of a joint, the root included, replace its OFFSET. Labels, subjects and splits come from a table
-    (`--labels`).
+    Position channels of a joint, including those of the root, replace its OFFSET. Labels, subjects and splits come from
+    a CSV table (`--labels`).
     """
 
     units: Literal["m", "cm", "mm", "inch"] = "cm"
-    """Unit of offsets and positions in the files."""
+    """Unit of the offsets and positions in the files."""
     up: Literal["y", "z"] = "y"
     """Axis that points up in the files."""
     drop_first: Annotated[int, Field(ge=0)] = 0
@@ -48,13 +48,13 @@ class BVH(Format):
     every: Count = 1
     """Keep every n-th frame."""
     labels: Path | None = None
-    """A CSV file with columns file and label, and if wanted subject, view and split:NAME (train or test)."""
+    """CSV file with columns file and label, and optionally subject, view, setup and split:NAME (train or test)."""
 
     title = "BVH motion capture files"
     pattern = "*.bvh"
     files_wanted = "*.bvh"
-    where = "mocap suites, game engines, Blender; mocap.cs.cmu.edu in conversions"
-    terms = "those of the files"
+    where = "motion capture systems, game engines, Blender; conversions of mocap.cs.cmu.edu"
+    terms = "depend on the source of the files"
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.bvh", "BVH files")
@@ -78,7 +78,7 @@ class BVH(Format):
 
 
 def read_positions(path: Path, *, units: str = "cm", up: str = "y") -> tuple[np.ndarray, Hierarchy, float]:
-    """Return joint positions (T, K, 3) in metres, y up, their hierarchy and frames per second.
+    """Return joint positions (T, K, 3) in metres, y up, their hierarchy, and the number of frames per second.
 
     Raises BadFileError if the file is damaged.
     """
@@ -173,13 +173,13 @@ def _parse_hierarchy(path: Path, head: str) -> Hierarchy:
             raise InputError(f"unknown channels {sorted(unknown)}")
     except (ValueError, IndexError, StopIteration) as error:
         place = f"HIERARCHY, joint {joints[-1]}" if joints else "HIERARCHY"
-        found = str(error) or "its end too early"
+        found = str(error) or "an unexpected end"
         raise BadFileError(path, place, expected="joints with OFFSET and CHANNELS in braces", found=found) from None
     return Hierarchy(tuple(joints), tuple(parents), np.array(offsets), tuple(channels))
 
 
 def _forward_kinematics(hierarchy: Hierarchy, motion: np.ndarray) -> np.ndarray:
-    """(T, K, 3) in file units: rotations multiply in channel order, each joint's in its parent's frame."""
+    """Return positions (T, K, 3) in file units; rotations multiply in channel order, in the parent's coordinates."""
     num_frames, column = len(motion), 0
     position = np.zeros((num_frames, len(hierarchy.joints), 3))
     rotations: list[np.ndarray] = []
@@ -202,7 +202,7 @@ def _forward_kinematics(hierarchy: Hierarchy, motion: np.ndarray) -> np.ndarray:
 
 
 def _rotation(axis: str, angle: np.ndarray) -> np.ndarray:
-    """(T, 3, 3) right-handed rotations about an axis."""
+    """Return right-handed rotation matrices (T, 3, 3) about an axis."""
     i = AXES[axis]
     j, k = (i + 1) % 3, (i + 2) % 3
     matrices = np.zeros((len(angle), 3, 3))

@@ -1,4 +1,4 @@
-"""What people know of their own files: a CSV table of labels, subjects and splits."""
+"""CSV tables of labels, subjects and splits for a user's own files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPLIT = "split:"
 
 @dataclass(frozen=True)
 class Known:
-    """A file's clip id and the metadata that a table gives of it."""
+    """Clip id of a file, and its metadata from the table."""
 
     id: str
     metadata: dict[str, Any]
@@ -26,19 +26,22 @@ class Known:
 
 @dataclass(frozen=True)
 class Labels:
-    """Rows by file; classes are the labels in alphabetical order."""
+    """Metadata by file name; classes are the labels in alphabetical order."""
 
     classes: tuple[str, ...]
     rows: dict[str, dict[str, Any]]
 
     def check(self, files: Sequence[Path], origin: Path) -> None:
-        """ValueError if the table has rows but none is about one of these files."""
+        """Raise InputError if the table has rows, but none for any of these files."""
         if self.rows and not any(self.of(path, origin).metadata for path in files):
             row = next(iter(self.rows))
             raise InputError(f"expected labels of files like {files[0].name}, found a table of files like {row}")
 
     def of(self, path: Path, origin: Path | None) -> Known:
-        """Facts of a file, named in the table by its path under the source folder, with or without its ending."""
+        """Return the id and metadata of a file.
+
+        The table may list a file by its path relative to the source folder or by its name, with or without extension.
+        """
         name = path.relative_to(origin) if origin and origin.is_dir() else Path(path.name)
         for key in (name.as_posix(), name.with_suffix("").as_posix(), path.name, path.stem):
             if key in self.rows:
@@ -48,7 +51,7 @@ class Labels:
     @staticmethod
     @functools.cache
     def read(path: Path | None) -> Labels:
-        """Read a table with columns file, label, and if wanted subject, view, setup, split:NAME."""
+        """Read a table with columns file and label, and optionally subject, view, setup and split:NAME."""
         if path is None:
             return Labels((), {})
         if not path.is_file():
@@ -68,7 +71,7 @@ class Labels:
 
 
 def _check_table(path: Path, table: list[dict[str, str]]) -> None:
-    """ValueError for rows with too many cells, without a file, or twice for one."""
+    """Raise InputError for rows with too many cells or without a file, and for files listed twice."""
     seen = set()
     for number, row in enumerate(table, 2):
         if None in row or not row["file"] or row["file"] in seen:

@@ -1,4 +1,4 @@
-"""People's own arrays: .npz files."""
+"""User arrays in .npz files."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from ulna.formats.labels import Labels
 
 _KINDS = {"U": "text", "iu": "whole number", "fiu": "number"}
 SCALARS = {"skeleton": "U", "centre": "U", "label": "U", "fps": "fiu", "subject": "iu", "view": "iu", "setup": "iu"}
+LARGEST = 2**33  # bytes of a file's arrays that are read at most
 KNOWN = ("position", "visible", "skeleton", "joints", "parents", "centre", "fps", "label", "subject", "view", "setup")
 
 
 class NPZ(Format):
-    """Reads one clip a file. Keys:
+    """Reads one clip per file. Keys:
 
-    `position` (T, P, K, 3) or (T, K, 3), metres, y up, NaN where a joint was not seen; and, if wanted, `visible`
-    (T, P, K) or (T, K) bool, `skeleton` (a known name) or `joints` (K names) with `parents` (K indices, -1 for the
-    root) and `centre` (a joint's name), `fps`, `label` (a name), `subject`, `view`, `setup` (whole numbers).
-    A table (`--labels`) can give labels and splits instead.
+    `position` (T, P, K, 3) or (T, K, 3) in metres, y up, NaN where a joint is missing; optionally `visible` (T, P, K)
+    or (T, K) bool, `skeleton` (a known name) or `joints` (K names) with `parents` (K indices, -1 for the root) and
+    `centre` (name of a joint), `fps`, `label` (a name), `subject`, `view`, `setup` (integers). Alternatively, labels
+    and splits come from a CSV table (`--labels`).
     """
 
     skeleton: str | None = None
-    """Name of a known skeleton, for files that do not say theirs."""
+    """Name of a known skeleton, for files that do not specify one."""
     labels: Path | None = None
-    """A CSV file with columns file and label, and if wanted subject, view and split:NAME (train or test)."""
+    """CSV file with columns file and label, and optionally subject, view, setup and split:NAME (train or test)."""
 
-    title = "People's own arrays (.npz)"
+    title = "User arrays (.npz)"
     pattern = "*.npz"
     files_wanted = "*.npz with position (T, P, K, 3)"
     where = "numpy.savez(path, position=..., joints=..., parents=..., label=...)"
@@ -49,7 +50,7 @@ class NPZ(Format):
                 position = _positions(path, content)
                 skeleton = skeleton or _skeleton(path, content, self.skeleton)
             except BadFileError:
-                continue  # read() says what is wrong, or leaves it out
+                continue  # reported or skipped when the file is read
             persons = max(persons, position.shape[1])
             if "label" in content:
                 labels.add(content["label"])
@@ -68,7 +69,7 @@ class NPZ(Format):
                 path, "skeleton", expected=f"that of {source.files[0].name} ({source.skeleton.num_joints} joints)",
                 found=f"another one (of {own.num_joints} joints, centre {own.centre})",
             )  # fmt: skip
-        visible = _present(path, content, position)
+        visible = _visible(path, content, position)
         known = Labels.read(self.labels).of(path, source.origin)
         metadata: dict[str, Any] = {
             name: int(content[name]) for name in ("subject", "view", "setup") if name in content
@@ -88,10 +89,12 @@ class NPZ(Format):
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if sum(member.file_size for member in file.zip.infolist()) > LARGEST:
+                raise InputError("too large")
             content = {name: np.asarray(file[name]) for name in file.files}
-    except Exception:  # damaged archives raise many kinds
-        found = "what cannot be read as plain arrays" if path.stat().st_size else "an empty file"
+    except Exception:  # damaged archives raise many kinds of exceptions
+        found = "data that cannot be read as plain arrays" if path.stat().st_size else "an empty file"
         raise BadFileError(path, "whole file", expected="arrays saved by numpy.savez", found=found) from None
     for name, value in content.items():
         if name in SCALARS and (value.ndim != 0 or value.dtype.kind not in SCALARS[name]):
@@ -113,12 +116,12 @@ def _positions(path: Path, content: dict[str, Any]) -> np.ndarray:
     if np.isinf(position).any():
         place = tuple(int(i) for i in np.argwhere(np.isinf(position))[0])
         raise BadFileError(
-            path, f"key 'position' at {place}", expected="finite metres, or NaN if unseen", found="infinity"
+            path, f"key 'position' at {place}", expected="finite metres, or NaN if missing", found="infinity"
         )
     return position.astype(np.float64)
 
 
-def _present(path: Path, content: dict[str, Any], position: np.ndarray) -> np.ndarray:
+def _visible(path: Path, content: dict[str, Any], position: np.ndarray) -> np.ndarray:
     visible: np.ndarray = np.isfinite(position).all(axis=-1)
     if "visible" in content:
         given = np.asarray(content["visible"])

@@ -1,4 +1,4 @@
-"""NTU RGB+D 60 and 120, `.skeleton` text files."""
+"""NTU RGB+D 60 and 120: `.skeleton` text files."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ SUBJECTS_120 = SUBJECTS_60 | {
 
 
 class NTU(Format):
-    """Reads `SsssCcccPpppRrrrAaaa.skeleton`, Kinect v2, metres, up to two persons; leading empty frames are dropped.
+    """Reads `SsssCcccPpppRrrrAaaa.skeleton`: Kinect v2, metres, up to two persons; leading empty frames are dropped.
 
-    Splits: `xsub` (the official subjects of 60 or, where setups above 17 or actions above 60 occur, of 120), `xview`
-    (cameras 2, 3 train), `xset` (even setups train); each with a `-dev` split cut from its training part.
+    Splits: `xsub` (the official training subjects of NTU-60 or, if setups above 17 or actions above 60 occur, of
+    NTU-120), `xview` (train on cameras 2 and 3), `xset` (train on even setups), each with a `-dev` split of its
+    training part.
     """
 
     bodies: Bodies = "first"
-    """Which two bodies to keep: the first in each frame (NTU-60), or of the first four the two that move most (120)."""
+    """Which two bodies to keep: the first two of each frame ("first", NTU-60), or the two of the first four that move
+    most ("motion", NTU-120)."""
     skip_list: Path | None = None
-    """A text file with names of clips to leave out, one a line: the official lists of incomplete files."""
+    """Text file with the names of clips to skip, one per line, such as the official lists of incomplete files."""
 
     title = "NTU RGB+D 60 and 120 (60 / 120 classes, 40 / 106 subjects, 3 views)"
     pattern = "S[0-9][0-9][0-9]C*.skeleton"
     files_wanted = "SsssCcccPpppRrrrAaaa.skeleton"
     splits = ("xsub", "xsub-dev", "xview", "xview-dev", "xset", "xset-dev")
-    where = "the ROSE Lab's page of the data set, after registration (nturgbd_skeletons_*.zip)"
+    where = "the ROSE Lab's dataset page, after registration (nturgbd_skeletons_*.zip)"
     terms = "academic use after signing the release agreement; do not redistribute"
     cite = "Shahroudy et al., CVPR 2016; Liu et al., TPAMI 2019"
 
@@ -83,7 +85,7 @@ class NTU(Format):
 
 
 def read_skeleton(path: str | Path, *, bodies: Bodies = "first") -> Clip:
-    """One `.skeleton` file as a clip (T, 2, 25, 3) in metres; BadFileError if it does not hold what it should."""
+    """Read one `.skeleton` file as a clip (T, 2, 25, 3) in metres; raises BadFileError if its content is invalid."""
     path = Path(path)
     position, visible = _read_bodies(path, bodies)
     return Clip(id=path.stem, position=position, skeleton=get_skeleton("kinect_v2"), visible=visible)
@@ -97,7 +99,7 @@ def _splits(setup: int, camera: int, subject: int, train_subjects: frozenset[int
 
 
 def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (T, 2, 25, 3) float32 and presence (T, 2, 25), from the first frame that has a body."""
+    """Return positions (T, 2, 25, 3) float32 and visibility mask (T, 2, 25), from the first frame with a body on."""
     counts, joints = _parse(path)  # (T,), (sum of counts, 25, 3)
     frame = np.repeat(np.arange(len(counts)), counts)
     node = np.arange(len(joints)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -120,7 +122,7 @@ def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Bodies a frame (T,), and the joints (bodies, 25, 3) float32 of all frames one after another."""
+    """Return the number of bodies per frame (T,) and the joints (bodies, 25, 3) float32 of all frames, concatenated."""
     lines = _Lines(path)
     num_frames = lines.number("the number of frames")
     counts: list[int] = []
@@ -143,19 +145,19 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numbers(words: list[str]) -> np.ndarray:
-    """float32 of decimal numbers, rounded once from float64; ValueError if a word is none."""
+    """Convert decimal numbers to float32, rounded once from float64; raises ValueError if a word is not a number."""
     return pa.array(words, pa.string()).cast(pa.float64()).to_numpy().astype(np.float32)
 
 
 def _parts_fields_by_single_spaces(text: str) -> bool:
-    """Whether no white space stands beside other white space (but CR beside LF), nor anywhere a tab."""
+    """Return True if there is no tab, no leading white space, and no repeated white space other than CR LF."""
     letters = np.frombuffer(text.encode(), np.uint8)
     white = letters <= ord(" ")
     return int((white[1:] & white[:-1]).sum()) == text.count("\r\n") and not white[0] and "\t" not in text
 
 
 class _Lines:
-    """Takes a file line by line and says exactly where it is not as it should be."""
+    """Parses a file line by line and reports the line of an error."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.next = path, 0
@@ -164,11 +166,11 @@ class _Lines:
         self.is_plain = _parts_fields_by_single_spaces(text)
 
     def bad(self, expected: str, got: str) -> BadFileError:
-        """What is wrong with the line that was taken last."""
+        """Return the error for the line that was read last."""
         return BadFileError(self.path, f"line {self.next}", expected=expected, found=got)
 
     def rows(self, what: str, num: int, num_fields: int) -> list[list[str]]:
-        """The next lines, split into fields."""
+        """Read the next lines, split into fields."""
         taken = [line.split() for line in self.lines[self.next : self.next + num]]
         for words in taken:
             self.next += 1
@@ -180,7 +182,7 @@ class _Lines:
         return taken
 
     def coordinates(self, what: str) -> list[str]:
-        """The first three fields of each of the next 25 lines; the others are split off only where that needs care."""
+        """Read the first three fields of each of the next 25 lines; takes a fast path if the file is plain."""
         taken = self.lines[self.next : self.next + NUM_JOINTS]
         if self.is_plain and len(taken) == NUM_JOINTS and all(line.count(" ") == JOINT_FIELDS - 1 for line in taken):
             self.next += NUM_JOINTS
@@ -188,7 +190,7 @@ class _Lines:
         return [word for words in self.rows(what, NUM_JOINTS, JOINT_FIELDS) for word in words[:3]]
 
     def number(self, what: str) -> int:
-        """The whole number that the next line holds."""
+        """Read the next line as a whole number."""
         text = self.lines[self.next].strip() if self.next < len(self.lines) else None
         self.next += 1
         if text is None:
@@ -198,7 +200,7 @@ class _Lines:
         return int(text)
 
     def end(self, num_frames: int) -> None:
-        """BadFileError if anything but empty lines is left, or nothing was there."""
+        """Raise BadFileError if there was no frame, or if any line left is not empty."""
         rest = sum(1 for line in self.lines[self.next :] if line.strip())
         self.next += 1
         if not num_frames:
@@ -207,7 +209,7 @@ class _Lines:
             raise self.bad(f"the end after the {num_frames} frames that line 1 announces", f"{rest} more lines")
 
     def first_that_is_no_number(self) -> BadFileError:
-        """The first joint line whose coordinates are no numbers."""
+        """Return the error for the first joint line whose coordinates are not numbers."""
         for number, line in enumerate(self.lines, 1):
             words = line.split()
             for word in words[:3] if len(words) == JOINT_FIELDS else ():
@@ -224,5 +226,5 @@ def _read_skip_list(path: Path | None) -> frozenset[str]:
     if path is None:
         return frozenset()
     if not path.is_file():
-        raise MissingError(f"{path}: expected a text file with names of clips to leave out, found none")
+        raise MissingError(f"{path}: expected a text file with the names of clips to skip, found none")
     return frozenset(match[0] for line in path.read_text().splitlines() if (match := NAME.search(line)))

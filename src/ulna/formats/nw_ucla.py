@@ -1,4 +1,4 @@
-"""Northwestern-UCLA Multiview Action 3D, the JSON skeleton release."""
+"""Northwestern-UCLA Multiview Action 3D: the JSON skeleton release."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ LEAKED = (2, 3)
 
 
 class NWUCLA(Format):
-    """Reads `aAA_sSS_eEE_vVV.json` files, `{"file_name", "skeletons": [T][20][3], "label"}`, Kinect v1, metres, y up.
+    """Reads `aAA_sSS_eEE_vVV.json` files, `{"file_name", "skeletons": [T][20][3], "label"}`: Kinect v1, metres, y up.
 
-    Splits: `xview` (views 1, 2 train; 3 test), `xview-dev` (view 1 train, 2 validates), `clean` (xview without the
-    test clips of a02 and a03, which in the usual files are copies of training clips).
+    Splits: `xview` (train on views 1 and 2, test on 3), `xview-dev` (train on view 1, validate on 2), `clean` (xview
+    without the test clips of a02 and a03, which are copies of training clips in the commonly used files).
     """
 
     title = "Northwestern-UCLA Multiview Action 3D (10 classes, 10 subjects, 3 views)"
     pattern = "a[0-9][0-9]_s[0-9][0-9]_e[0-9][0-9]_v[0-9][0-9].json"
     files_wanted = "aAA_sSS_eEE_vVV.json"
     splits = ("xview", "xview-dev", "clean")
-    where = "the JSON skeletons that CTR-GCN and its descendants link to (all_sqe.zip)"
+    where = "the JSON skeletons linked by CTR-GCN and its derivatives (all_sqe.zip)"
     terms = "no licence stated: research use, cite the paper, do not redistribute"
     cite = "Wang, Nie, Xia, Wu, Zhu: Cross-view action modeling, learning and recognition, CVPR 2014"
 
@@ -84,7 +84,7 @@ def _load(path: Path) -> dict[str, object]:
 
 
 def _positions(path: Path, skeletons: object, joints: tuple[str, ...]) -> np.ndarray:
-    """(T, 1, 20, 3) float32 from nested lists."""
+    """Convert nested lists to positions (T, 1, 20, 3) float32."""
     if not isinstance(skeletons, list) or not skeletons:
         raise BadFileError(path, "key 'skeletons'", expected="a list of frames", found="no frame (a clip with no body)")
     try:
@@ -107,4 +107,4 @@ def _first_wrong(skeletons: list[object], num_joints: int) -> tuple[str, str]:
         for k, joint in enumerate(frame):
             if not (isinstance(joint, list) and len(joint) == 3 and all(type(x) in (int, float) for x in joint)):
                 return f"frame {t}, joint {k}", repr(joint)[:80]
-    return "key 'skeletons'", "nested lists of another form"
+    return "key 'skeletons'", "nested lists of another shape"

@@ -1,4 +1,4 @@
-"""PKU-MMD I and II: long recordings as text, cut into the actions that label files name."""
+"""PKU-MMD I and II: long recordings in text files, cut into the actions listed in label files."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ TWO_PERSON_ACTIONS = (12, 14, 16, 18, 21, 24, 26, 27)
 
 
 class PKUMMD(Format):
-    """Reads `NAME-L.txt` (M, R: the cameras), 150 numbers a frame: two bodies of 25 Kinect v2 joints, metres.
+    """Reads `NAME-L.txt` (cameras L, M, R), 150 numbers per frame: two bodies of 25 Kinect v2 joints in metres.
 
-    Each line `action,start,end[,confidence]` of a recording's label file makes a clip of the frames from start up to
-    end; a clip without a body is left out. Splits: `xsub` and `xview` as the official files list the training
-    recordings, and a `-dev` split cut from the training part of each (every fifth recording; camera R).
+    Each line `action,start,end[,confidence]` of a recording's label file defines one clip, from frame start up to but
+    not including frame end; clips without a body are skipped. Splits: `xsub` and `xview`, as defined by the official
+    lists of training recordings, each with a `-dev` split of its training part, which validates on recordings whose
+    number is divisible by 5 (`xsub-dev`) or on camera R (`xview-dev`).
     """
 
     labels: Path | None = None
-    """Folder with the label files; by default a folder beside or in the source whose name has "label" in it."""
+    """Folder of label files; by default a folder in or next to the source whose name contains "label"."""
     cross_subject: Path | None = None
-    """The official cross-subject file; by default the one found in or beside the source."""
+    """Official cross-subject split file; by default the one found in or next to the source."""
     cross_view: Path | None = None
-    """The official cross-view file; by default the one found in or beside the source."""
+    """Official cross-view split file; by default the one found in or next to the source."""
 
     title = "PKU-MMD I and II (51 and 41 classes, 3 views, recordings with many actions)"
     pattern = "[0-9A-Z]*-[LMR].txt"
-    files_wanted = "NAME-L.txt with 150 numbers a line, and label files of the same names"
+    files_wanted = "NAME-L.txt with 150 numbers per line, and label files of the same names"
     splits = ("xsub", "xsub-dev", "xview", "xview-dev")
-    where = "the STRUCT group's page of PKU-MMD (skeletons, labels, split files)"
+    where = "the STRUCT group's PKU-MMD page (skeletons, labels, split files)"
     terms = "research use, cite the paper; do not redistribute"
     cite = "Liu et al.: PKU-MMD, a large scale benchmark for continuous multi-modal human action understanding, 2017"
 
@@ -123,7 +124,7 @@ def _label_folders(root: Path) -> tuple[Path, ...]:
 
 
 def _is_label(file: Path, source: Path, labels: Path | None) -> bool:
-    """Whether a file lies in the folder of labels, or under one whose name says so."""
+    """Return True if a file is in the label folder, or under any folder whose name contains "label"."""
     between = file.relative_to(source).parts[:-1] if file.is_relative_to(source) else ()
     return any("label" in part.lower() for part in between) or (labels is not None and file.is_relative_to(labels))
 
@@ -140,7 +141,7 @@ def _label_file(path: Path, labels: Path | None, root: Path) -> Path:
 
 
 def _actions(path: Path) -> list[tuple[int, int, int, int]]:
-    """(line, label, start, end) of each action of a label file."""
+    """Return (line, label, start, end) of each action in a label file."""
     actions = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
@@ -155,7 +156,7 @@ def _actions(path: Path) -> list[tuple[int, int, int, int]]:
 
 
 def _positions(path: Path, joints: tuple[str, ...]) -> np.ndarray:
-    """(T, 2, 25, 3) float32."""
+    """Return positions (T, 2, 25, 3) float32."""
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.split()
@@ -172,7 +173,7 @@ def _positions(path: Path, joints: tuple[str, ...]) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _training(file: Path | None, pattern: str, root: Path) -> tuple[frozenset[str], frozenset[str]] | None:
-    """Names of the training recordings, listed on the line after the first heading of an official file, and of all."""
+    """Return the names of the training recordings (second line of an official split file) and of all recordings."""
     if file is None:
         found = sorted({*root.rglob(pattern), *root.parent.glob(pattern)})
         if not found:

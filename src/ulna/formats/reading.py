@@ -1,4 +1,4 @@
-"""Reading files into clips."""
+"""Read files into clips."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def read(source: str | Path, format: str | Format | None = None, *, skip_bad: bo
     """Read recordings into clips.
 
     Args:
-        source: A folder, which is searched with its subfolders, or one file.
+        source: A folder, which is searched recursively, or a single file.
         format: Name of a format (`ulna datasets` lists them), or a `Format` with options, for example
             `ulna.formats.FORMATS["bvh"](units="m")`. By default it is detected from the file names.
-        skip_bad: Leave files out that cannot be read, with one warning per file, instead of raising an error.
+        skip_bad: Skip files that cannot be read, with one warning per file, instead of raising an error.
 
     Returns:
         The clips, in metres, y up, sorted by file.
@@ -24,7 +24,7 @@ def read(source: str | Path, format: str | Format | None = None, *, skip_bad: bo
     Raises:
         MissingError: If `source` does not exist.
         BadFileError: If a file cannot be read.
-        InputError: If there is no file of that format, or the format cannot be detected.
+        InputError: If there are no files of that format, or the format cannot be detected.
     """
     path = Path(source)
     reader = open_format(detect_format(path) if format is None else format)
@@ -36,25 +36,25 @@ def read(source: str | Path, format: str | Format | None = None, *, skip_bad: bo
         except BadFileError as error:
             if not skip_bad:
                 raise
-            warnings.warn(f"left out {error}", UlnaWarning, stacklevel=2)
+            warnings.warn(f"skipped {error}", UlnaWarning, stacklevel=2)
     if not clips:
         raise InputError(f"{path}: expected at least one clip, found none")
     return clips
 
 
 def open_format(format: str | Format) -> Format:
-    """Return the format of a name, with its default options; a `Format` is returned unchanged."""
+    """Return the format with a given name and default options; a `Format` is returned unchanged."""
     from ulna.formats import FORMATS
 
     return format if isinstance(format, Format) else FORMATS[format]()
 
 
 def detect_format(source: Path) -> str:
-    """Return the name of the format whose file names occur under a folder.
+    """Return the name of the format that matches the file names in a folder.
 
     Raises:
         MissingError: If the folder does not exist.
-        InputError: If no format or more than one format fits.
+        InputError: If no format matches, or more than one.
     """
     from ulna.formats import FORMATS
 

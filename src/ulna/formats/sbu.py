@@ -23,17 +23,17 @@ COLUMNS = 1 + NUM_PERSONS * NUM_JOINTS * 3
 
 
 class SBU(Format):
-    """Reads `sXXsYY/CC/TTT/skeleton_pos.txt` (frame number, 2 x 15 x (x, y, z)), 15 fps, into metres, y up.
+    """Reads `sXXsYY/CC/TTT/skeleton_pos.txt` (frame number, 2 x 15 x (x, y, z)) at 15 fps, converted to metres, y up.
 
-    Splits: `fold1` to `fold5` (the usual folds of pairs; each tests on its own and trains on the other four) and
-    `fold1-dev` to `fold5-dev`, which cut the next fold out of the training part to validate on.
+    Splits: `fold1` to `fold5` (the standard folds of pairs: test on one, train on the other four) and `fold1-dev` to
+    `fold5-dev`, which validate on the next fold of the training part.
     """
 
     title = "SBU Kinect Interaction (8 two-person classes, 21 pairs of 7 people)"
     pattern = "skeleton_pos.txt"
     files_wanted = "sXXsYY/CC/TTT/skeleton_pos.txt"
     splits = (*(f"fold{k}" for k in range(1, 6)), *(f"fold{k}-dev" for k in range(1, 6)))
-    where = "the data set's page at Stony Brook University (clean set)"
+    where = "the dataset page at Stony Brook University (clean set)"
     terms = "academic use; do not redistribute"
     cite = "Yun et al.: Two-person interaction detection using body-pose features, CVPR workshops 2012"
 
@@ -76,7 +76,7 @@ def _splits(fold: int) -> dict[str, str]:
 
 
 def _table(path: Path) -> np.ndarray:
-    """(T, 90) numbers after the frame number."""
+    """Return the numbers (T, 90) that follow the frame numbers."""
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.strip().rstrip(",").split(",")
@@ -94,7 +94,7 @@ def _table(path: Path) -> np.ndarray:
 
 
 def _metres(table: np.ndarray) -> np.ndarray:
-    """(T, 2, 15, 3) from normalised coordinates: X = 1280 - 2560 x, Y = 960 - 1920 y, Z = 10000 z / 7.8125 mm."""
+    """Return metres (T, 2, 15, 3): X = 1280 - 2560 x, Y = 960 - 1920 y, Z = 10000 z / 7.8125 in millimetres."""
     x, y, z = np.moveaxis(table.reshape(-1, NUM_PERSONS, NUM_JOINTS, 3), -1, 0)
     millimetres = np.stack([1280 - 2560 * x, 960 - 1920 * y, 10000 * z / 7.8125], axis=-1)
     return np.asarray(millimetres / 1000)

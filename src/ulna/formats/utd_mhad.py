@@ -1,4 +1,4 @@
-"""UTD-MHAD, the skeleton .mat files."""
+"""UTD-MHAD: skeletons in .mat files."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ FILE_ORDER = (
 
 
 class UTDMHAD(Format):
-    """Reads `aA_sS_tT_skeleton.mat` (key `d_skel`, (20, 3, T) metres), head first, into Kinect v1 order.
+    """Reads `aA_sS_tT_skeleton.mat`: key `d_skel`, (20, 3, T) in metres, reordered from head first to Kinect v1 order.
 
-    Splits: `xsub` (odd subjects train, even test), `xsub-dev` (of the odd ones, 1 and 5 train, 3 and 7 validate).
+    Splits: `xsub` (train on odd subjects, test on even ones), `xsub-dev` (train on subjects 1 and 5, validate on 3
+    and 7).
     """
 
     title = "UTD-MHAD (27 classes, 8 subjects)"
     pattern = "a*_s*_t*_skeleton.mat"
     files_wanted = "aA_sS_tT_skeleton.mat"
     splits = ("xsub", "xsub-dev")
-    where = "the data set's page at the University of Texas at Dallas (Skeleton.zip)"
+    where = "the dataset page at the University of Texas at Dallas (Skeleton.zip)"
     terms = "freely available, no licence text: do not redistribute"
     cite = "Chen, Jafari, Kehtarnavaz: UTD-MHAD, ICIP 2015"
 
@@ -75,12 +76,12 @@ class UTDMHAD(Format):
 
 
 def _load(path: Path) -> np.ndarray:
-    """(20, 3, T) from a .mat file."""
+    """Read joints (20, 3, T) from a .mat file."""
     if not path.stat().st_size:
         raise BadFileError(path, "whole file", expected="a .mat file", found="an empty file")
     try:
         content = scipy.io.loadmat(path)
-    except Exception as error:  # scipy raises many kinds for damaged files
+    except Exception as error:  # scipy raises many kinds of exceptions for damaged files
         raise BadFileError(path, "whole file", expected="a .mat file", found=f"what cannot be read ({error})") from None
     if "d_skel" not in content:
         keys = sorted(key for key in content if not key.startswith("__"))
