@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check format benchmark clean
+.PHONY: quickstart test check format package benchmark clean
 
 quickstart: .venv/installed ## the whole path on the sample: pretrain, linear evaluation, report
 	$(BIN)/ulna quickstart --out quickstart/$$(date +%Y%m%d-%H%M%S)
@@ -15,6 +15,14 @@ check: .venv/installed ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+package: .venv/installed ## build sdist and wheel, and run the wheel's quickstart in an empty environment
+	rm -rf dist build/package
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv build/package
+	build/package/bin/python -m pip install --quiet --constraint constraints.txt torch
+	build/package/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd build/package && bin/ulna --version && bin/ulna quickstart --seeds 1 --epochs 1 --out quickstart
+
 benchmark: .venv/installed ## speed and memory on this machine, against padded training
 	$(BIN)/python -m benchmarks
 
@@ -23,7 +31,7 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv quickstart
+	rm -rf .venv build dist quickstart
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
