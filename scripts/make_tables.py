@@ -53,7 +53,8 @@ def table(spec: Mapping[str, Any], rows: Sequence[ResultRow], published: Sequenc
             else:
                 own = [row for row in rows if all(getattr(row, f) == wanted[f] for f in FILTERS if f in wanted)]
                 is_baseline = line.get("kind") in ("chance", "raw_joints")  # shown once, in one protocol's columns
-                if is_baseline and (column.get("protocol"), column.get("options", "")) != (line.get("in", "linear"), ""):
+                shown_in = (line.get("in", "linear"), "")
+                if is_baseline and (column.get("protocol"), column.get("options", "")) != shown_in:
                     own = []
                 cells.append(cell(own, wanted.get("value", "accuracy")))
         if any(cells):

@@ -43,8 +43,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _few_threads() -> None:
+    """Use one thread before any other fixture runs: with several, sums differ from run to run."""
     torch.set_num_threads(1)
 
 

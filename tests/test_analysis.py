@@ -287,7 +287,7 @@ def test_robustness_of_several_recipes_is_one_figure(evaluated, dataset, tmp_pat
     path = write_robustness(models, dataset, split="half", seeds=1, path=tmp_path / "new" / "both.png")
     assert path == tmp_path / "new" / "both.png"
     (legend,) = drawn[0].legends
-    assert [text.get_text() for text in legend.get_texts()] == [evaluated.recipe.name, "another, 2 runs"]
+    assert [text.get_text() for text in legend.get_texts()] == [evaluated.recipe.name, "another, 2 models"]
     saved = json.loads((evaluated.path / "results" / "robustness" / "linear-half.json").read_text())
     lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
     expected = [100 * saved["accuracy"]["noise"][f"{level:g}"][0] for level in (0, 1, 2, 4, 8)]
@@ -384,6 +384,6 @@ def test_folds_are_pooled():
     pooled = pool_folds([fold("f1", ["u", "v"], [[0, 0], [0, 1]]), fold("f2", ["w"], [[0], [1]])])
     assert pooled.accuracies.tolist() == [1.0, pytest.approx(1 / 3)]
     assert (pooled.key.split, pooled.clips, pooled.copied) == ("f1+f2", ["u", "v", "w"], [0, 2])
-    assert pooled.spread_over == "2 runs"
+    assert pooled.spread_over == "2 models"
     with pytest.raises(ValueError, match="share no test clip"):
         pool_folds([fold("f1", ["u"], [[0]]), fold("f2", ["u"], [[0]])])

@@ -53,7 +53,7 @@ def test_results_by_hand(tmp_path):
     spread = measured.replace(seeds=runs)
     assert spread.by_run.tolist() == [1.0, 0.5]
     assert spread.sd == pytest.approx(np.std([1.0, 0.5], ddof=1)), "seeds of one run are no independent runs"
-    assert (spread.spread_over, measured.spread_over) == ("2 runs", "2 seeds")
+    assert (spread.spread_over, measured.spread_over) == ("2 models", "2 seeds")
     both = merge([measured, result_of([0, 0, 1, 1])], None)
     assert len(both.seeds) == 3
     other = measured.replace(key=ResultKey(protocol="knn", split="half"))
@@ -116,7 +116,7 @@ def test_only_models_of_one_recipe_are_evaluated_together(dataset, model, tmp_pa
     ]
     evaluations = [evaluate(one, dataset, KNN(), split="half", baselines=False) for one in models]
     merged = over_models(evaluations[:2]).result
-    assert merged.spread_over == "2 runs"
+    assert merged.spread_over == "2 models"
     assert merged.metadata.runs == ["s1", "s2"]
     together = evaluate(models[:2], dataset, KNN(), split="half", baselines=False).result
     assert together.seeds == merged.seeds
@@ -191,12 +191,12 @@ def test_groups_and_the_bootstrap_interval(tmp_path):
 def test_randomly_initialised_encoders_are_runs_of_their_own(dataset, model):
     evaluation = evaluate(model, dataset, Linear(epochs=3), split="half", seeds=3)
     assert evaluation.result.spread_over == "3 seeds"
-    assert evaluation.random_init.spread_over == "3 runs"
+    assert evaluation.random_init.spread_over == "3 models"
 
 
 def test_models_of_one_name_in_two_folders(dataset, model, tmp_path):
     models = [copy_with(model, tmp_path / folder / "model", seed=ord(folder)) for folder in "ab"]
     evaluations = [evaluate(one, dataset, KNN(), split="half", baselines=False) for one in models]
-    assert over_models(evaluations).result.spread_over == "2 runs"
+    assert over_models(evaluations).result.spread_over == "2 models"
     with pytest.raises(InputError, match="that differ in their seed only"):
         check_same_recipe([model, model])

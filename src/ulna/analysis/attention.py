@@ -1,4 +1,4 @@
-"""Attention analysis (GL-Transformer, figures 4 and 5): what an encoder attends to, in numbers."""
+"""Attention analysis: attention maps, attended distances, position embeddings (GL-Transformer, figures 4 and 5)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Attention:
 
     Args:
         model: Name of the model.
-        intervals: Intervals of its pretext task, if it has any.
+        intervals: Prediction intervals of its pretext task; empty if it has none.
         names: Names of the S nodes of all persons, person by person, each person's root first.
         num_persons: P, the number of persons.
         has_root: Whether each person's first node is a root.
         num_clips: Number of clips averaged over.
         spatial: (N, h, S, S) over blocks and heads; None for an encoder that attends over time only.
         temporal: (N, h, 30, 30) over blocks and heads.
-        distance: (N, h) mean distance between a query and what it attends to, in frames.
+        distance: (N, h) mean attended distance: between a query and the keys it attends to, in frames.
         pos_embeds: (T, T) cosine similarity between the position embeddings of frames, one per block.
     """
 
@@ -56,7 +56,7 @@ class Maps:
     """Attention maps of one block.
 
     Args:
-        spatial: (F, h, S, S), person by person, each person's root first; None without spatial attention.
+        spatial: (F, h, S, S), person by person, each person's root first; None if there is no spatial attention.
         temporal: One (h, T, T) per clip.
     """
 
@@ -71,10 +71,10 @@ def attention(model: Model, dataset: Dataset, *, split: str | None = None, num_c
         model: The model.
         dataset: Dataset with the clips.
         split: Split whose test part is used; all clips by default.
-        num_clips: Largest number of clips.
+        num_clips: Maximum number of clips.
 
     Raises:
-        InputError: If the encoder has no attention maps, or the clips do not fit.
+        InputError: If the encoder has no attention maps, or the clips cannot be preprocessed.
     """
     check_range("num_clips", num_clips, 1, 1_000_000)
     embedder = model.embedder(dataset)
@@ -122,7 +122,7 @@ def some_clips(dataset: Dataset, split: str | None, num_clips: int) -> np.ndarra
 
 
 def _parts(dataset: Dataset, clips: np.ndarray, max_frames: int) -> list[np.ndarray]:
-    """Return clips in groups of about FRAMES_AT_ONCE frames, since attention maps take memory."""
+    """Split clips into groups of about FRAMES_AT_ONCE frames to limit the memory used by attention maps."""
     filled = np.cumsum(np.minimum(dataset.lengths[clips], max_frames)) // FRAMES_AT_ONCE
     return [part for part in np.split(clips, np.flatnonzero(np.diff(filled)) + 1) if len(part)]
 
@@ -139,7 +139,7 @@ def attention_maps(model: Model, dataset: Dataset, clips: np.ndarray) -> tuple[B
 
 
 def _maps(block: AttentionMaps, order: list[int], num_heads: int) -> Maps:
-    """Reorder nodes, which are joint-major in the encoder, and pad missing heads with NaN."""
+    """Reorder the nodes, which are joint-major in the encoder, and pad missing heads with NaN."""
     spatial = None if block.spatial is None else block.spatial[:, :, order][..., order].float().cpu()
     more = (0, 0, 0, 0, 0, num_heads - len(block.temporal[0]))
     return Maps(spatial, tuple(pad(own.float().cpu(), more, value=torch.nan) for own in block.temporal))

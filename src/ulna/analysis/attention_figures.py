@@ -1,4 +1,4 @@
-"""Figures of attention: among joints, over time, attended distance, similarity of position embeddings."""
+"""Attention figures: among joints, over time, attended distance, similarity of position embeddings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def draw_temporal(own: Attention, path: Path) -> Path:
             axis.tick_params(labelsize=6)
     figure.suptitle(
         f"Attention over the first {FRAMES} frames, {own.num_clips} clips: rows are queries, each head has its "
-        "own scale;\ntitles give the mean attended distance",
+        "own scale;\nthe titles give the mean attended distance",
         fontsize=9,
     )
     figure.savefig(path, dpi=150)
@@ -66,7 +66,7 @@ def draw_temporal(own: Attention, path: Path) -> Path:
 
 
 def draw_distance(models: Sequence[Attention], path: Path) -> Path:
-    """Draw the mean attended distance of every head, block by block, for each model."""
+    """Draw the mean attended distance of every head by block, for each model."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
@@ -91,13 +91,13 @@ def draw_distance(models: Sequence[Attention], path: Path) -> Path:
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#e4e2dc")
     axis.legend(frameon=False, fontsize=8)
-    axis.set_title("Mean attended distance in frames: one dot per head, a dash for their mean", fontsize=9, loc="left")
+    axis.set_title("Mean attended distance in frames: dots are heads, dashes are block means", fontsize=9, loc="left")
     figure.savefig(path, dpi=150)
     return path
 
 
 def draw_pos_embeds(own: Attention, path: Path) -> Path:
-    """Draw the similarity of position embeddings between frames, block by block."""
+    """Draw the similarity of position embeddings between frames, for each block."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.6 + 2.6 * len(own.pos_embeds), 2.9), layout="constrained")

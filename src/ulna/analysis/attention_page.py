@@ -24,19 +24,19 @@ NUM_CLIPS, MOST_BYTES = 6, 6_000_000
 def write_attention(
     models: Sequence[Model], dataset: Dataset, *, split: str | None = None, num_clips: int = 300
 ) -> list[Path]:
-    """Write figures and a page of attention into each model's folder.
+    """Write attention figures and an attention page into each model's folder.
 
     Args:
-        models: The models; their attended distances are drawn beside one another.
+        models: The models; their attended distances are drawn side by side.
         dataset: Dataset with the clips.
         split: Split whose test part is shown; all clips by default.
-        num_clips: Largest number of clips to average over.
+        num_clips: Maximum number of clips to average over.
 
     Returns:
         The files: MODEL/figures/attention_*.png and MODEL/attention.html.
 
     Raises:
-        InputError: If an encoder has no attention maps, or the clips do not fit.
+        InputError: If an encoder has no attention maps, or the clips cannot be preprocessed.
     """
     dataset.verify()
     found = [attention(model, dataset, split=split, num_clips=num_clips) for model in models]
@@ -55,7 +55,7 @@ def write_attention(
 
 
 def _write_page(model: Model, dataset: Dataset, own: Attention, split: str | None) -> Path:
-    """Write the page on which a block and head are chosen."""
+    """Write the page, on which users select a block and a head."""
     clips = _clips_to_show(model, dataset, split)
     shown = []
     for clip in clips:
@@ -63,7 +63,7 @@ def _write_page(model: Model, dataset: Dataset, own: Attention, split: str | Non
         whole = dataset.clip(int(clip))
         frames = model.preprocessor.frame_indices(whole.num_frames, whole.fps)
         if not whole.visible[frames].any():
-            continue  # persons appear only after the frames that the encoder is given
+            continue  # persons appear only after the frames that the encoder receives
         moving = animation(whole, frames=frames)
         among = spatial_maps(maps)
         moving["spatial"] = None if among is None else _packed(among)
@@ -107,7 +107,7 @@ def _clips_to_show(model: Model, dataset: Dataset, split: str | None) -> np.ndar
 
 
 def _packed(maps: Tensor) -> str:
-    """Return attention as one byte per value, 255 for the largest of each row, in base64."""
+    """Encode attention in base64, one byte per value, where 255 is the maximum of each row."""
     maps = maps.nan_to_num()
     scaled = maps / maps.amax(dim=-1, keepdim=True).clamp(min=1e-9)
     return base64.b64encode((scaled * 255).round().to(torch.uint8).contiguous().numpy().tobytes()).decode()

@@ -1,4 +1,4 @@
-"""Masks of HA-CM: scores by hierarchy and attention, which tokens stay visible, joints in the Poincare ball."""
+"""Masks of HA-CM: hierarchy and attention scores, visible tokens, and joints in the Poincare ball."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from ulna.pretext import HACM
 from ulna.pretext.ha_cm import group_index, ranked
 
 CLIPS_AT_ONCE = 16
-BINS = 6  # parts of a clip's time
-HIGHEST = 0.2  # share of tokens that count as those with the highest scores
+BINS = 6  # number of parts that a clip is divided into over time
+HIGHEST = 0.2  # share of tokens that count as having the highest scores
 
 
 @dataclass(frozen=True)
 class Masks:
     """Scores and masks, averaged over clips and persons.
 
-    J joints are tokens; T parts of a clip (at most 6) hold a group's segments. NaN if a part has no such segment.
+    J is the number of joints that are tokens, T (at most 6) the number of parts that each group's segments are divided
+    into over time. Values are NaN for parts without segments.
 
     Args:
         model: Name of the model.
         names: Names of the joints, those of the pruned torso last.
-        labels: The same for people.
+        labels: Display names of the joints.
         num_torso: Number of joints of the pruned torso.
         num_clips: Number of clips averaged over.
-        titles: What the tokens of each group are scored by.
-        attention: (T, J) score of tokens in even segments over the mean of their group.
+        titles: Name of each group's score.
+        attention: (T, J) scores of tokens in even segments, relative to the mean of their group.
         hierarchy: (T, J) the same for odd segments.
         visible: (2, T, J) share of draws in which a token stayed visible, even segments first.
-        highest: (2, 2) for even and odd segments, the share of visible tokens that are among the fifth with the
-            highest scores, and the share by chance; if both are equal, scores decide nothing.
+        highest: (2, 2) for even and odd segments, the share of visible tokens that are among the 20 % with the highest
+            scores, and the share expected by chance; if both are equal, the scores have no effect.
         points: (J + torso, D) mean of each joint's tokens in the ball.
-        depth: (J + torso,) mean hyperbolic distance of each joint's tokens to the centre of the ball.
+        depth: (J + torso,) mean hyperbolic distance of each joint's tokens from the centre of the ball.
     """
 
     model: str
@@ -60,7 +61,7 @@ class Masks:
 
 
 def pretext_of(model: Model) -> HACM:
-    """Return the pretext task of a model; raises InputError if it was not pretrained by HA-CM."""
+    """Return the pretext task of a model; raises InputError if it was not pretrained with HA-CM."""
     if not isinstance(model.recipe.pretext, HACM.Config):
         found = type(model.recipe.pretext).__qualname__.partition(".")[0]
         raise InputError(f"model {model.name!r}: expected a model pretrained by HA-CM, found one by {found}")
@@ -73,14 +74,14 @@ def masks(model: Model, dataset: Dataset, *, split: str | None = None, num_clips
     """Average scores and masks over clips.
 
     Args:
-        model: A model pretrained by HA-CM.
+        model: A model pretrained with HA-CM.
         dataset: Dataset with the clips.
         split: Split whose test part is used; all clips by default.
-        num_clips: Largest number of clips.
+        num_clips: Maximum number of clips.
         draws: Number of masks drawn per clip.
 
     Raises:
-        InputError: If the model was not pretrained by HA-CM or the clips do not fit.
+        InputError: If the model was not pretrained with HA-CM or the clips cannot be preprocessed.
     """
     check_range("num_clips", num_clips, 1, 1_000_000)
     check_range("draws", draws, 1, 10_000)
@@ -113,12 +114,12 @@ def masks(model: Model, dataset: Dataset, *, split: str | None = None, num_clips
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums and counts that the averages are made of.
+    """Sums and counts from which the averages are computed.
 
     Args:
         score: (2, T, J, 2) sum and count of scores.
         visible: (2, T, J, 2) sum and count of visible tokens.
-        highest: (2, 2, 2) by group: visible tokens and all tokens; of the highest scores and of all.
+        highest: (2, 2, 2) per group: visible tokens and all tokens; those with the highest scores and all.
         points: (J + torso, D + 2) sums of points and depths, and counts.
     """
 
@@ -157,13 +158,13 @@ class _Sums:
 
 
 def joint_labels(encoder: SegmentTransformer, joints: Sequence[int]) -> list[str]:
-    """Return the names of nodes for people."""
+    """Return the display names of nodes."""
     layout = encoder.spec.layout
     return ["translation" if k == layout.root else layout.names[k].replace("_", " ") for k in joints]
 
 
 def group_titles(task: HACM) -> list[str]:
-    """Return what the tokens of each group are scored by."""
+    """Return the name of each group's score."""
     config = task.config
     source = f", {config.attention_source}" if config.temporal == "attention" else ""
     return [f"{config.temporal}{source}", config.hierarchy][: config.groups]
@@ -175,7 +176,7 @@ def _torso(task: HACM) -> list[int]:
 
 
 def _over_mean(num_groups: int, segments: Segments, score: Tensor) -> tuple[Tensor, Tensor]:
-    """Return scores over the mean of their group of their person, and the group."""
+    """Return scores relative to the mean over their person's group, and the group."""
     number = group_index(segments, num_groups)
     total, count = (
         score.new_zeros(num_groups * segments.num_persons).index_add(0, number, values)

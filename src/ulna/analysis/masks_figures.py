@@ -1,4 +1,4 @@
-"""Figures of HA-CM's masks: scores and draws over joints and time, and the joints in the ball."""
+"""Figures of HA-CM's masks: scores and visibility over joints and time, and joints in the Poincare ball."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LABEL = np.array([0.2, 0.026])  # width and height of a joint's name, as shares 
 
 
 def draw_scores(own: Masks, path: Path) -> Path:
-    """Draw scores above, and how often a token stays visible below; the two groups side by side."""
+    """Draw the scores (top row) and how often tokens stay visible (bottom row), the two groups side by side."""
     from matplotlib.figure import Figure
 
     num, parts = len(own.names) - own.num_torso, own.visible.shape[1]
@@ -33,7 +33,7 @@ def draw_scores(own: Masks, path: Path) -> Path:
     figure = Figure(figsize=(1.2 + 4 * across, 1.6 + 0.3 * num), layout="constrained")
     axes = figure.subplots(2, across, sharex=True, sharey=True, squeeze=False)
     rows = ((own.attention, own.hierarchy)[:across], tuple(100 * own.visible)[:across])
-    labels = ("score over its group's mean", "visible, % of draws")
+    labels = ("score relative to group mean", "visible, % of draws")
     for row, (pair, label) in enumerate(zip(rows, labels, strict=True)):
         most = max((float(np.nanmax(values)) for values in pair if np.isfinite(values).any()), default=1.0)
         for column, values in enumerate(pair):
@@ -51,18 +51,18 @@ def draw_scores(own: Masks, path: Path) -> Path:
 
 
 def _highest(own: Masks, group: int) -> str:
-    """Return how many of the visible tokens have the highest scores, beside chance."""
+    """Describe the share of visible tokens that have the highest scores, compared with chance."""
     visible, chance = own.highest[group]
     if not chance < 1:
-        return "visible by chance"
-    return f"{visible:.0%} of visible tokens have the highest scores, {chance:.0%} by chance"
+        return "visible tokens are random"
+    return f"{visible:.0%} of visible tokens are among the highest scores ({chance:.0%} by chance)"
 
 
 def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
-    """Draw the joints in the ball: direction of their mean in the principal plane, mean distance to the centre.
+    """Draw the joints in the ball: direction of their mean in the principal plane, mean distance from the centre.
 
-    Nearly all tokens are close to the edge of the ball, so hyperbolic distances are drawn to scale. Beside it the same
-    distance over the number of bones to the torso, if the skeleton names a torso.
+    Nearly all tokens are close to the edge of the ball, so hyperbolic distances are drawn to scale. A second plot shows
+    this distance against the number of bones from the torso, if the skeleton defines a torso.
     """
     from matplotlib.figure import Figure
 
@@ -86,7 +86,7 @@ def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
     _annotate(ball, own.labels, plane)
     ball.set_aspect("equal")
     ball.axis("off")
-    ball.set_title("in the ball: direction in the principal plane, hyperbolic distance to scale", fontsize=8)
+    ball.set_title("Direction in the principal plane, hyperbolic distance to scale", fontsize=8)
     for axis in others:
         hops = skeleton.hops[[skeleton.index(name) for name in own.names]][:, torso]
         bones = np.where(hops < 0, skeleton.num_joints, hops).min(axis=1)
@@ -94,16 +94,16 @@ def draw_ball(own: Masks, skeleton: Skeleton, path: Path) -> Path:
         _annotate(axis, own.labels, np.stack([bones, own.depth], axis=1))
         axis.set_xticks(sorted(set(bones.tolist())))
         axis.set_xlabel("bones from the torso", fontsize=8)
-        axis.set_ylabel("hyperbolic distance to the centre", fontsize=8)
+        axis.set_ylabel("hyperbolic distance from the centre", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"Tokens of each joint in the ball, {own.num_clips} clips", fontsize=9)
+    figure.suptitle(f"Tokens of each joint in the Poincaré ball, {own.num_clips} clips", fontsize=9)
     figure.savefig(path, dpi=150)
     return path
 
 
 def _annotate(axis: Axes, labels: Sequence[str], points: np.ndarray) -> None:
-    """Write a label to the right of each point, moved up if it would cover another."""
+    """Write a label to the right of each point, moved up if it would overlap another."""
     extent = np.maximum(np.ptp(points, axis=0), 1e-12)
     written: list[np.ndarray] = []
     for k in np.argsort(points[:, 1], kind="stable"):

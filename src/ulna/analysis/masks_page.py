@@ -26,16 +26,16 @@ def write_masks(model: Model, dataset: Dataset, *, split: str | None = None, num
     """Write figures and a page of scores and masks into a model's folder.
 
     Args:
-        model: A model pretrained by HA-CM.
+        model: A model pretrained with HA-CM.
         dataset: Dataset with the clips.
         split: Split whose test part is shown; all clips by default.
-        num_clips: Largest number of clips to average over.
+        num_clips: Maximum number of clips to average over.
 
     Returns:
         The files: MODEL/figures/masks_*.png and MODEL/masks.html.
 
     Raises:
-        InputError: If the model was not pretrained by HA-CM or the clips do not fit.
+        InputError: If the model was not pretrained with HA-CM or the clips cannot be preprocessed.
     """
     task = pretext_of(model)
     dataset.verify()
@@ -100,7 +100,7 @@ def _clips(dataset: Dataset, split: str | None) -> np.ndarray:
 
 
 def _bytes(segments: Segments, values: torch.Tensor) -> str:
-    """Return values 0 to 255 of all joints of all segments in base64, one byte each; 0 for missing joints."""
+    """Encode values 0 to 255 of all joints of all segments in base64, one byte each; 0 for missing joints."""
     whole = torch.zeros(segments.num_joint_segments, dtype=torch.uint8)
     whole = whole.index_copy(0, segments.token_index.cpu(), values.byte().cpu())
     return base64.b64encode(whole.numpy().tobytes()).decode()

@@ -1,4 +1,4 @@
-// What pages that play clips share. A page gives DATA, `state` (clip, frame, running, angle, ...) and `paint`.
+// Code shared by the pages that play clips. A page defines DATA, `state` (clip, frame, running, angle, ...) and `paint`.
 const $ = (id) => document.getElementById(id);
 const style = getComputedStyle(document.documentElement);
 const colour = (name) => style.getPropertyValue(name).trim();
@@ -6,13 +6,13 @@ const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const clip = () => DATA.clips[state.clip];
 const now = () => Math.floor(state.frame);
 for (const own of DATA.clips) own.frames = own.persons[0].length;
-// A cleared canvas at the screen's resolution, `ratio` times as high as wide (as high as styled without one).
+// Clears a canvas and sets it to the screen's resolution; its height is `ratio` times its width, or as styled if omitted.
 function sized(canvas, ratio) {
   const w = Math.round(canvas.clientWidth * devicePixelRatio), h = Math.round(ratio ? w * ratio : canvas.clientHeight * devicePixelRatio);
   if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; if (ratio) canvas.style.aspectRatio = 1 / ratio; }
   const g = canvas.getContext("2d"); g.clearRect(0, 0, w, h); return [g, w, h];
 }
-// Draws the bones of everybody in this frame; calls `joints(row, unseen, i, place)` for each, `place(row, k)` being where joint k is.
+// Draws the bones of all persons in this frame and calls `joints(row, unseen, i, place)` for each; `place(row, k)` returns the position of joint k.
 function drawBones(g, w, joints) {
   const c = clip(), f = now(), scale = w * .72 / Math.max(c.extent, 1200), cos = Math.cos(state.angle), sin = Math.sin(state.angle);
   const place = (row, k) => [w / 2 + (row[3 * k] * cos + row[3 * k + 2] * sin) * scale, w * .41 - (row[3 * k + 1] + .12 * (row[3 * k + 2] * cos - row[3 * k] * sin)) * scale];
@@ -30,7 +30,7 @@ function drawBones(g, w, joints) {
 function showFrame() { $("frame").max = clip().frames - 1; $("frame").value = now(); $("now").textContent = `frame ${now() + 1} of ${clip().frames}`; }
 function setRunning(on) { state.running = on; $("play").textContent = on ? "pause" : "play"; }
 function halt(frame) { state.frame = frame; setRunning(false); paint(); }
-// Wires the controls and starts the clock; what stands in the address (#frame=12&...) is set first. `tap(x, y)`: the body was clicked.
+// Connects the controls and starts playback, after setting the state given in the URL (#frame=12&...). `tap(x, y)` is called on clicks on the body.
 function start(tap = () => {}) {
   $("title").textContent = `${DATA.run} · ${DATA.recipe}`;
   DATA.clips.forEach((own, i) => $("clip").append(new Option(`${DATA.classes[own.label] ?? "no label"} (${own.id})`, i)));

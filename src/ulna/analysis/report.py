@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file on what models of a recipe learned."""
+"""The report: one self-contained HTML file about the models of a recipe and their results."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ FIGURE_TITLES = {
 
 
 def write_report(models: Sequence[Model], out: str | Path, *, dataset: Dataset | None = None) -> Path:
-    """Write a report on models of one recipe to an HTML file that needs nothing else.
+    """Write a report on the models of one recipe to a self-contained HTML file.
 
     Args:
-        models: Models of one recipe, which differ in their seed.
+        models: Models of one recipe that differ only in their seed.
         out: File to write.
-        dataset: Dataset whose clips are shown; by default the one evaluated on, if it still exists.
+        dataset: Dataset whose clips are shown; by default the evaluation dataset, if it still exists.
 
     Returns:
         Path of the file.
@@ -79,7 +79,7 @@ def write_report(models: Sequence[Model], out: str | Path, *, dataset: Dataset |
 
 
 def write_page(template: str, content: Mapping[str, Any], path: Path) -> Path:
-    """Write one of this folder's templates with its data as a file that needs nothing else."""
+    """Write a self-contained page from one of the templates in this folder and its data."""
     folder = files("ulna.analysis")
     text, style, player = (
         folder.joinpath(name).read_text(encoding="utf-8") for name in (template, "player.css", "player.js")
@@ -97,7 +97,7 @@ def model_folder(model: Model) -> Path:
 
 
 def _figures(model: Model) -> list[dict[str, str]]:
-    """Return the figures that other commands wrote into a model's folder."""
+    """Return the figures that other commands have written into a model's folder."""
     folder = model_folder(model) / FIGURES
     found = [(folder / f"{name}.png", title) for name, title in FIGURE_TITLES.items()]
     return [
@@ -189,7 +189,7 @@ def _result(result: EvalResult) -> dict[str, Any]:
 
 
 def _pictures(model: Model, dataset: Dataset, results: Sequence[EvalResult]) -> dict[str, Any]:
-    """Return the map of embeddings and the clips to play, from the test part of the first result's split."""
+    """Return the map of embeddings and the animated clips, from the test part of the first result's split."""
     split = results[0].key.split if results else model.recipe.split
     if split is None or split not in dataset.splits:
         return {}
@@ -219,7 +219,7 @@ def _pictures(model: Model, dataset: Dataset, results: Sequence[EvalResult]) -> 
 
 
 def _predict(model: Model, dataset: Dataset, split: str, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return class and confidence of each clip by a classifier trained on this split; -1 and 0 without one."""
+    """Return each clip's class and confidence from a classifier trained on this split; -1 and 0 if there is none."""
     for classifier in sorted(model.classifiers.values(), key=lambda one: bool(one.encoder)):
         if classifier.is_trained_on(dataset, split):
             embedder = model.embedder(dataset, pooling=classifier.config.pooling)
@@ -230,7 +230,7 @@ def _predict(model: Model, dataset: Dataset, split: str, clips: np.ndarray) -> t
 
 
 def _flatten(features: Tensor) -> np.ndarray:
-    """Return (B, 2) in [-1, 1]: t-SNE of standardised features, or their principal plane if there are few clips."""
+    """Return points (B, 2) in [-1, 1]: t-SNE of standardised features, or their principal plane for few clips."""
     from sklearn.manifold import TSNE
 
     mean, sd = standardisation(features)
@@ -259,11 +259,11 @@ def _choose(labels: np.ndarray, predicted: np.ndarray) -> list[int]:
 
 
 def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]:
-    """Return a clip to play: in whole millimetres, centred, with the common movement along the floor removed.
+    """Return a clip for playback: in whole millimetres, centred, without the persons' common horizontal movement.
 
     Args:
-        clip: The clip; persons who are never visible are left out.
-        frames: Frames to play; by default MOST_FRAMES from the first in which anybody is visible.
+        clip: The clip; persons who are never visible are omitted.
+        frames: Frames to play; by default MOST_FRAMES frames from the first in which anybody is visible.
     """
     first = int(clip.visible.any(axis=(1, 2)).argmax())
     played = np.arange(first, min(first + MOST_FRAMES, clip.num_frames)) if frames is None else frames
@@ -285,7 +285,7 @@ def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]
 
 
 def _followed(position: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Return positions without the persons' common movement along the floor, which would leave the view."""
+    """Return positions without the persons' common horizontal movement, to keep them in view."""
     weight = visible[..., None] / np.maximum(visible.sum(axis=(1, 2)), 1)[:, None, None, None]
     path = (position * weight).sum(axis=(1, 2))  # (T, 3)
     path[:, 1] = 0

@@ -1,4 +1,4 @@
-"""Robustness: how accuracy falls when test clips are corrupted, as recordings of other cameras may be."""
+"""Robustness: accuracy on corrupted test clips, which simulate recordings of other cameras."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ COLORS = ("#0f766e", "#b45309", "#4f46e5", "#be185d", "#57534e")
 
 @dataclass(frozen=True)
 class Corruption:
-    """A way in which recordings differ.
+    """A type of corruption.
 
     Args:
-        title: Name for people.
+        title: Display name.
         unit: Unit of the levels.
-        levels: Strengths; the first changes nothing.
+        levels: Strengths; the first leaves clips unchanged.
         apply: Corrupts a raw batch, with one random generator per clip.
-        is_random: Whether draws differ.
+        is_random: Whether the corruption is random.
     """
 
     title: str
@@ -68,7 +68,7 @@ def joint_dropout(batch: Batch, percent: float, generators: Sequence[np.random.G
 
 
 def frame_dropout(batch: Batch, percent: float, generators: Sequence[np.random.Generator]) -> Batch:
-    """Remove all joints from frames, each with the same probability; the first frame of a clip stays."""
+    """Remove all joints from frames, each with the same probability; the first frame of a clip is kept."""
     drawn = [generator.random(length) for generator, length in zip(generators, batch.lengths, strict=True)]
     kept = torch.from_numpy(np.concatenate(drawn) >= percent / 100).to(batch.visible.device)
     kept[batch.packing.first] = True
@@ -76,7 +76,7 @@ def frame_dropout(batch: Batch, percent: float, generators: Sequence[np.random.G
 
 
 def frame_rate(batch: Batch, factor: float, generators: Sequence[np.random.Generator]) -> Batch:  # noqa: ARG001
-    """Record the same movement with another number of frames."""
+    """Resample the same movement to another number of frames."""
     lengths = batch.packing.lengths
     new = np.maximum(1, np.rint(lengths * factor)).astype(np.int64)
     fps = None if batch.fps is None else (batch.fps * new / lengths).astype(batch.fps.dtype)
@@ -89,7 +89,7 @@ def viewpoint(batch: Batch, degrees: float, generators: Sequence[np.random.Gener
 
 
 def pitch(batch: Batch, degrees: float, generators: Sequence[np.random.Generator]) -> Batch:  # noqa: ARG001
-    """Rotate all clips about the horizontal axis, as if the camera looked down."""
+    """Rotate all clips about the x axis, as if the camera were pitched."""
     return _rotated(batch, degrees, axis=0)
 
 
@@ -159,12 +159,12 @@ def write_robustness(
     seeds: int = 3,
     path: str | Path | None = None,
 ) -> Path:
-    """Measure the robustness of models and draw it.
+    """Measure the robustness of models and plot it.
 
     The numbers are written to MODEL/results/robustness/CLASSIFIER-SPLIT.json of each model.
 
     Args:
-        models: Models; those of one recipe are its seeds, up to five recipes are drawn beside one another.
+        models: Models of up to five recipes; models of one recipe are treated as its seeds.
         dataset: Dataset with labels.
         split: Split whose test part is corrupted.
         classifier: Name of the classifier.
@@ -175,7 +175,7 @@ def write_robustness(
         Path of the figure.
 
     Raises:
-        InputError: If models, dataset and split do not fit together.
+        InputError: If models, dataset and split do not match.
     """
     recipes = _by_recipe(models)
     if len(recipes) > len(COLORS) or (len(recipes) > 1 and path is None):
@@ -196,7 +196,7 @@ def write_robustness(
 
 
 def _by_recipe(models: Sequence[Model]) -> dict[str, list[Model]]:
-    """Group models by recipe, under its name, or name and folder if several recipes have one name."""
+    """Group models by recipe name, or by name and folder if several recipes have the same name."""
     if not models:
         raise InputError("expected at least one model, found none")
     groups: dict[str, list[Model]] = {}
@@ -271,7 +271,7 @@ def _draw(recipes: Mapping[str, Sequence[Card]], dataset: Dataset, split: str, c
 
 
 def _draw_line(axis: Any, cards: Sequence[Card], name: str, label: str, color: str, *, annotate: bool) -> None:
-    """Draw one recipe's accuracy by level, with or without its values."""
+    """Draw the accuracy of one recipe by level, optionally with its values."""
     levels = sorted(CORRUPTIONS[name].levels)
     by_run = np.array([[100 * np.mean(card[name][level]) for level in levels] for card in cards])
     mean = by_run.mean(axis=0)

@@ -10,6 +10,7 @@ import tyro
 
 from ulna.cli.memory import keep_freed_memory
 from ulna.cli.options import INLINE, Flag, Models, run, value_of
+from ulna.cli.stopping import exit_when_stopped
 from ulna.core import refuse_existing
 from ulna.evaluation.protocols import PROTOCOLS, Protocol
 
@@ -69,7 +70,7 @@ def command(default: Protocol) -> Callable[..., None]:
         PROTOCOLS[protocol]
         if out:
             refuse_existing(out)
-        with keep_freed_memory():
+        with exit_when_stopped("The same command continues there."), keep_freed_memory():
             evaluation = run_evaluation(
                 load_models(models, device), Dataset(data), options, split=split, seeds=seeds, pooling=pooling,
                 baselines=baselines, match_joints=match_joints, save=True, device=device, devices=devices,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +10,7 @@ from typing import Annotated
 from ulna.cli.evaluate import Devices
 from ulna.cli.memory import keep_freed_memory
 from ulna.cli.options import INLINE, Flag, choose, run
+from ulna.cli.stopping import exit_when_stopped
 from ulna.models import Recipe
 from ulna.recipes import RECIPES
 
@@ -53,18 +52,13 @@ def command(name: str) -> Callable[..., None]:
         """
         from lightning.fabric.utilities import rank_zero_only
 
-        from ulna.training import TrainingStopped
         from ulna.training import pretrain as run_pretrain
 
-        try:
-            with keep_freed_memory():
-                model = run_pretrain(
-                    recipe, data, out, resume=resume, device=device, devices=devices, strategy=strategy,
-                    num_nodes=num_nodes,
-                )  # fmt: skip
-        except TrainingStopped as notice:
-            print(f"{name}: {notice}", file=sys.stderr)
-            sys.exit(128 + signal.SIGTERM)
+        with exit_when_stopped("Continue with --resume."), keep_freed_memory():
+            model = run_pretrain(
+                recipe, data, out, resume=resume, device=device, devices=devices, strategy=strategy,
+                num_nodes=num_nodes,
+            )  # fmt: skip
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
         minutes = (model.config.training_seconds or 0) / 60

@@ -16,5 +16,5 @@ def exact_copies(dataset: Dataset, train: np.ndarray, test: np.ndarray) -> np.nd
 
 
 def is_among(hashes: pa.ChunkedArray, known: pa.ChunkedArray) -> np.ndarray:
-    """Return (len(hashes),) bool: True for hashes that are among the known ones."""
+    """Return (len(hashes),) bool: True for hashes that occur among the known ones."""
     return np.asarray(pc.is_in(hashes, value_set=known).to_numpy(zero_copy_only=False), dtype=bool)

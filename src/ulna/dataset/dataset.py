@@ -186,11 +186,11 @@ class Dataset:
         return np.flatnonzero(part == TRAIN), np.flatnonzero(part == TEST)
 
     def lengths_up_to(self, clips: np.ndarray, max_frames: int | None) -> np.ndarray:
-        """Return the number of frames of some clips, each cut after `max_frames`.
+        """Return the number of frames of some clips, each limited to `max_frames`.
 
         Args:
-            clips: (B,) indices of clips.
-            max_frames: Largest number of frames per clip; None cuts nothing.
+            clips: (B,) indices of the clips.
+            max_frames: Maximum number of frames per clip; None sets no limit.
         """
         lengths = self.lengths[clips]
         return lengths if max_frames is None else np.minimum(lengths, max_frames)

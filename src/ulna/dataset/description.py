@@ -190,7 +190,7 @@ def hash_file(path: Path) -> str:
 def fingerprint_of(skeleton: Skeleton, classes: Sequence[str], sha256: dict[str, str]) -> str:
     """Return the fingerprint of a dataset's content.
 
-    It uses the file names and number of the first dataset version, so that the fingerprints of existing data stay valid.
+    It hashes the file names and version number of the first dataset version, so that existing fingerprints stay valid.
     """
     hashes = {"frames.npy": sha256[FRAMES], "present.npy": sha256[VISIBLE], "clips.parquet": sha256[INDEX]}
     content = {"version": 1, "skeleton": skeleton.to_json(), "classes": list(classes), "sha256": hashes}

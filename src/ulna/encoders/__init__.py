@@ -1,4 +1,4 @@
-"""Encoders, one class and file per paper."""
+"""Encoders, one class and module per paper."""
 
 from ulna.core import NameTable
 from ulna.encoders.base import AttentionMaps, Encoder, FrameEncoder

@@ -1,4 +1,4 @@
-"""What every encoder is: the interface that pretext tasks, evaluation and models use."""
+"""Base class of encoders: the interface used by pretext tasks, evaluation and models."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class AttentionMaps:
 
 
 class Encoder(nn.Module, ABC):
-    """Turns a batch of clips into embeddings.
+    """Computes embeddings of a batch of clips.
 
     Args:
         config: Options.
-        spec: The input it is built for.
+        spec: Specification of the encoder's input.
     """
 
     output: ClassVar[str] = "one vector per clip"
-    """What the encoder computes before pooling, for messages."""
+    """Description of the output before pooling, used in messages."""
     poolings: ClassVar[tuple[str, ...]] = ("mean", "blocks")
-    """Ways in which `embed` can pool. "mean" averages the output; "blocks" takes mean and standard deviation of the
-    output of every block."""
+    """Pooling methods of `embed`: "mean" averages the output; "blocks" concatenates the mean and standard deviation of
+    the output of every block."""
 
     class Config(BaseConfig):
-        """Base of the options of encoders."""
+        """Base class of the options of encoders."""
 
     config: Config
     spec: InputSpec
@@ -70,12 +70,12 @@ class Encoder(nn.Module, ABC):
         """Return one vector per clip.
 
         Args:
-            batch: A batch of the preprocessor that the encoder was built for.
-            pooling: How the output is pooled, one of `poolings`.
+            batch: A batch made by the preprocessor that the encoder was built for.
+            pooling: Pooling of the output, one of `poolings`.
         """
 
     def attention_maps(self, batch: Batch) -> tuple[Tensor, list[AttentionMaps]]:  # noqa: ARG002
-        """Return the features and the attention maps of every block; InputError if the encoder has none."""
+        """Return the features and the attention maps of every block; raises InputError if the encoder has none."""
         raise InputError(f"{type(self).__name__} has no attention maps to show")
 
     def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:
@@ -87,7 +87,7 @@ class Encoder(nn.Module, ABC):
         return [[self]]
 
     def check_pooling(self, pooling: str) -> None:
-        """Raise InputError if the encoder does not know a pooling."""
+        """Raise InputError if the encoder does not support a pooling method."""
         if pooling not in self.poolings:
             known = ", ".join(map(repr, self.poolings))
             raise InputError(f"pooling of {type(self).__name__}: expected one of {known}, found {shown(pooling)}")
@@ -117,7 +117,7 @@ class Encoder(nn.Module, ABC):
 
 
 class FrameEncoder(Encoder):
-    """An encoder with one vector per frame, persons concatenated; a clip's embedding is their mean."""
+    """An encoder with one vector per frame, persons concatenated; a clip's embedding is the mean over its frames."""
 
     output: ClassVar[str] = "one vector per frame"
     frame_dim: int
@@ -139,5 +139,5 @@ class FrameEncoder(Encoder):
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
-    """Return rates of stochastic depth that grow linearly from 0 to `last`."""
+    """Return stochastic depth rates that increase linearly from 0 to `last`."""
     return torch.linspace(0, last, depth, device="cpu").tolist()

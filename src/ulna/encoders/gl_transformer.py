@@ -27,12 +27,12 @@ PosEmbed = Literal["tight", "once", "fixed"]
 class GLTransformer(FrameEncoder):
     """Kim, Chang, Kim, Choi: Global-local motion transformer (ECCV 2022, arXiv 2207.06101), figure 2.
 
-    Every frame is P*K nodes of width D, joint-major with the person fastest. Each block attends over the nodes of a
-    frame, then over the frames of a clip.
+    Every frame has P*K nodes of width D, joint-major with the person index varying fastest. Each block attends over the
+    nodes of a frame, then over the frames of a clip.
 
     Args:
         config: Options; the defaults are those of the paper.
-        spec: The input it is built for.
+        spec: Specification of the encoder's input.
     """
 
     poolings: ClassVar[tuple[str, ...]] = ("mean", "blocks")
@@ -47,27 +47,27 @@ class GLTransformer(FrameEncoder):
         depth: Depth = 4
         """Number of blocks."""
         mlp_ratio: Ratio = 2.0
-        """Width of the hidden layer over the width of a frame."""
+        """Ratio of the hidden layer's width to the width of a frame."""
         dropout: Rate = 0.1
         """Dropout rate."""
         attention_dropout: Rate = 0.1
         """Dropout rate of the attention weights."""
         drop_path: Rate = 0.1
-        """Rate of stochastic depth in the last block; it grows linearly from 0."""
+        """Stochastic depth rate of the last block; increases linearly from 0 over the blocks."""
         pos_embed: PosEmbed = "tight"
-        """Table 2 of the paper: a trained position embedding before both attentions of every block ("tight") or before
-        the first block ("once"), or fixed sines and cosines ("fixed")."""
+        """Position embedding (Table 2 of the paper): learned, added before both attention layers of every block
+        ("tight") or only before the first block ("once"); or fixed sines and cosines ("fixed")."""
         shared_pos_embed: bool = False
-        """All blocks share one position embedding (paper), instead of one per block (released)."""
+        """Share one position embedding among all blocks (paper), instead of one per block (released)."""
         pos_embed_scale: NonNegative = 0.0
-        """Size of the sines and cosines that trained position embeddings start from (paper: 0)."""
+        """Amplitude of the sine-cosine initialisation of learned position embeddings (paper: 0)."""
         person_to_person: bool = True
-        """Persons attend to one another."""
+        """Let persons attend to one another."""
         mask_absent: bool = False
-        """Exclude persons who are missing from the first frame from attention among nodes."""
+        """Exclude persons missing from the first frame from attention among nodes."""
         checkpoint_activations: bool = False
-        """Keep only the input of each block and recompute the block in the backward pass: less memory, a third more
-        computation, equal gradients."""
+        """Store only the input of each block and recompute the block in the backward pass: less memory, a third more
+        computation, identical gradients."""
 
     config: Config
 
@@ -180,11 +180,11 @@ class GLTransformer(FrameEncoder):
         Args:
             state: A mapping of names to tensors, a .safetensors file or a torch file. Names may have the prefixes
                 `transformer.` and `module.`; tensors that are not part of the encoder are ignored.
-            num_heads: Number of attention heads, which cannot be read from the weights.
+            num_heads: Number of attention heads, which cannot be inferred from the weights.
             skeleton: Skeleton of the data, or its name.
 
         Raises:
-            InputError: If a tensor is missing or the skeleton does not fit.
+            InputError: If a tensor is missing or the skeleton does not match.
         """
         weights = encoder_weights(read_state(state))
         layout = NodeLayout.of(get_skeleton(skeleton))
@@ -216,8 +216,8 @@ class GLTransformer(FrameEncoder):
 def absent_persons(batch: Batch) -> Bool[Tensor, "B P"]:
     """Return True for persons missing from the first frame (person 0 is always present), as in the released code.
 
-    It follows from the visibility mask of the preprocessed batch: a person whose centre joint is never visible has been
-    removed by the preprocessor and counts as missing.
+    Based on the visibility mask of the preprocessed batch: persons whose centre joint is never visible were removed by
+    the preprocessor and count as missing.
     """
     absent = ~batch.visible.any(dim=2)[batch.packing.first]
     absent[:, 0] = False
@@ -267,7 +267,7 @@ class _Block(nn.Module):
 
 
 class _PosEmbed(nn.Module):
-    """Position embedding of a block: trained (T_max, S, D), fixed sines and cosines, or none."""
+    """Position embedding of a block: learned (T_max, S, D), fixed sines and cosines, or none."""
 
     def __init__(
         self, shape: tuple[int, int, int], kind: Literal["tight", "once", "fixed", "none"], scale: float = 0.0

@@ -1,4 +1,4 @@
-"""H-Transformer: five body parts that are merged in stages."""
+"""H-Transformer: five body parts, merged in stages."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ulna.nn.transformer_block import TransformerBlock
 from ulna.preprocessing import InputSpec
 
 PARTS = ("trunk", "right_arm", "right_leg", "left_leg", "left_arm")
-HEADS = (5, 4, 2, 1)  # of the four stages
+HEADS = (5, 4, 2, 1)  # number of heads in each of the four stages
 
 
 class HTransformer(TimeEncoder):
     """Cheng et al.: Hierarchical Transformer (ICME 2021).
 
-    Every body part is embedded separately, an eighth of `embed_dim` wide. Four stages of blocks attend over time. The
-    first has five heads, one per part; then the trunk is merged with each limb, and four, two and finally one head
-    attend to limbs, sides and the whole body. Heads have the width of their part, but all projections are full (as
-    released).
+    Each body part is embedded separately, with an eighth of the width `embed_dim`. Four stages of blocks attend over
+    time. The first has five heads, one per part; then the trunk is merged with each limb, and four, two and finally one
+    head attend to limbs, sides and the whole body. Heads have the width of their part, but projections cover the full
+    width (as released).
 
     Args:
         config: Options.
-        spec: The input it is built for.
+        spec: Specification of the encoder's input.
     """
 
     class Config(Encoder.Config):
@@ -42,15 +42,15 @@ class HTransformer(TimeEncoder):
         depth: Depth = 4
         """Number of blocks; a multiple of 4."""
         mlp_ratio: Ratio = 1.0
-        """Width of the hidden layer over `embed_dim`."""
+        """Ratio of the hidden layer's width to `embed_dim`."""
         dropout: Rate = 0.1
         """Dropout rate."""
         attention_dropout: Rate = 0.1
         """Dropout rate of the attention weights."""
         persons: Persons = "separate"
-        """Encode each visible person on their own, or all persons of a frame in one token."""
+        """Encode each visible person separately, or concatenate all persons of a frame into one token."""
         pos_embed_scale: NonNegative = 0.0
-        """Size of the sines and cosines that position embeddings start from; 0 starts from noise (BERT)."""
+        """Amplitude of the sine-cosine initialisation of position embeddings; 0 initialises with noise (BERT)."""
 
     config: Config
 
@@ -105,7 +105,7 @@ class HTransformer(TimeEncoder):
         return torch.cat([embed(part) for embed, part in zip(self.embed_parts, parts, strict=True)], dim=1)
 
     def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:
-        """Return the learned position embedding, by part."""
+        """Return the learned position embedding of each part."""
         return [self.pos_embed.table.unflatten(1, (len(PARTS), -1))]
 
     def layer_groups(self) -> Sequence[Sequence[nn.Module]]:

@@ -20,13 +20,13 @@ from ulna.preprocessing import InputSpec
 class MotionTransformer(TimeEncoder):
     """Cheng, Chen, Zhang, Lin: Motion-Transformer (MMAsia 2020, doi 10.1145/3444685.3446289).
 
-    A frame is one token: its coordinates through one linear layer, plus a learned position embedding; blocks attend
-    over time. Only the abstract of the paper was available: the encoder is the plain one in the authors' code of
-    H-Transformer, and its sizes are ours.
+    Each frame is one token: a linear projection of its coordinates plus a learned position embedding; blocks attend
+    over time. Only the abstract of the paper was available to us: the encoder follows the plain encoder in the authors'
+    code of H-Transformer, with sizes of our own choice.
 
     Args:
         config: Options.
-        spec: The input it is built for.
+        spec: Specification of the encoder's input.
     """
 
     class Config(Encoder.Config):
@@ -39,7 +39,7 @@ class MotionTransformer(TimeEncoder):
         depth: Depth = 4
         """Number of blocks."""
         mlp_ratio: Ratio = 4.0
-        """Width of the hidden layer over the width of a token."""
+        """Ratio of the hidden layer's width to the width of a token."""
         dropout: Rate = 0.1
         """Dropout rate."""
         attention_dropout: Rate = 0.1
@@ -47,9 +47,9 @@ class MotionTransformer(TimeEncoder):
         norm: Norm = "post"
         """Layer norm after each sum ("post", released) or before each branch ("pre")."""
         persons: Persons = "separate"
-        """Encode each visible person on their own, or all persons of a frame in one token."""
+        """Encode each visible person separately, or concatenate all persons of a frame into one token."""
         pos_embed_scale: NonNegative = 0.0
-        """Size of the sines and cosines that position embeddings start from; 0 starts from noise (BERT)."""
+        """Amplitude of the sine-cosine initialisation of position embeddings; 0 initialises with noise (BERT)."""
 
     config: Config
 

@@ -1,4 +1,4 @@
-"""Weights of the authors' GL-Transformer under our names."""
+"""Conversion of the authors' GL-Transformer weights to our parameter names."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def _open(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([Namespace]):  # scripts like MAE's save one beside the weights
+        with torch.serialization.safe_globals([Namespace]):  # training scripts like MAE's save one with the weights
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # many types; torch's own message would advise to trust the file
+    except Exception as error:  # of many types; torch's own message would advise trusting the file
         raise InputError(f"{path}: expected a file of plain tensors, found another ({type(error).__name__})") from None
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: expected a mapping of names to tensors, found {type(content).__name__}")
@@ -80,7 +80,7 @@ def _open(path: Path) -> Mapping[str, Any]:
 
 
 def encoder_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the encoder's weights under our names, without heads, `pred_token_emb` and fixed encodings."""
+    """Return the encoder's weights with our parameter names, without heads, `pred_token_emb` and fixed encodings."""
     num_blocks = len({key.split(".")[1] for key in bare if key.startswith("encoder_blocks.")})
     wanted = [*OUTSIDE, *(f"encoder_blocks.{block}.{name}" for block in range(max(num_blocks, 1)) for name in BLOCK)]
     missing = [key for key in wanted if key not in bare]
@@ -97,7 +97,7 @@ def encoder_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def head_weights(bare: Mapping[str, Tensor], kind: str, num_intervals: int) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of all intervals' heads of a kind ("direction" or "magnitude"), concatenated."""
+    """Return the weights and biases of one kind of head ("direction" or "magnitude"), intervals concatenated."""
     keys = [f"{HEADS[kind]}.{i}.linear.0" for i in range(num_intervals)]
     missing = [key for key in keys if f"{key}.weight" not in bare or f"{key}.bias" not in bare]
     if missing:

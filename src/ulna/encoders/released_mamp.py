@@ -1,4 +1,4 @@
-"""Weights of the authors' MAMP encoder, and of encoders like it, under our names."""
+"""Conversion of the authors' weights of MAMP and similar encoders to our parameter names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = ("weight", "bias")
 
 
 def segment_weights(bare: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the encoder's weights under our names, without decoder and heads.
+    """Return the encoder's weights with our parameter names, without decoder and heads.
 
     Raises InputError if a tensor is missing or has another shape.
     """

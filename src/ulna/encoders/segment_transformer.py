@@ -28,13 +28,13 @@ SegmentLength = Annotated[int, Field(ge=1, le=1000)]
 class SegmentTransformer(Encoder):
     """Encoder of HA-CM (arXiv 2409.17951) and, without `ball` and `prune_torso`, of MAMP (arXiv 2308.07092).
 
-    A token is a segment of a few frames of one joint: one linear layer, plus learned position embeddings of the joint
-    and of the segment. Blocks attend over all tokens of a person; each visible person is encoded separately.
-    A masked pretext task tokenises once (`tokenize`) and encodes the visible tokens only (`encode`).
+    A token is a segment of a few frames of one joint: a linear projection plus learned position embeddings of the joint
+    and of the segment. Blocks attend over all tokens of a person; each visible person is encoded separately. A masked
+    pretext task tokenises once (`tokenize`) and encodes only the visible tokens (`encode`).
 
     Args:
         config: Options.
-        spec: The input it is built for.
+        spec: Specification of the encoder's input.
     """
 
     output: ClassVar[str] = "tokens of segments"
@@ -52,22 +52,23 @@ class SegmentTransformer(Encoder):
         depth: Depth = 8
         """Number of blocks."""
         mlp_ratio: Ratio = 4.0
-        """Width of the hidden layer over the width of a token."""
+        """Ratio of the hidden layer's width to the width of a token."""
         ball: bool = True
         """Map tokens into the Poincare ball before the first block (HA-CM)."""
         curvature: Positive = 1.0
-        """The ball has curvature -`curvature`."""
+        """Absolute curvature of the ball, whose curvature is -`curvature`."""
         ball_scale: Positive = 1.0
-        """Factor of the tokens before they are mapped; with 1 (released) nearly all tokens are at the edge."""
+        """Factor by which tokens are multiplied before they are mapped into the ball; with 1 (released), nearly all
+        tokens are at its edge."""
         prune_torso: bool = True
-        """Leave out the joints of the torso (HA-CM)."""
+        """Exclude the joints of the torso (HA-CM)."""
         dropout: Rate = 0.0
         """Dropout rate."""
         drop_path: Rate = 0.0
-        """Rate of stochastic depth in the last block; it grows linearly from 0."""
+        """Stochastic depth rate of the last block; increases linearly from 0 over the blocks."""
         pos_embed_scale: NonNegative = 0.0
-        """Size of the sines and cosines that embeddings of segments start from, and of the noise that embeddings of
-        joints start from; 0 starts both from noise near zero."""
+        """Initialisation of position embeddings: amplitude of the sines and cosines for segments, and standard
+        deviation of the noise for joints; 0 initialises both with noise near zero."""
 
     config: Config
 
@@ -76,7 +77,7 @@ class SegmentTransformer(Encoder):
         layout, dim = spec.layout, config.embed_dim
         self.ball = PoincareBall(config.curvature, config.ball_scale)
         torso = layout.indices(layout.skeleton.torso) if layout.skeleton else []
-        self.torso = [k for k in torso if k != layout.root]  # the root holds a translation and is no joint
+        self.torso = [k for k in torso if k != layout.root]  # the root holds a translation, not a joint
         self.joints = [k for k in range(len(layout)) if not (config.prune_torso and k in self.torso)]
         if not self.joints:
             raise InputError(
@@ -103,7 +104,7 @@ class SegmentTransformer(Encoder):
 
     @property
     def num_segments(self) -> int:
-        """Number of segments of the longest clip; the last one may be shorter."""
+        """Maximum number of segments per clip; the last one may be shorter."""
         return -(-self.spec.max_frames // self.config.segment)
 
     def segments(self, batch: Batch) -> Segments:
@@ -118,14 +119,14 @@ class SegmentTransformer(Encoder):
             return self.pos_embed(patches, segments.joint, segments.segment)
 
     def embed_torso(self, segments: Segments) -> Float[Tensor, "G J D"]:
-        """Return the joints of the torso in every segment through the linear layer, without position embeddings."""
+        """Return the linear projection of the torso joints in every segment, without position embeddings."""
         return self._embed(segments, self.torso)
 
     def encode(self, tokens: Float[Tensor, "N D"], packing: Packing) -> Float[Tensor, "N D"]:
-        """Encode the tokens of each person, all of them or the visible ones.
+        """Encode the tokens of each person: all of them, or only the visible ones.
 
         Args:
-            tokens: Tokens, person after person.
+            tokens: Tokens, person by person.
             packing: Number of tokens of each person.
         """
         return self.layers(tokens, packing)[-1]
@@ -134,7 +135,7 @@ class SegmentTransformer(Encoder):
         """Return the input of the first block and the output of every block, the last one normalised.
 
         Args:
-            tokens: Tokens, person after person.
+            tokens: Tokens, person by person.
             packing: Number of tokens of each person.
         """
         layers = [self.dropout(self._input(tokens))]
@@ -144,12 +145,12 @@ class SegmentTransformer(Encoder):
 
     @torch.no_grad()
     def attention_received(self, tokens: Float[Tensor, "N D"], packing: Packing, block: int) -> Float[Tensor, " N"]:
-        """Return the attention each token receives in a block (from 1), averaged over heads and queries.
+        """Return the attention each token receives in a block, averaged over heads and queries.
 
         Args:
-            tokens: Tokens, person after person.
+            tokens: Tokens, person by person.
             packing: Number of tokens of each person.
-            block: Number of the block, from 1.
+            block: Number of the block, counted from 1.
         """
         was_training = self.training
         self.eval()
@@ -199,13 +200,13 @@ class SegmentTransformer(Encoder):
         return [[self.embed_patch, self.pos_embed], *([block] for block in self.blocks), [self.norm]]
 
     def _embed(self, segments: Segments, joints: list[int]) -> Float[Tensor, "G J D"]:
-        """Return joints of every segment through the linear layer."""
+        """Return the linear projection of some joints in every segment."""
         position = segments.persons.batch.position[:, 0]
         with torch.autocast(position.device.type, enabled=False):
             return self.embed_patch(segments.patches(position, joints))
 
     def _input(self, tokens: Float[Tensor, "*any D"]) -> Float[Tensor, "*any D"]:
-        """Return the input of the first block; in full precision, since half precision fails near the ball's edge."""
+        """Return the input of the first block, in full precision, since half precision fails near the ball's edge."""
         if not self.config.ball:
             return tokens
         with torch.autocast(tokens.device.type, enabled=False):
@@ -220,19 +221,19 @@ class SegmentTransformer(Encoder):
         num_persons: int = 2,
         skeleton: str | Skeleton = "kinect_v2",
     ) -> SegmentTransformer:
-        """Return an encoder with weights that MAMP's authors released.
+        """Return an encoder with the weights released by MAMP's authors.
 
         They were trained on the input of `Shifted` with centre "spine_mid" and 120 frames.
 
         Args:
             state: A mapping of names to tensors, a .safetensors file or a torch file. Names may have the prefix
                 `module.`; tensors that are not part of the encoder are ignored.
-            num_heads: Number of attention heads, which cannot be read from the weights.
+            num_heads: Number of attention heads, which cannot be inferred from the weights.
             num_persons: P, the number of persons.
             skeleton: Skeleton of the data, or its name.
 
         Raises:
-            InputError: If a tensor is missing or the skeleton does not fit.
+            InputError: If a tensor is missing or the skeleton does not match.
         """
         weights = segment_weights(read_state(state))
         layout = NodeLayout.of(get_skeleton(skeleton), "mixed")
@@ -265,7 +266,7 @@ class TokenPosEmbed(nn.Module):
 
     Args:
         num_joints: Number of joints that are tokens.
-        num_segments: Largest number of segments of a clip.
+        num_segments: Maximum number of segments per clip.
         dim: Width of a token.
         scale: See `SegmentTransformer.Config.pos_embed_scale`.
     """
@@ -283,7 +284,7 @@ class TokenPosEmbed(nn.Module):
 
 
 def init_vit(module: nn.Module) -> None:
-    """Initialise linear layers as MAE: Xavier uniform weights, zero biases."""
+    """Initialise linear layers as in MAE: Xavier uniform weights, zero biases."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""What Motion- and H-Transformer share: attention over time only, persons separate or concatenated."""
+"""Base class of Motion-Transformer and H-Transformer: attention over time only, persons separate or concatenated."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class TimeEncoder(FrameEncoder):
 
     Args:
         config: Options.
-        spec: The input it is built for.
-        persons: "separate" encodes each visible person on their own, and a clip's embedding is the mean over persons;
+        spec: Specification of the encoder's input.
+        persons: "separate" encodes each visible person separately, and a clip's embedding is the mean over persons;
             "concatenated" puts all persons of a frame into one token.
         dim: Width of a token.
     """
@@ -40,7 +40,7 @@ class TimeEncoder(FrameEncoder):
 
     @abstractmethod
     def layers(self, batch: Batch, maps: Maps | None = None) -> list[Float[Tensor, "F H"]]:
-        """Return the output of every block for a batch with `persons_per_token` persons; the last is the output.
+        """Return the output of every block for a batch with `persons_per_token` persons; the last is the final output.
 
         `maps` collects the attention maps of each block.
         """
@@ -99,7 +99,7 @@ def _by_clip(values: tuple[Tensor, ...], counts: list[int]) -> list[Tensor]:
 
 
 def init_bert(module: nn.Module) -> None:
-    """Initialise linear layers as BERT (Devlin et al. 2019): truncated normal of standard deviation 0.02, biases 0."""
+    """Initialise linear layers as in BERT (Devlin et al. 2019): truncated normal weights, std 0.02, and zero biases."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
         if module.bias is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 import warnings
@@ -240,7 +242,9 @@ class _Task:
         """Return the folder for checkpoints."""
         if not self.save_results or model.path is None or self.protocol.name != "finetune":
             return None
-        return model.path / WORK / f"{self.protocol.variant or 'all'}-{self.data.split}-{self.data.dataset.fingerprint}"
+        name = f"{self.protocol.variant or 'all'}-{self.data.split}-{self.data.dataset.fingerprint}"
+        options = [self.protocol.to_json(), self.pooling, self.match_joints]  # others must not continue a checkpoint
+        return model.path / WORK / f"{name}-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]}"
 
     def _metadata(self, model: Model, embedder: Embedder, seconds: float) -> EvalMetadata:
         dataset = self.data.dataset

@@ -79,11 +79,11 @@ class Format(Config, ABC):
 
     @abstractmethod
     def read(self, path: Path, source: Source) -> list[Clip]:
-        """Read one file into its clips; raises BadFileError if the file does not hold what it should.
+        """Read the clips of one file; raises BadFileError if its content is invalid.
 
         Args:
             path: The file.
-            source: What `open` found in the folder.
+            source: Result of `open`.
         """
 
 

@@ -118,7 +118,7 @@ class PKUMMD(Format):
 
 @functools.lru_cache(maxsize=8)
 def _label_folders(root: Path) -> tuple[Path, ...]:
-    """Folders named after labels, in the source or beside it."""
+    """Return the folders in or next to the source whose names contain "label"."""
     near = [*root.rglob("*"), *root.parent.iterdir()]
     return tuple(sorted({p for p in near if p.is_dir() and "label" in p.name.lower()}))
 

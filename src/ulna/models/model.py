@@ -256,7 +256,7 @@ class Model:
             write_model(folder, self.config, self.encoder)
             for name, classifier in self.classifiers.items():
                 classifier.save(folder / FOLDER, name)
-        return replace(self, path=path)
+        return replace(self, path=path, classifiers=dict(self.classifiers))
 
     def random_init(self, seed: int) -> Model:
         """Return a model of the same architecture with randomly initialised weights, to compare with."""

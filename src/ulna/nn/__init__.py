@@ -1,1 +1,1 @@
-"""Layers that do not depend on any data set."""
+"""Layers that do not depend on any dataset."""

@@ -1,4 +1,4 @@
-"""All-gather with gradients, for losses over the samples of all devices."""
+"""All-gather with gradients, for losses over the samples of all processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 def all_rows(x: Float[Tensor, "n D"]) -> tuple[Float[Tensor, "N D"], int]:
     """Return the rows of all processes, concatenated, and the index of this process's first row.
 
-    Gradients flow back to the process that a row came from.
+    Gradients flow back to the process that each row came from.
     """
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return x, 0

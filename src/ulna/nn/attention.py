@@ -15,12 +15,12 @@ from ulna.nn.scatter import gather_rows, scatter_rows
 
 
 class _Attention(nn.Module):
-    """Base of both kinds: one linear layer X -> 3X, heads, softmax, one linear layer X -> X."""
+    """Base class: one linear layer X -> 3X, heads, softmax, one linear layer X -> X."""
 
     def __init__(self, dim: int, num_heads: int, *, dropout: float = 0.0, attention_dropout: float = 0.0) -> None:
         super().__init__()
         if dim % num_heads:
-            raise InputError(f"expected a width that {num_heads} heads divide, found {dim}")
+            raise InputError(f"expected a width divisible by {num_heads} heads, found {dim}")
         self.num_heads, self.attention_dropout = num_heads, attention_dropout
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -38,7 +38,7 @@ class _Attention(nn.Module):
         return y.transpose(1, 2).flatten(2)
 
     def _weights(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the attention (..., heads, N, N) of queries over keys for x (..., N, X)."""
+        """Return the attention weights (..., heads, N, N) of queries over keys for x (..., N, X)."""
         q, k, _ = self._project(x).movedim(-3, 0).transpose(-3, -2)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:

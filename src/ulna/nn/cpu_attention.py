@@ -1,4 +1,4 @@
-"""Attention on CPUs, in pieces that fit into the cache; the backward pass recomputes the attention maps."""
+"""Attention on CPUs, in chunks that fit into the cache; the backward pass recomputes the attention maps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from ulna.nn.dropout import draw_kept
 
-PIECE = 1 << 19  # values of attention maps per piece
+PIECE = 1 << 19  # values of attention maps per chunk
 
 
 def attend(
@@ -20,8 +20,8 @@ def attend(
 ) -> Float[Tensor, "N L X"]:
     """Return softmax attention of L queries over L keys in N sequences.
 
-    Products of queries and keys and the softmax are float32 even if `qkv` is bfloat16. Attention maps are never held
-    as a whole, neither in the forward nor in the backward pass.
+    Products of queries and keys and the softmax are computed in float32 even if `qkv` is bfloat16. The complete
+    attention maps are never stored, neither in the forward nor in the backward pass.
 
     Args:
         qkv: Queries, keys and values.
@@ -78,7 +78,7 @@ def _pieces(qkv: Tensor) -> Iterator[slice]:
 
 
 def _heads(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, L, 3, H, d) -> queries, keys, values (n, H, L, d), each contiguous."""
+    """Split (n, L, 3, H, d) into queries, keys and values (n, H, L, d), each contiguous."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous()
     return q, k, v
 

@@ -9,7 +9,7 @@ from ulna.batch import Packing
 
 
 class DropPath(nn.Module):
-    """Drops residual branches at random while training and divides the others by the probability of keeping them."""
+    """Drops residual branches at random during training and divides the others by the keep probability."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

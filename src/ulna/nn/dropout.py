@@ -1,4 +1,4 @@
-"""Dropout with masks that are cheap on CPUs."""
+"""Dropout with masks that are cheap to draw on CPUs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LEVELS = 2**16
 
 
 class Dropout(nn.Module):
-    """Sets values to zero at random while training and divides the others by the probability of keeping them.
+    """Sets values to zero at random during training and divides the others by the keep probability.
 
-    On CPUs one random number serves four values; the rate is exact to 1/65536.
+    On CPUs, one random number is used for four values; the rate is exact to 1/65536.
     """
 
     def __init__(self, rate: float) -> None:
@@ -31,14 +31,16 @@ class Dropout(nn.Module):
 
 
 def draw_kept(shape: tuple[int, ...] | torch.Size, rate: float) -> Tensor:
-    """Return int8, 1 for values to keep and 0, with probability `rate`, for the others.
+    """Return an int8 mask: 0 for dropped values, with probability `rate`, and 1 for the others.
 
     Seeded by torch's CPU generator.
     """
     num = torch.Size(shape).numel()
-    source = np.random.SFC64(torch.randint(2**63 - 1, (1,)).numpy())  # draws in half the time that torch takes
+    source = np.random.SFC64(torch.randint(2**63 - 1, (1,)).numpy())  # twice as fast as torch
     bits = torch.from_numpy(source.random_raw(-(-num // 4)).view(np.int16)[:num])
-    kept = torch.ge(bits, round(rate * _LEVELS) - _LEVELS // 2, out=torch.empty_like(bits))  # in its own dtype: fast
+    kept = torch.ge(
+        bits, round(rate * _LEVELS) - _LEVELS // 2, out=torch.empty_like(bits)
+    )  # without changing the dtype, which is fast
     return kept.to(torch.int8).view(shape)
 
 

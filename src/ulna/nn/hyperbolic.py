@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-EDGE = 1e-5  # points are kept this part of the radius away from the edge
+EDGE = 1e-5  # minimum distance of points from the edge, as a fraction of the radius
 
 
 def project(y: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any D"]:
@@ -19,7 +19,7 @@ def project(y: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any D
 
 
 def exp0(x: Float[Tensor, "*any D"], c: float = 1.0) -> Float[Tensor, "*any D"]:
-    """Map tangent vectors at the origin to the ball: tanh(sqrt(c) |x|) x / (sqrt(c) |x|), kept away from the edge."""
+    """Map tangent vectors at the origin to the ball: tanh(sqrt(c) |x|) x / (sqrt(c) |x|), clipped near the edge."""
     length = x.norm(dim=-1, keepdim=True).clamp(min=1e-15) * c**0.5
     return project(x * (length.tanh() / length), c)
 
@@ -49,9 +49,9 @@ def distance(u: Float[Tensor, "*any D"], v: Float[Tensor, "*any D"], c: float = 
 def pairwise_distance(
     u: Float[Tensor, "*any N D"], v: Float[Tensor, "*any M D"], c: float = 1.0
 ) -> Float[Tensor, "*any N M"]:
-    """Return the distance of every point in `u` to every point in `v`, in float64 and without gradient.
+    """Return the distance from every point in `u` to every point in `v`, in float64 and without gradient.
 
-    Computed from differences rather than products, which lose precision for close points near the edge.
+    Computed from differences rather than products, since products lose precision for close points near the edge.
     """
     with torch.no_grad(), torch.autocast(u.device.type, enabled=False):
         u, v = u.double(), v.double()
@@ -60,7 +60,7 @@ def pairwise_distance(
 
 
 def _from_square(square: Tensor, u: Tensor, v: Tensor, c: float) -> Tensor:
-    """Return arcosh(1 + z) = log1p(z + sqrt(z (z + 2))), which is exact for small z."""
+    """Return arcosh(1 + z) / sqrt(c), where arcosh(1 + z) = log1p(z + sqrt(z (z + 2))) is accurate for small z."""
     room_u, room_v = (1 - c * (x * x).sum(dim=-1) for x in (u, v))
     z = 2 * c * square / (room_u * room_v)
     return torch.log1p(z + (z * (z + 2)).sqrt()) / c**0.5
@@ -68,11 +68,11 @@ def _from_square(square: Tensor, u: Tensor, v: Tensor, c: float) -> Tensor:
 
 @dataclass(frozen=True)
 class PoincareBall:
-    """A Poincare ball and the map of tokens into it.
+    """A Poincare ball and the mapping of tokens into it.
 
     Args:
         curvature: c > 0; the ball has curvature -c.
-        scale: Factor of the tokens before they are mapped.
+        scale: Factor by which tokens are multiplied before they are mapped.
     """
 
     curvature: float = 1.0
@@ -85,9 +85,9 @@ class PoincareBall:
     def pairwise_distance(
         self, u: Float[Tensor, "*any N D"], v: Float[Tensor, "*any M D"]
     ) -> Float[Tensor, "*any N M"]:
-        """Return the distance of every point in `u` to every point in `v`, in float64 and without gradient."""
+        """Return the distance from every point in `u` to every point in `v`, in float64 and without gradient."""
         return pairwise_distance(u, v, self.curvature)
 
     def depth(self, u: Float[Tensor, "*any D"]) -> Float[Tensor, "*any"]:
-        """Return the distance of points to the origin."""
+        """Return the distance of points from the origin."""
         return distance(u, torch.zeros_like(u), self.curvature)

@@ -26,9 +26,9 @@ class LearnedPosEmbed(nn.Module):
     """Adds to each frame a learned embedding of its position in the clip.
 
     Args:
-        num_frames: Largest number of frames of a clip.
+        num_frames: Maximum number of frames per clip.
         dim: Width of a frame.
-        scale: Size of the sines and cosines the embedding starts from; 0 starts from noise near zero (BERT).
+        scale: Amplitude of the sine-cosine initialisation; 0 initialises with noise near zero (BERT).
     """
 
     def __init__(self, num_frames: int, dim: int, scale: float = 0.0) -> None:

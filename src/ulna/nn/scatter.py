@@ -1,4 +1,4 @@
-"""Scatter and gather with unique indices, whose gradients are moved rather than accumulated."""
+"""Scatter and gather with unique indices, whose gradients are copied rather than accumulated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def scatter_rows(x: Float[Tensor, "F ..."], index: Int[Tensor, " F"], num: int) -> Float[Tensor, "N ..."]:
-    """Return `num` rows that hold `x` at unique indices and zeros elsewhere."""
+    """Return `num` rows with `x` at unique indices and zeros elsewhere."""
     return _Scatter.apply(x, index, num)
 
 

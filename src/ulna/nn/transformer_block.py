@@ -1,4 +1,4 @@
-"""A transformer block over the frames, or tokens, of each clip of a packed batch."""
+"""Transformer block over the frames or tokens of each clip in a packed batch."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TransformerBlock(nn.Module):
         norm: Layer norm after each sum ("post", Devlin et al. 2019) or before each branch ("pre").
         dropout: Dropout rate of both branches.
         attention_dropout: Dropout rate of the attention weights.
-        drop_path: Rate of stochastic depth.
-        gelu: "tanh" approximates the GELU, "none" computes it exactly.
+        drop_path: Stochastic depth rate.
+        gelu: GELU approximation: "tanh", or "none" for the exact function.
     """
 
     def __init__(

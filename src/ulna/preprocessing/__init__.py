@@ -1,4 +1,4 @@
-"""Preprocessors, one file each: from raw clips to what an encoder is given."""
+"""Preprocessors, one per module: from raw clips to the input of an encoder."""
 
 from ulna.core import NameTable
 from ulna.preprocessing.base import InputSpec, Preprocessor, build_preprocessor

@@ -1,4 +1,4 @@
-"""What every preprocessor is: the only place that knows how a clip becomes the input of an encoder."""
+"""Base class of preprocessors, which alone define how a clip is converted to the input of an encoder."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FrameCount = Annotated[int, Field(ge=1, le=MAX_FRAMES)]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What an encoder is built for.
+    """Specification of an encoder's input.
 
     Args:
-        layout: What the nodes of a frame hold.
+        layout: Layout of the nodes of a frame.
         num_persons: P, the number of persons.
-        max_frames: Largest number of frames of a clip.
-        preprocessor: Identity of the preprocessor whose batches the encoder takes; None takes any batch of the same
+        max_frames: Maximum number of frames per clip.
+        preprocessor: Identity of the preprocessor whose batches the encoder accepts; None accepts any batch of the same
             layout.
     """
 
@@ -48,10 +48,10 @@ class InputSpec:
 
 
 class Preprocessor(ABC):
-    """Turns raw clips into the input of an encoder: joints, persons, frame rate, length and normalisation.
+    """Converts raw clips to the input of an encoder: joints, persons, frame rate, length and normalisation.
 
     Training, fine-tuning, embedding, prediction and analysis all use it. Each batch carries the identity of the
-    preprocessor that made it, and an encoder refuses batches of any other.
+    preprocessor that made it, and encoders reject batches of other preprocessors.
 
     Args:
         config: Options.
@@ -60,12 +60,12 @@ class Preprocessor(ABC):
     """
 
     class Config(BaseConfig):
-        """Options that all preprocessors have."""
+        """Options of all preprocessors."""
 
         max_frames: FrameCount = 300
-        """Largest number of frames of a clip."""
+        """Maximum number of frames per clip."""
         frame_rate: Annotated[float, Field(gt=0, le=10_000)] | None = None
-        """Frames per second that clips are resampled to first; None keeps the rate of each clip."""
+        """Frame rate to resample clips to before any other step, in frames per second; None keeps each clip's rate."""
 
     config: Config
     name: ClassVar[str]
@@ -77,12 +77,12 @@ class Preprocessor(ABC):
 
     @cached_property
     def spec(self) -> InputSpec:
-        """What an encoder of this preprocessor's batches must be built for."""
+        """Specification of an encoder for this preprocessor's batches."""
         return InputSpec(self.layout(), self.num_persons, self.config.max_frames, self.identity)
 
     @cached_property
     def identity(self) -> str:
-        """Name and hash of everything that decides what a batch holds; joint matching does not."""
+        """Name and hash of everything that determines the content of a batch, without joint matching."""
         content = {
             "config": self.config.to_json(),
             "joints": self.skeleton.joints,
@@ -93,7 +93,7 @@ class Preprocessor(ABC):
         return f"{self.name}:{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
 
     def matching(self) -> Preprocessor:
-        """Return the same preprocessor, which also takes clips of other skeletons: joints are matched by name.
+        """Return the same preprocessor, but also accept clips of other skeletons by matching joints by name.
 
         Joints without a counterpart are missing in every frame.
         """
@@ -103,8 +103,8 @@ class Preprocessor(ABC):
         """Preprocess a batch of raw positions in metres.
 
         Raises:
-            InputError: If the batch was preprocessed before, has more persons, or has another skeleton and joints are
-                not matched.
+            InputError: If the batch is already preprocessed, has too many persons, or has another skeleton and joints
+                are not matched.
         """
         if batch.preprocessor is not None:
             raise InputError(f"expected raw positions in metres, found a batch preprocessed by {batch.preprocessor}")
@@ -120,7 +120,7 @@ class Preprocessor(ABC):
 
         Args:
             dataset: The dataset.
-            clips: (B,) indices of clips.
+            clips: (B,) indices of the clips.
             device: Device of the batch.
         """
         return self(load_batch(dataset, clips, max_frames=self.frames_to_read).to(device))
@@ -136,11 +136,11 @@ class Preprocessor(ABC):
         return self(Batch.from_clips(kept, max_frames=self.frames_to_read).to(device))
 
     def check(self, skeleton: Skeleton, num_persons: int) -> None:
-        """Raise InputError if clips of a skeleton and number of persons cannot be preprocessed.
+        """Raise InputError if clips with a given skeleton and number of persons cannot be preprocessed.
 
         Args:
             skeleton: Skeleton of the clips.
-            num_persons: Largest number of persons in a clip.
+            num_persons: Maximum number of persons per clip.
         """
         if not self._is_own(skeleton):
             if not self.match_joints:
@@ -162,16 +162,16 @@ class Preprocessor(ABC):
 
     @property
     def frames_needed(self) -> int | None:
-        """Number of a clip's first frames that are used; None if long clips are shortened in another way."""
+        """Number of first frames of a clip that are used; None if long clips are shortened in another way."""
         return self.config.max_frames
 
     @property
     def frames_to_read(self) -> int | None:
-        """Number of a clip's first frames that must be read from a dataset; None for all."""
+        """Number of first frames of a clip that must be read from a dataset; None for all."""
         return None if self.config.frame_rate is not None else self.frames_needed
 
     def frame_indices(self, length: int, fps: float) -> np.ndarray:
-        """Return which frames of a clip an encoder is given; the nearest ones if the clip is resampled.
+        """Return the indices of the frames of a clip that an encoder receives; the nearest ones if it is resampled.
 
         Args:
             length: Number of frames of the clip.
@@ -183,18 +183,18 @@ class Preprocessor(ABC):
         return nearest_frames(length, resampled)[self.kept_frames(resampled)]
 
     def kept_frames(self, length: int) -> np.ndarray:
-        """Return which frames are kept of a clip at its final frame rate; the nearest ones if it is resampled."""
+        """Return the indices of the frames kept of a clip at its final frame rate; the nearest ones if resampled."""
         if self.frames_needed is None:
             return nearest_frames(length, min(length, self.config.max_frames))
         return np.arange(min(length, self.frames_needed))
 
     @abstractmethod
     def layout(self) -> NodeLayout:
-        """Return what the nodes of a frame hold."""
+        """Return the layout of the nodes of a frame."""
 
     @abstractmethod
     def normalise(self, batch: Batch) -> Batch:
-        """Normalise a batch of raw positions of the encoder's skeleton and number of persons."""
+        """Normalise a batch of raw positions that has the encoder's skeleton and number of persons."""
 
     def _is_own(self, skeleton: Skeleton) -> bool:
         """Return whether a skeleton has the joints, the centre and the shoulders of the encoder's skeleton."""
@@ -217,7 +217,7 @@ class Preprocessor(ABC):
         )  # fmt: skip
 
     def _with_persons(self, batch: Batch) -> Batch:
-        """Return the batch with missing persons added, up to the number that an encoder takes."""
+        """Return the batch, padded with missing persons to the encoder's number of persons."""
         missing = self.num_persons - batch.num_persons
         if missing <= 0:
             return batch
@@ -227,7 +227,7 @@ class Preprocessor(ABC):
 
 
 def _at_frame_rate(batch: Batch, frame_rate: float) -> Batch:
-    """Resample clips of another frame rate."""
+    """Resample clips to a frame rate."""
     if batch.fps is None:
         raise InputError("expected clips with a known frame rate to resample, found clips without")
     lengths = np.array(
@@ -249,7 +249,7 @@ def nearest_frames(length: int, num: int) -> np.ndarray:
 
 
 def build_preprocessor(config: Any, skeleton: Skeleton, num_persons: int) -> Preprocessor:
-    """Build the preprocessor that a configuration belongs to.
+    """Build the preprocessor of a configuration.
 
     Args:
         config: Options of one of the preprocessors.

@@ -31,22 +31,22 @@ class Disentangled(Preprocessor):
         """Options of `Disentangled`."""
 
         heading: Heading = "exact"
-        """Rotation about the vertical axis until the shoulders are parallel to the x axis: in every frame ("exact", or
-        "released" as the authors' code does), once per clip by its average heading ("clip") or by its first frame
-        ("first"), or not at all ("none")."""
+        """Rotation about the vertical axis that aligns the shoulders with the x axis: in every frame ("exact", or
+        "released" for the method of the authors' code), once per clip by its average heading ("clip") or by its first
+        frame ("first"), or not at all ("none")."""
         parts: Parts = "local+global"
-        """Table 1 of the paper: "local+global" puts the translation in place of the centre joint (row 3), "local"
-        leaves it out (row 2), "mixed" keeps whole positions relative to the first frame's centre (row 1)."""
+        """Motion representation (Table 1 of the paper): "local+global" replaces the centre joint by the translation
+        (row 3), "local" omits both (row 2), "mixed" keeps positions relative to the first frame's centre (row 1)."""
         persons: Persons = "separate"
-        """Whether each person is moved and rotated by their own start and shoulders (paper), or all persons together
-        with the first visible one, so that their relative position and heading are kept."""
+        """Normalise each person by their own start position and shoulders ("separate", paper), or all persons by those
+        of the first visible one ("together"), which keeps their relative position and heading."""
         gaps: Gaps = "zero"
-        """Missing joints are zero (the centre and the shoulders are filled forward), or interpolated between the
-        surrounding visible frames."""
+        """Set missing joints to zero ("zero"; the centre and the shoulders are forward-filled), or interpolate them
+        between the surrounding visible frames ("interpolate")."""
         num_frames: FrameCount | None = None
-        """Number of frames every clip is resampled to; None keeps its natural speed."""
+        """Number of frames to resample every clip to; None keeps its original speed."""
         long_clips: LongClips = "cut"
-        """Clips longer than `max_frames` are cut (paper) or resampled to `max_frames`."""
+        """Cut clips longer than `max_frames` ("cut", paper), or resample them to `max_frames` ("resample")."""
 
     config: Config
 
@@ -64,7 +64,7 @@ class Disentangled(Preprocessor):
         return self.config.max_frames if cuts else None
 
     def kept_frames(self, length: int) -> np.ndarray:
-        """Return the frames nearest to those a clip is resampled to."""
+        """Return the indices of the frames nearest to those that a clip is resampled to."""
         if self.config.num_frames is None:
             return super().kept_frames(length)
         return nearest_frames(length, self.config.num_frames)
@@ -103,7 +103,7 @@ class Disentangled(Preprocessor):
         return replace(batch, position=moved, visible=keep)
 
     def _resampled(self, batch: Batch) -> Batch:
-        """Return clips of their final length, with gaps interpolated."""
+        """Return clips of their final length, with gaps interpolated if that is configured."""
         if self.config.gaps == "interpolate":
             batch = interpolate_gaps(batch)
         lengths = batch.packing.lengths

@@ -1,4 +1,4 @@
-"""Reference positions and headings of bodies: what normalisation is relative to."""
+"""Reference positions and headings of bodies, used for normalisation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reference_person(batch: Batch) -> Tensor:
 
 
 def forward_fill(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the path of a joint, with gaps filled by the last visible position, or by the first one at the start.
+    """Return the path of a joint; gaps are filled with the last visible position, or at the start with the first one.
 
     Returns:
         Positions (F, P, 3), the frame of each clip's first visible position (F, P), and whether the joint is ever
@@ -46,15 +46,15 @@ def forward_fill(batch: Batch, joint: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def align_heading(position: Tensor, batch: Batch, heading: Heading) -> Tensor:
-    """Rotate frames about the vertical axis until the shoulders are parallel to the x axis.
+    """Rotate frames about the vertical axis so that the shoulders are parallel to the x axis.
 
-    Frames in which the shoulders are never visible are not rotated.
+    Persons whose shoulders are never visible in a clip are not rotated.
 
     Args:
         position: (F, P, K, 3) to rotate.
-        batch: Batch whose shoulders define the heading: each person their own, or one person that of all.
-        heading: "exact" aligns every frame, "released" does so as the authors of GL-Transformer do, "clip" aligns a
-            clip once by its average heading, "first" once by its first frame, "none" keeps the camera's view.
+        batch: Batch whose shoulders define the heading, of each person or of one reference person for all.
+        heading: "exact" aligns every frame, "released" does so like the code of GL-Transformer's authors, "clip" aligns
+            a clip once by its average heading, "first" once by its first frame, "none" keeps the camera view.
 
     Raises:
         InputError: If the skeleton has no shoulders.

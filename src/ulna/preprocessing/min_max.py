@@ -1,4 +1,4 @@
-"""Motion-Transformer's input: every clip scaled to the range from -1 to 1."""
+"""Input of Motion-Transformer: every clip is scaled to the range from -1 to 1."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ WhichPersons = Literal["all", "first"]
 class MinMax(Preprocessor):
     """Joints relative to the first person's centre joint in every frame, each axis of a clip scaled to [-1, 1].
 
-    As Cheng et al. (Hierarchical Transformer, ICME 2021) prepare NTU RGB+D. All persons are moved and rotated with the
-    first visible one. Of a clip of more than `max_frames` frames every n-th frame is kept, where n is the largest
-    whole number that leaves at least `max_frames` frames, and the rest is cut (released). Shorter clips keep their
-    length, where the released code repeats them. The released code also rotates the spine upright, which is left out.
+    This follows the preparation of NTU RGB+D by Cheng et al. (Hierarchical Transformer, ICME 2021). All persons are
+    moved and rotated with the first visible one. In clips longer than `max_frames`, every n-th frame is kept, where
+    n = floor(length / `max_frames`), and frames beyond `max_frames` are cut (released). Shorter clips keep their
+    length, whereas the released code repeats them. The released code also rotates the spine upright, which we omit.
     """
 
     name = "min_max"
@@ -39,25 +39,26 @@ class MinMax(Preprocessor):
         """Options of `MinMax`."""
 
         heading: Heading = "first"
-        """Rotation about the vertical axis, see `Disentangled.Config`; "first" is that of the released code."""
+        """Rotation about the vertical axis, see `Disentangled.Config`; the released code uses "first"."""
         centred: bool = True
         """Subtract the first person's centre joint in every frame."""
         persons: WhichPersons = "all"
-        """Keep all persons, or only the first visible one (released)."""
+        """Keep all persons ("all"), or only the first visible one ("first", released)."""
         gaps: Gaps = "interpolate"
-        """Missing joints are zero, or interpolated between the surrounding visible frames."""
+        """Set missing joints to zero ("zero"), or interpolate them between the surrounding visible frames
+        ("interpolate")."""
         max_frames: FrameCount = 150
-        """Largest number of frames of a clip."""
+        """Maximum number of frames per clip."""
 
     config: Config
 
     @property
     def frames_needed(self) -> int | None:
-        """All frames: long clips are thinned out."""
+        """None, since long clips are subsampled."""
         return None
 
     def kept_frames(self, length: int) -> np.ndarray:
-        """Return the frames that are kept."""
+        """Return the indices of the frames that are kept."""
         return np.arange(0, length, max(1, length // self.config.max_frames))[: self.config.max_frames]
 
     def layout(self) -> NodeLayout:

@@ -1,4 +1,4 @@
-"""HA-CM's and MAMP's input: positions relative to the first person's start, at a fixed length."""
+"""Input of HA-CM and MAMP: positions relative to the first person's start position, at a fixed length."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ulna.preprocessing.heading import Heading, align_heading, forward_fill, ref
 
 
 class Shifted(Preprocessor):
-    """All persons moved so that the first person's centre joint starts at the origin, clips resampled to one length.
+    """Moves all persons so that the first person's centre joint starts at the origin, and resamples to a fixed length.
 
-    As MAMP (arXiv 2308.07092) and HA-CM (arXiv 2409.17951) prepare NTU RGB+D.
+    This follows the preparation of NTU RGB+D in MAMP (arXiv 2308.07092) and HA-CM (arXiv 2409.17951).
     """
 
     name = "shifted"
@@ -27,13 +27,14 @@ class Shifted(Preprocessor):
         """Options of `Shifted`."""
 
         centre: str | None = None
-        """Joint that starts at the origin ("spine_mid" in the papers); None takes the centre of the skeleton."""
+        """Joint that starts at the origin ("spine_mid" in the papers); None uses the skeleton's centre joint."""
         heading: Heading = "none"
-        """Rotation about the vertical axis, see `Disentangled.Config`; "none" keeps the camera's view (released)."""
+        """Rotation about the vertical axis, see `Disentangled.Config`; "none" keeps the camera view (released)."""
         gaps: Gaps = "interpolate"
-        """Missing joints are zero, or interpolated between the surrounding visible frames."""
+        """Set missing joints to zero ("zero"), or interpolate them between the surrounding visible frames
+        ("interpolate")."""
         max_frames: FrameCount = 72
-        """Number of frames every clip is resampled to."""
+        """Number of frames to resample every clip to."""
         long_only: bool = False
         """Resample only clips longer than `max_frames`."""
 
@@ -41,11 +42,11 @@ class Shifted(Preprocessor):
 
     @property
     def frames_needed(self) -> int | None:
-        """All frames: clips are resampled."""
+        """None, since clips are resampled."""
         return None
 
     def kept_frames(self, length: int) -> np.ndarray:
-        """Return the frames nearest to those a clip is resampled to."""
+        """Return the indices of the frames nearest to those that a clip is resampled to."""
         max_frames = self.config.max_frames
         return nearest_frames(length, min(length, max_frames) if self.config.long_only else max_frames)
 

@@ -1,4 +1,4 @@
-"""Pretext tasks, one class and file each."""
+"""Pretext tasks, one class per module."""
 
 from ulna.core import NameTable
 from ulna.pretext.base import Pretext

@@ -1,4 +1,4 @@
-"""What every pretext task is: an encoder, heads, and losses that need no labels."""
+"""Base class of pretext tasks: an encoder, heads, and losses that need no labels."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ulna.encoders import Encoder
 
 
 class Pretext(nn.Module, ABC):
-    """Trains the encoder that it holds.
+    """Base class of pretext tasks, which train an encoder without labels.
 
     Args:
         config: Options.
-        encoder: Encoder to train, of the kind that the task takes.
+        encoder: Encoder to train, of a type that the task supports.
 
     Raises:
-        InputError: If the encoder is of another kind.
+        InputError: If the encoder is of another type.
     """
 
     takes: ClassVar[type[Encoder]]
-    """Kind of encoder that the task trains."""
+    """Type of encoder that the task trains."""
 
     class Config(BaseConfig):
-        """Base of the options of pretext tasks."""
+        """Base class of the options of pretext tasks."""
 
     config: Config
     encoder: Encoder
@@ -47,9 +47,9 @@ class Pretext(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return named losses, one value per item (a frame, for example).
+        """Return named losses, one value per item (for example, per frame).
 
-        Training minimises their sum divided by the number of items of the global batch.
+        Training minimises their sum divided by the number of items in the global batch.
         """
 
     def loss(self, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Flow: prediction of the movement to the next frame, at masked frames."""
+"""Flow: prediction of the movement to the next frame at masked frames."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ulna.encoders.base import Dim
 from ulna.pretext.base import Pretext
 
 NUM_OCTANTS = 8
-UNIT = 0.01  # of real-valued flow, in units of the preprocessed positions
+UNIT = 0.01  # unit of real-valued flow, relative to preprocessed positions
 
 
 class Flow(Pretext):
     """Flow prediction: Cheng et al., Motion-Transformer (2020) and Hierarchical Transformer (ICME 2021).
 
-    A random share of each clip's frames is masked; at these frames the movement of every node to the next frame is
-    predicted. The released head chooses among all pairs of joint and octant; here the 8 octants of each node are one
-    classification.
+    A random share of each clip's frames is masked; at these frames, the movement of every node to the next frame is
+    predicted. The released head classifies over all pairs of joint and octant; here, each node has its own
+    classification over 8 octants.
 
     Args:
         config: Options.
@@ -39,20 +39,21 @@ class Flow(Pretext):
         """Options of `Flow`."""
 
         objective: Literal["octant", "flow", "both", "pose"] = "octant"
-        """The signs of the movement's three axes as one of 8 classes ("octant", released), the movement itself under a
-        smooth L1 loss ("flow"), both, or the frame itself under a squared loss ("pose", the released code's
-        inpainting)."""
+        """Prediction target: the signs of the movement along the three axes as one of 8 classes ("octant", released);
+        the movement itself with a smooth L1 loss ("flow"); both ("both"); or the frame itself with a squared loss
+        ("pose", inpainting in the released code)."""
         mask_ratio: Annotated[float, Field(gt=0, le=1)] = 0.15
         """Share of each clip's frames that is masked."""
         block_length: Annotated[int, Field(ge=1, le=100_000)] = 1
-        """Number of frames that are masked together."""
+        """Number of consecutive frames that are masked together."""
         corrupt_input: bool = True
-        """80 % of the masked frames are zero in the input, 10 % another frame of the clip, 10 % unchanged. Without, the
-        input is unchanged (H-Transformer as released), and the next frame gives the answer away."""
+        """Corrupt the masked frames in the input: 80 % are set to zero, 10 % are replaced by another frame of the clip,
+        10 % are unchanged. If disabled, the input is unchanged (H-Transformer as released), and the next frame reveals
+        the target."""
         head_dim: Dim = 16
         """Width of the head per node."""
         min_movement: NonNegative = 0.0
-        """Shorter movements are excluded from the loss."""
+        """Minimum length of a movement; shorter ones are excluded from the loss."""
 
     config: Config
     encoder: FrameEncoder
@@ -94,9 +95,9 @@ class Flow(Pretext):
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> tuple[Float[Tensor, "F S 3"], Bool[Tensor, "F S"]]:
-        """Return the movement of each node to the next frame, and whether it counts for the loss.
+        """Return the movement of each node to the next frame, and whether it is included in the loss.
 
-        Nodes are in the order of the batch, person by person. In a clip's last frame the movement is zero (released).
+        Nodes are in the order of the batch, person by person. In a clip's last frame, the movement is zero (released).
         """
         following = batch.packing.following
         movement = (batch.position[following] - batch.position).flatten(1, 2)
@@ -126,7 +127,9 @@ def choose_frames(packing: Packing, share: float, block: int) -> Int[Tensor, " N
     drawn = torch.rand(packing.num_frames, device=packing.device)
     shift = (torch.rand(packing.num_clips, device=packing.device) * block).long()[packing.clip]
     run = (packing.time + shift) // block  # (F,) counted from the clip's first
-    order = torch.argsort(packing.clip + drawn[packing.start + run].double(), stable=True)  # clip by clip, run by run
+    order = torch.argsort(
+        packing.clip + drawn[packing.start + run].double(), stable=True
+    )  # clip by clip, block by block
     return order[packing.first[kept.clip] + kept.time].sort().values
 
 
@@ -137,7 +140,7 @@ def octants(movement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:
 
 
 class _FlowHead(nn.Module):
-    """Maps a frame's feature to (S, 4 u): a part per node, then layers shared by all nodes."""
+    """Maps a frame's feature to (S, 4 u): one projection per node, then layers shared by all nodes."""
 
     def __init__(self, dim: int, num_nodes: int, head_dim: int) -> None:
         super().__init__()
@@ -163,5 +166,5 @@ class _PoseHead(nn.Module):
 
 
 def _mean(values: Float[Tensor, "N S"], counts: Bool[Tensor, "N S"]) -> Float[Tensor, " N"]:
-    """Return the mean over the nodes that count; 0 if none does."""
+    """Return the mean over the nodes that are included; 0 if there are none."""
     return (values * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)

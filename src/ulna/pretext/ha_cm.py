@@ -23,7 +23,7 @@ from ulna.nn.hyperbolic import exp0
 from ulna.nn.transformer_block import TransformerBlock
 from ulna.pretext.base import Pretext
 
-TORSO_WEIGHT = 0.01  # of the distance to the torso in the hierarchy score
+TORSO_WEIGHT = 0.01  # weight of the distance to the torso in the hierarchy score
 
 RankAmong = Literal["clip", "segment", "joint"]
 
@@ -31,13 +31,13 @@ RankAmong = Literal["clip", "segment", "joint"]
 class HACM(Pretext):
     """Spatial hierarchy and temporal attention guided cross masking (arXiv 2409.17951, 2024).
 
-    Segments fall alternately into two groups. In even segments a token's score is the attention it receives, in odd
-    segments its place in the hierarchy of the body. Most tokens are masked; which tokens stay visible is drawn with
-    probabilities that depend on the scores. The encoder sees the visible tokens, and a decoder predicts the motion of
-    the masked ones. A contrastive loss pulls the two groups' mean features of a person together.
+    Segments alternate between two groups. Tokens of even segments are scored by the attention they receive, tokens of
+    odd segments by their position in the hierarchy of the body. Most tokens are masked; the visible tokens are drawn
+    with probabilities that depend on the scores. The encoder processes the visible tokens, and a decoder predicts the
+    motion of the masked ones. A contrastive loss pulls together the mean features of a person's two groups.
 
-    The methods are in the order of the paper's figure: tokenise, score, mask, encode, decode, reconstruct, contrast.
-    With `groups` 1, `temporal` "motion", `visible` "low" and `contrast` 0 the task is MAMP (arXiv 2308.07092).
+    The methods follow the order of the paper's figure: tokenise, score, mask, encode, decode, reconstruct, contrast.
+    With `groups` 1, `temporal` "motion", `visible` "low" and `contrast` 0, the task is MAMP (arXiv 2308.07092).
 
     Args:
         config: Options; the defaults are those of the paper.
@@ -50,37 +50,39 @@ class HACM(Pretext):
         """Options of `HACM`."""
 
         hierarchy: Literal["hyperbolic", "graph", "random"] = "hyperbolic"
-        """Score of odd segments: a joint's distance to all joints of its segment in the Poincare ball (paper), the
-        number of bones from the torso, or none."""
+        """Score of tokens in odd segments: the summed distance to all joints of the segment in the Poincare ball
+        ("hyperbolic", paper), the number of bones from the torso ("graph"), or none ("random")."""
         temporal: Literal["attention", "motion", "random"] = "attention"
-        """Score of even segments: the attention a token receives (paper), how much it moves (MAMP), or none."""
+        """Score of tokens in even segments: the attention they receive ("attention", paper), how much they move
+        ("motion", MAMP), or none ("random")."""
         attention_source: Literal["ema", "encoder", "frozen"] = "ema"
-        """Whose attention: among all tokens of the group that of an EMA teacher or of the encoder itself; or among the
-        segments of each joint that of random projections which are never trained ("frozen", released)."""
+        """Source of the attention scores: attention among all tokens of the group, in an EMA teacher ("ema") or in the
+        encoder itself ("encoder"); or attention among the segments of each joint, with random projections that are
+        never trained ("frozen", released)."""
         attention_block: Depth = 1
-        """Block of the teacher or encoder whose attention is taken, from 1."""
+        """Block of the teacher or encoder whose attention is used, counted from 1."""
         ema: Share = 0.996
         """Momentum of the EMA teacher."""
         groups: Annotated[int, Field(ge=1, le=2)] = 2
-        """Number of groups of segments; with 1 all segments are scored over time."""
+        """Number of groups of segments; with 1, all segments use the temporal score."""
         visible: Literal["high", "low"] = "high"
-        """Visible tokens are drawn with weights exp(score / (temperature * max score)) ("high", released), or masked
-        tokens are ("low", MAMP), which is much more selective if few tokens are visible."""
+        """Which tokens to draw with weights exp(score / (temperature * max score)): the visible tokens ("high",
+        released) or the masked tokens ("low", MAMP), which is much more selective if few tokens are visible."""
         mask_ratio: Annotated[float, Field(ge=0.01, lt=1)] = 0.9
         """Share of the tokens of each group that is masked; at least one token stays visible."""
         temperature: Positive = 0.9
-        """Temperature of the draw."""
+        """Temperature of the random draw of tokens."""
         ranks: Literal["none", "clip", "segment", "joint"] = "none"
-        """Replace each score by the share of the other tokens that score less: of its group in the clip, of its
-        segment, or of its joint. Hyperbolic scores are so similar that without ranks ("none", released) the visible
-        tokens are hardly different from random ones."""
+        """Replace each score by its rank, the share of other tokens that score lower: within its group of the clip
+        ("clip"), its segment ("segment") or its joint ("joint"). Hyperbolic scores are so similar that without ranks
+        ("none", released) the choice of visible tokens is hardly different from random."""
         contrast: NonNegative = 1.0
         """Weight of the contrastive loss."""
         alpha: Annotated[float, Field(gt=0, le=0.999)] | None = None
-        """In place of `contrast` the form of the paper's figure: weight alpha for the contrastive loss, which compares
-        each group with the whole only, and 1 - alpha for the reconstruction loss."""
+        """Alternative to `contrast`, as in the paper's figure: weight alpha for the contrastive loss, which then only
+        compares each group with the whole, and weight 1 - alpha for the reconstruction loss."""
         decoder_depth: Depth = 3
-        """Number of blocks of the decoder."""
+        """Number of decoder blocks."""
 
         @model_validator(mode="after")
         def _fits(self) -> HACM.Config:
@@ -142,7 +144,7 @@ class HACM(Pretext):
 
     @torch.no_grad()
     def score(self, segments: Segments, tokens: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
-        """Score the tokens of even segments over time and those of odd segments by hierarchy, in float64.
+        """Score the tokens of even segments by the temporal score and those of odd segments by hierarchy, in float64.
 
         Args:
             segments: Segments of the batch's persons.
@@ -189,7 +191,7 @@ class HACM(Pretext):
 
         Args:
             segments: Segments of the batch's persons.
-            scores: Score of each token; the option `visible` says which stay visible.
+            scores: Score of each token; the option `visible` determines how they are used.
         """
         config = self.config
         if config.ranks != "none":
@@ -209,7 +211,7 @@ class HACM(Pretext):
         Args:
             segments: Segments of the batch's persons.
             predicted: Predicted motion of every token.
-            visible: Visible tokens, which do not count.
+            visible: Visible tokens, which are excluded from the loss.
         """
         error = ((predicted - self.targets(segments)) ** 2).mean(dim=-1)
         masked = ~visible.is_visible & segments.is_visible[segments.person]
@@ -239,7 +241,7 @@ class HACM(Pretext):
         Args:
             segments: Segments of the batch's persons.
             encoded: Encoded visible tokens.
-            visible: Which tokens they are.
+            visible: The visible tokens.
         """
         with torch.autocast(encoded.device.type, enabled=False):  # products of features are large
             encoded = encoded.float()
@@ -258,7 +260,7 @@ class VisibleTokens:
     """The tokens that stay visible.
 
     Args:
-        index: (V,) their indices among all tokens, sorted.
+        index: (V,) indices of visible tokens among all tokens, sorted.
         packing: Visible tokens of each person.
         group: (V,) group of each visible token.
         is_visible: (N,) True for visible tokens.
@@ -271,9 +273,9 @@ class VisibleTokens:
 
 
 class SegmentDecoder(nn.Module):
-    """Predicts a value of every frame of every token from the visible tokens (MAE, MAMP, HA-CM).
+    """Predicts a 3D vector for every frame of every token from the visible tokens (MAE, MAMP, HA-CM).
 
-    Masked tokens are replaced by one learned mask token; blocks of the encoder's width attend over all tokens.
+    Masked tokens are replaced by a learned mask token; blocks of the encoder's width attend over all tokens.
 
     Args:
         encoder: Encoder of the visible tokens.
@@ -312,9 +314,9 @@ class SegmentDecoder(nn.Module):
 def hyperbolic_scores(
     encoder: SegmentTransformer, segments: Segments, tokens: Float[Tensor, "N D"]
 ) -> Float[Tensor, " N"]:
-    """Return for tokens of odd segments the summed distance to all joints of the segment in the ball, for others 0.
+    """Return the summed distance to all joints of the segment in the ball for tokens of odd segments, 0 for others.
 
-    A small share of the distance to the torso is added. If joints are missing, the sum is scaled to all joints.
+    The distance to the torso is added with a small weight. If joints are missing, the sum is scaled up accordingly.
     """
     ball, num_joints = encoder.ball, len(segments.joints)
     odd = (segments.packing.time % 2 == 1).nonzero()[:, 0]
@@ -354,7 +356,7 @@ def motion_scores(segments: Segments) -> Float[Tensor, " N"]:
 
 
 def motion(segments: Segments) -> Float[Tensor, "R K 3"]:
-    """Return the movement to the next frame; 0 in the last frame and if a joint is missing in one of the frames."""
+    """Return the movement to the next frame; 0 in the last frame and if a joint is missing in either frame."""
     batch = segments.persons.batch
     following = batch.packing.following
     both = (batch.visible[following] & batch.visible)[:, 0, :, None]
@@ -362,7 +364,7 @@ def motion(segments: Segments) -> Float[Tensor, "R K 3"]:
 
 
 def ranked(segments: Segments, scores: Float[Tensor, " N"], num_groups: int, among: RankAmong) -> Float[Tensor, " N"]:
-    """Return the share of the other tokens of the same group, segment or joint that score less."""
+    """Return the share of the other tokens of the same group, segment or joint with a lower score."""
     group = group_index(segments, num_groups)
     unit = {
         "clip": group,
@@ -384,7 +386,7 @@ def ranked(segments: Segments, scores: Float[Tensor, " N"], num_groups: int, amo
 def gumbel_scores(
     segments: Segments, scores: Float[Tensor, " N"], num_groups: int, temperature: float
 ) -> Float[Tensor, " N"]:
-    """Return score / (temperature * maximum of the group) plus Gumbel noise: the highest k are a weighted draw."""
+    """Return score / (temperature * maximum of the group) plus Gumbel noise; the top k are a weighted random draw."""
     group = group_index(segments, num_groups)
     largest = scores.new_zeros(segments.num_persons * num_groups).scatter_reduce(0, group, scores, "amax")
     noise = -torch.log(-torch.log(torch.rand_like(scores) + 1e-10) + 1e-10)
@@ -411,7 +413,7 @@ def group_index(segments: Segments, num_groups: int) -> Int[Tensor, " N"]:
 
 
 def contrastive_distance(x: Float[Tensor, "b D"], y: Float[Tensor, "b D"]) -> Float[Tensor, " b"]:
-    """Return the mean over each row of (softmax(x y^T) - identity)^2, with the `y` of all processes."""
+    """Return the mean of each row of (softmax(x y^T) - identity)^2, with `y` gathered from all processes."""
     everybody, first = all_rows(y)
     same = torch.zeros(len(x), len(everybody), dtype=x.dtype, device=x.device)
     own = torch.arange(len(x), device=x.device)
@@ -428,7 +430,7 @@ def _packing_of(sequence: Int[Tensor, " N"]) -> Packing:
 def _mean_per_person(
     values: Float[Tensor, "V D"], visible: VisibleTokens, group: int, num_persons: int
 ) -> tuple[Float[Tensor, "r D"], Bool[Tensor, " r"]]:
-    """Return the mean of a group's tokens of each person, and whether there are any."""
+    """Return the mean of each person's tokens in a group, and whether there are any."""
     own = (visible.group == group).to(values.dtype)
     person = visible.packing.clip
     total = values.new_zeros(num_persons, values.shape[1]).index_add(0, person, values * own[:, None])

@@ -29,8 +29,8 @@ Interval = Annotated[int, Field(ge=1, le=100_000)]
 class MPDP(Pretext):
     """Multi-interval pose displacement prediction: Kim et al. 2022 (arXiv 2207.06101), section 3.3.
 
-    From every frame's feature, the direction (27 classes) and magnitude (16 classes of 1 cm) of the displacement
-    d = x[t-n] - x[t] are predicted for each node and each interval n.
+    For each node and each interval n, the direction (27 classes) and magnitude (16 classes, in steps of 1 cm) of the
+    displacement d = x[t-n] - x[t] are predicted from the feature of frame t.
 
     Args:
         config: Options; the defaults are those of the paper.
@@ -45,18 +45,18 @@ class MPDP(Pretext):
         intervals: Annotated[tuple[Interval, ...], Field(min_length=1, max_length=64)] = (1, 5, 10)
         """Intervals n, in frames."""
         magnitude: bool = True
-        """Predict the magnitude as well (off in Table 1 up to row 3)."""
+        """Predict the magnitude as well (disabled in Table 1 up to row 3)."""
         early_frames: Literal["first", "zero"] = "first"
-        """What precedes a clip's first frame: that frame ("first", released), or zero displacement (paper's text)."""
+        """Displacement if frame t-n precedes the clip: relative to the first frame ("first", released), or zero
+        ("zero", text of the paper)."""
         lambda_global: NonNegative = 0.05
         """Weight of the loss of the root."""
         lambda_magnitude: NonNegative = 1.0
-        """Weight of the loss of the magnitude."""
+        """Weight of the magnitude loss."""
         mask_absent: bool = False
-        """Exclude persons missing from the first frame from the loss; the paper predicts their absence."""
+        """Exclude persons missing from the first frame from the loss; the paper predicts their absence instead."""
         mask_ratio: Rate = 0.0
-        """Share of the nodes of all frames whose input is zero while training; their displacement is predicted as
-        well (paper: 0)."""
+        """Share of input nodes set to zero during training; their displacement is predicted as well (paper: 0)."""
 
     config: Config
     encoder: FrameEncoder
@@ -70,7 +70,7 @@ class MPDP(Pretext):
         self.magnitude_head = nn.Linear(dim, num * NUM_MAGNITUDES) if config.magnitude else None
 
     def logits(self, batch: Batch) -> tuple[Float[Tensor, "F N S 27"], Float[Tensor, "F N S 16"] | None]:
-        """Return the logits of directions and magnitudes; None for magnitudes that are switched off."""
+        """Return the logits of directions and magnitudes; None for magnitudes if they are disabled."""
         return self._predict(self.encoder(self._masked(batch)))
 
     def _masked(self, batch: Batch) -> Batch:
@@ -115,8 +115,8 @@ class MPDP(Pretext):
 
         Args:
             batch: A preprocessed batch.
-            released: Weight the loss as the authors' code does, where the root is global for the first interval only
-                and counts as a local joint for the others.
+            released: Weight the loss as in the authors' code, where the root has the global weight for the first
+                interval only and is weighted as a local joint for the others.
         """
         if not released:
             return super().loss(batch)
@@ -134,7 +134,7 @@ class MPDP(Pretext):
         return losses
 
     def _weights(self, batch: Batch) -> Float[Tensor, "F N S"]:
-        """Return the weights: mean over local nodes plus lambda_global times the root, averaged over persons."""
+        """Return the weights of the mean over local nodes plus lambda_global times the root, averaged over persons."""
         spec, num = self.encoder.spec, len(self.config.intervals)
         counts = batch.position.new_ones(1, spec.num_persons)
         if self.config.mask_absent:
@@ -166,16 +166,16 @@ class MPDP(Pretext):
         intervals: Sequence[int],
         skeleton: str | Skeleton = "kinect_v2",
     ) -> MPDP:
-        """Return encoder and heads with the authors' pretraining weights.
+        """Return a pretext task whose encoder and heads have the authors' pretrained weights.
 
         Args:
             state: A mapping of names to tensors, a .safetensors file or a torch file.
-            num_heads: Number of attention heads, which cannot be read from the weights.
-            intervals: Intervals the heads were trained for.
+            num_heads: Number of attention heads, which cannot be inferred from the weights.
+            intervals: Intervals that the heads were trained for.
             skeleton: Skeleton of the data, or its name.
 
         Raises:
-            InputError: If a tensor is missing or the skeleton does not fit.
+            InputError: If a tensor is missing or the skeleton does not match.
         """
         bare = read_state(state)
         encoder = GLTransformer.from_released(bare, num_heads=num_heads, skeleton=skeleton)
@@ -188,13 +188,13 @@ class MPDP(Pretext):
 
 
 def _directions(displacement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:
-    """Return classes: 0, 1, 2 for negative, zero, positive on each axis; x counts 1, y 3, z 9."""
+    """Return the class sx + 3 sy + 9 sz, where s is 0, 1 or 2 for negative, zero or positive on each axis."""
     x, y, z = (displacement.sign().long() + 1).unbind(dim=-1)
     return x + 3 * y + 9 * z
 
 
 def _magnitudes(displacement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:
-    """Return classes: 0 for no movement, else centimetres + 1, at most 14; floor division in float64."""
+    """Return the class: 0 for no movement, otherwise whole centimetres + 1, at most 14; divided in float64."""
     metres = displacement.norm(dim=-1)
     classes = torch.floor_divide(metres.double(), STEP).long() + 1
     return torch.where(metres == 0, 0, classes.clamp(max=ABSENT - 1))

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from ulna.core import InputError, UlnaError, new_file
@@ -42,7 +43,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             kept = "the last good checkpoint is kept" if path.exists() else "there is none yet"
             raise OSError(
                 f"{path}: the checkpoint of step {checkpoint['global_step']} could not be written ({error!s:.200}); "
-                f"{kept}. Free space on the disk, then continue with --resume."
+                f"{kept}. Free space on the disk, then resume."
             ) from error
 
 
@@ -70,8 +71,11 @@ def last_checkpoint(work: Path) -> Path | None:
     return path
 
 
-class GracefulStop(L.Callback):
-    """On SIGTERM, which schedulers send, saves a checkpoint after the current step and stops training."""
+class GracefulStop(Checkpoint):
+    """On SIGTERM, which schedulers send, saves a checkpoint after the current step and stops training.
+
+    As a `Checkpoint` it is called after the module's own hooks, whose state it saves.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self._is_requested, self._before = path, False, signal.SIG_DFL
@@ -97,9 +101,7 @@ class GracefulStop(L.Callback):
             is_requested = trainer.strategy.reduce_boolean_decision(is_requested, all=False)
         if is_requested:
             trainer.save_checkpoint(self.path)
-            raise TrainingStopped(
-                f"stopped by SIGTERM after step {trainer.global_step}, saved in {self.path}. Continue with --resume."
-            )
+            raise TrainingStopped(f"stopped by SIGTERM after step {trainer.global_step}, saved in {self.path}.")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
         if signal.getsignal(signal.SIGTERM) == self._request:

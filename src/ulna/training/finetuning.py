@@ -178,7 +178,8 @@ class FineTuning(PlannedModule):
         """Return the cross-entropy of each clip."""
         features = self.encoder.embed(batch, self.embedder.pooling).float()
         with torch.autocast(self.device.type, enabled=False):
-            self.head.update(all_rows(features.detach())[0], MOMENTUM)
+            own = features.detach() if self._counts(self.global_step) else features.detach()[:0]
+            self.head.update(all_rows(own)[0], MOMENTUM)
             logits = self.head(features)
         smoothing = self.options.label_smoothing
         return {"cross_entropy": cross_entropy(logits, batch.label, label_smoothing=smoothing, reduction="none")}

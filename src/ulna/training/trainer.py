@@ -29,6 +29,7 @@ HARMLESS_WARNINGS = (
     "Your `IterableDataset` has `__len__` defined",
     ".*LeafSpec",  # Lightning's own use of torch
     "Checkpoint directory .* exists and is not empty",  # expected when resuming
+    "You're resuming from a checkpoint that ended before the epoch ended",  # batches continue at the step
     "You called `self.log.*` but have no logger configured",
 )
 
