@@ -55,8 +55,8 @@ def test_min_max_takes_every_nth_frame_of_long_clips():
     for length in (10, 15, 29, 30, 47):
         given = preprocessor_of(heading="none", max_frames=15)
         batch = given(Batch.from_clips([make_clip("a", length)]))
-        assert len(given.frame_indices(length)) == batch.lengths[0]
-    assert preprocessor_of(max_frames=15).frame_indices(47).tolist() == list(range(0, 45, 3))
+        assert len(given.frame_indices(length, 30.0)) == batch.lengths[0]
+    assert preprocessor_of(max_frames=15).frame_indices(47, 30.0).tolist() == list(range(0, 45, 3))
 
 
 def test_missing_joints_are_neither_filled_nor_measured():
