@@ -8,7 +8,7 @@ quickstart: .venv/installed ## the whole path on the sample: pretrain, linear ev
 	$(BIN)/ulna quickstart --out quickstart/$$(date +%Y%m%d-%H%M%S)
 
 test: .venv/installed ## all tests: CPU only, no network
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: .venv/installed ## format, lint and types
 	$(BIN)/ruff format --check .
