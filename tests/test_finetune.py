@@ -91,7 +91,7 @@ def test_dropout_leaves_no_trace_in_fine_tuning_that_learns_nothing(dataset, tmp
 
 
 def test_fine_tuning_with_few_labels(dataset, model, tmp_path):
-    copied = Dataset(shutil.copytree(dataset.path, tmp_path / "dataset"))
+    copied = Dataset(shutil.copytree(dataset.path, tmp_path / "dataset", ignore=shutil.ignore_patterns("subsets")))
     protocol = FineTune(share=0.2, epochs=2, steps=3)
     evaluate(model, copied, protocol, split="half", seeds=1, baselines=False)
     assert not (copied.path / "subsets").exists(), "written only if results are saved"
