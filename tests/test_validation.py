@@ -26,8 +26,7 @@ from ulna.core import InputError, UlnaError
 from ulna.dataset.description import checksum_of, hash_file
 from ulna.evaluation import EvalResult
 from ulna.evaluation.table import read_rows, rows_of, write_rows
-from ulna.models import Recipe
-from ulna.models.model import ModelConfig
+from ulna.models import ModelConfig, Recipe
 
 LARGEST = 500
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -445,7 +444,7 @@ def test_recipes_from_json_values_of_any_type():
                 answer(error)
 
 
-def test_hypothesis_finds_no_position_array_that_breaks_a_clip():
+def test_positions_of_a_wrong_shape_are_refused():
     for shape in [(0, 1, 20, 3), (1, 0, 20, 3), (1, 1, 19, 3), (1, 1, 20, 2), (20, 3), ()]:
         with pytest.raises(InputError) as caught:
             ulna.Clip(id="x", position=np.zeros(shape, np.float32), skeleton=ulna.core.get_skeleton("kinect_v1"))

@@ -15,7 +15,7 @@ from ulna.analysis.attention_figures import draw_distance, draw_pos_embeds, draw
 from ulna.analysis.report import animation, bones, model_folder, write_page
 from ulna.dataset import Dataset
 from ulna.models import Model
-from ulna.models.model import FIGURES
+from ulna.models.folder import FIGURES
 
 PAGE = "attention.html"
 NUM_CLIPS, MOST_BYTES = 6, 6_000_000

@@ -15,7 +15,7 @@ from ulna.analysis.report import animation, bones, model_folder, write_page
 from ulna.batch import Segments
 from ulna.dataset import Dataset
 from ulna.models import Model
-from ulna.models.model import FIGURES
+from ulna.models.folder import FIGURES
 from ulna.pretext.ha_cm import HACM, group_index
 
 PAGE = "masks.html"

@@ -20,7 +20,7 @@ from ulna.dataset import Dataset
 from ulna.evaluation import EvalResult, Evaluation, over_models
 from ulna.models import Model
 from ulna.models.classifier import standardisation
-from ulna.models.model import FIGURES, METRICS, RESULTS
+from ulna.models.folder import FIGURES, METRICS, RESULTS
 
 MOST_POINTS, NUM_CLIPS, MOST_FRAMES = 1500, 8, 150
 FIGURE_TITLES = {

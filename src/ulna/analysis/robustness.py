@@ -21,7 +21,7 @@ from ulna.core import InputError, check_range, random_stream, write_text
 from ulna.dataset import Dataset
 from ulna.evaluation import LabelledSplit, check_same_recipe
 from ulna.models import Classifier, Embedder, Model, provenance
-from ulna.models.model import FIGURES, RESULTS
+from ulna.models.folder import FIGURES, RESULTS
 
 Corrupt = Callable[[Batch, float, Sequence[np.random.Generator]], Batch]
 Card = Mapping[str, Mapping[float, Sequence[float]]]
@@ -201,7 +201,7 @@ def _by_recipe(models: Sequence[Model]) -> dict[str, list[Model]]:
         raise InputError("expected at least one model, found none")
     groups: dict[str, list[Model]] = {}
     for model in models:
-        recipe = model.recipe.replace(training=model.recipe.training.replace(seed=0))
+        recipe = model.recipe.with_seed(0)
         groups.setdefault(json.dumps(recipe.to_json()), []).append(model)
     for alike in groups.values():
         check_same_recipe(alike)

@@ -18,7 +18,7 @@ def info(path: Positional[Path], /, *, verify: Flag = False) -> None:
     """
     from ulna.dataset import Dataset
     from ulna.dataset.description import DESCRIPTION
-    from ulna.models.model import CONFIG
+    from ulna.models.folder import CONFIG
 
     if (path / CONFIG).is_file():
         _show_model(path)
@@ -60,7 +60,7 @@ def _show_dataset(dataset: object, *, verify: bool) -> None:
 
 def _show_model(path: Path) -> None:
     from ulna.evaluation import EvalResult
-    from ulna.models.model import RESULTS, WEIGHTS, read_model_config
+    from ulna.models.folder import RESULTS, WEIGHTS, read_model_config
 
     config = read_model_config(path)
     recipe, data = config.recipe.to_json(), config.data

@@ -21,7 +21,7 @@ def quickstart(*, out: Path = Path("quickstart"), seeds: int = 3, epochs: int | 
     """
     from ulna.analysis import write_report
     from ulna.dataset.sample import CAVEAT, write_sample_dataset
-    from ulna.evaluation import evaluate, over_models
+    from ulna.evaluation import evaluate
     from ulna.recipes import get_recipe
     from ulna.training import pretrain
 
@@ -33,16 +33,14 @@ def quickstart(*, out: Path = Path("quickstart"), seeds: int = 3, epochs: int | 
     refuse_existing(out)
     dataset = write_sample_dataset(out / "dataset")
     print(f"{dataset.path}: {dataset.num_clips} clips, {dataset.num_frames:,} frames of motion capture")
-    models, evaluations = [], []
+    models = []
     for seed in range(seeds):
         print(f"\npretraining without labels, seed {seed} ({seed + 1} of {seeds})")
         with keep_freed_memory():
-            model = pretrain(
-                recipe.replace(training=recipe.training.replace(seed=seed)), dataset, out / f"seed{seed}"
-            )  # fmt: skip
-            evaluations.append(evaluate(model, dataset, split="recordings", seeds=1, save=True))
-        models.append(model)
-    print("\n" + over_models(evaluations).table())
+            models.append(pretrain(recipe.with_seed(seed), dataset, out / f"seed{seed}"))
+    with keep_freed_memory():
+        evaluation = evaluate(models, dataset, split="recordings", seeds=1, save=True)
+    print("\n" + evaluation.table())
     report = write_report(models, out / "report.html", dataset=dataset)
     print(f"\n{CAVEAT}\n\nreport: {report}   ({(time.perf_counter() - began) / 60:.1f} minutes in all)")
 

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 
+MOST_LISTED = 20  # items of a list in a message
 MESSAGE_LIMIT = 480  # characters of a message; longer ones are cut in the middle
 
 
@@ -43,7 +44,7 @@ def readable(text: str, limit: int = 60) -> str:
 
 def shown(value: object, limit: int = 60) -> str:
     """Return the `repr` of a value as one readable line of at most `limit` characters."""
-    if isinstance(value, list | tuple | dict | set) and len(value) > 20:
+    if isinstance(value, list | tuple | dict | set) and len(value) > MOST_LISTED:
         return f"a {type(value).__name__} of {len(value)}"
     try:
         return readable(repr(value), limit)
@@ -56,7 +57,8 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     known = list(known)
     nearest = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    listed = ", ".join(known[:20]) + (f", and {len(known) - 20} more" if len(known) > 20 else "")
+    more = f", and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
+    listed = ", ".join(known[:MOST_LISTED]) + more
     return f"unknown {kind} {shown(name)}; {hint}known: {listed}"
 
 

@@ -41,6 +41,10 @@ class NameTable(Mapping[str, Any]):
         row = self[name]
         return getattr(row, "Config", row)
 
+    def component(self, config: Any) -> Any:
+        """Return the component that a configuration belongs to."""
+        return self[self.name_of_config(type(config))]
+
     def name_of_config(self, config: type[Any]) -> str:
         """Return the name of the component that a configuration class belongs to."""
         for name in self:

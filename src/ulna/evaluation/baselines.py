@@ -47,12 +47,5 @@ def chance_level(data: LabelledSplit) -> EvalResult:
 
 
 def _result(kind: Kind, data: LabelledSplit, predictions: np.ndarray) -> EvalResult:
-    return EvalResult(
-        key=ResultKey(protocol=kind, split=data.split, kind=kind),
-        classes=list(data.dataset.classes),
-        clips=data.test_ids,
-        labels=data.test_labels.tolist(),
-        seeds=[SeedResult(seed=0, predictions=predictions.tolist())],
-        groups={name: list(members) for name, members in data.dataset.class_groups.items()},
-        copied=data.copied,
-    )
+    key = ResultKey(protocol=kind, split=data.split, kind=kind)
+    return data.result(key, [SeedResult(seed=0, predictions=predictions.tolist())])

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lightning.fabric.utilities import rank_zero_only
@@ -21,7 +22,7 @@ from ulna.evaluation.protocol import LabelledSplit, Protocol, RunOptions
 from ulna.evaluation.results import EvalMetadata, EvalResult, Kind, ResultKey, SeedResult, merge
 from ulna.models import Classifier, Embedder, Model, load, provenance
 from ulna.models.classifier import FOLDER
-from ulna.models.model import RESULTS
+from ulna.models.folder import RESULTS
 from ulna.training import Hardware
 
 WORK = "finetuning.unfinished"
@@ -181,49 +182,44 @@ class _Task:
 
     def evaluate(self, model: Model, embedder: Embedder) -> tuple[Evaluation, Classifier | None]:
         """Return the results of one model, and the classifier of the first seed."""
-        trains = self.protocol.uses_pretrained
-        result, classifier = self._run(model, embedder, "trained")
+        metadata = self._metadata(model, embedder)
+        result, classifier = self._run(model, embedder, "trained", metadata)
         if classifier is not None:
             model.classifiers[self._name(model, result)] = classifier
         if not self.baselines:
             return Evaluation(result), classifier
-        random_init = self._run(model, embedder, "random_init")[0] if trains else None
-        return Evaluation(result, random_init, nearest_raw_joints(self.data), chance_level(self.data)), classifier
+        random_init = self._run(model, embedder, "random_init", metadata)[0] if self.protocol.uses_pretrained else None
+        return Evaluation(result, random_init, self.raw_joints, chance_level(self.data)), classifier
 
-    def _run(self, model: Model, embedder: Embedder, kind: Kind) -> tuple[EvalResult, Classifier | None]:
+    @cached_property
+    def raw_joints(self) -> EvalResult:
+        """Result of the nearest neighbour on raw joints, which is the same for all models."""
+        return nearest_raw_joints(self.data)
+
+    def _run(
+        self, model: Model, embedder: Embedder, kind: Kind, metadata: EvalMetadata
+    ) -> tuple[EvalResult, Classifier | None]:
         began = time.perf_counter()
         is_fresh = kind == "random_init" or not self.protocol.uses_pretrained
         first = model.recipe.training.seed * self.seeds
         num = self.seeds if self.protocol.is_random or is_fresh else 1
         seeds: list[SeedResult] = []
         kept: Classifier | None = None
-        for result, classifier in self._results(model, embedder, range(first, first + num), is_fresh=is_fresh):
+        for one, classifier in self._results(model, embedder, range(first, first + num), is_fresh=is_fresh):
             # Randomly initialised encoders are runs of their own.
-            run = f"{model.name}, weights {result.seed}" if is_fresh else model.name
-            seeds.append(result.replace(run=run))
-            kept = classifier if result.seed == first else kept
-        data = self.data
+            run = f"{model.name}, weights {one.seed}" if is_fresh else model.name
+            seeds.append(one.replace(run=run))
+            kept = classifier if one.seed == first else kept
         key = ResultKey(
             protocol=self.protocol.name,
             variant=self.protocol.variant,
             options=self.protocol.to_json(),
-            split=data.split,
+            split=self.data.split,
             pooling=embedder.pooling,
             kind=kind,
         )
-        return (
-            EvalResult(
-                key=key,
-                classes=list(data.dataset.classes),
-                clips=data.test_ids,
-                labels=data.test_labels.tolist(),
-                seeds=seeds,
-                groups={name: list(members) for name, members in data.dataset.class_groups.items()},
-                copied=data.copied,
-                metadata=self._metadata(model, embedder, time.perf_counter() - began),
-            ),
-            kept if kind == "trained" else None,
-        )
+        result = self.data.result(key, seeds, metadata.replace(seconds=round(time.perf_counter() - began, 1)))
+        return result, kept if kind == "trained" else None
 
     def _results(
         self, model: Model, embedder: Embedder, seeds: range, *, is_fresh: bool
@@ -246,7 +242,8 @@ class _Task:
         options = [self.protocol.to_json(), self.pooling, self.match_joints]  # others must not continue a checkpoint
         return model.path / WORK / f"{name}-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]}"
 
-    def _metadata(self, model: Model, embedder: Embedder, seconds: float) -> EvalMetadata:
+    def _metadata(self, model: Model, embedder: Embedder) -> EvalMetadata:
+        """Return what is behind a model's results, without the duration."""
         dataset = self.data.dataset
         return EvalMetadata(
             provenance=provenance(),
@@ -257,7 +254,7 @@ class _Task:
             seen_test_clips=model.count_seen(dataset, self.data.test),
             missing_joints=embedder.preprocessor.missing_joints(dataset.skeleton),
             runs=[model.name],
-            seconds=round(seconds, 1),
+            seconds=0,
             training_minutes=[round((model.config.training_seconds or 0) / 60, 1)],
         )
 
@@ -291,7 +288,7 @@ def check_same_recipe(models: Sequence[Model]) -> None:
     """Raise InputError unless models have one recipe and dataset and differ in their seed only."""
     if not models:
         raise InputError("expected at least one model, found none")
-    recipes = [model.recipe.replace(training=model.recipe.training.replace(seed=0)) for model in models]
+    recipes = [model.recipe.with_seed(0) for model in models]
     seeds = [model.recipe.training.seed for model in models]
     data = [(model.config.data.fingerprint, model.config.data.num_clips) for model in models]
     if any(one != recipes[0] for one in recipes) or len(set(data)) > 1 or len(set(seeds)) < len(seeds):
@@ -317,7 +314,7 @@ def over_models(evaluations: Sequence[Evaluation]) -> Evaluation:
 def _merged(results: Sequence[EvalResult]) -> EvalResult:
     """Merge results of models of one recipe on one dataset."""
     known = [result.metadata for result in results if result.metadata is not None]
-    same = [one.recipe.replace(training=one.recipe.training.replace(seed=0)) for one in known]
+    same = [one.recipe.with_seed(0) for one in known]
     if any((a, b.fingerprint) != (same[0], known[0].fingerprint) for a, b in zip(same, known, strict=True)):
         raise InputError("expected models of one recipe on one dataset that differ in their seed only, found others")
     metadata = known[0].replace(

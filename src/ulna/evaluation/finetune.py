@@ -101,9 +101,7 @@ class FineTune(Protocol):
                 seed=seed, predictions=module.predictions, oracle=module.curve[best], oracle_epoch=best,
                 curve=list(module.curve.values()), labelled=known,
             )  # fmt: skip
-            config = ClassifierConfig(
-                classes=dataset.classes, split=data.split, fingerprint=dataset.fingerprint, pooling=embedder.pooling
-            )
+            config = ClassifierConfig.of(dataset, data.split, embedder.pooling)
             weights = {name: value.detach().cpu() for name, value in own.encoder.state_dict().items()}
             yield result, Classifier(*head.folded(), config, weights)
 

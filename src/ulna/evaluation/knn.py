@@ -39,7 +39,9 @@ class KNN(Protocol):
         options: RunOptions,  # noqa: ARG002
     ) -> Iterator[tuple[SeedResult, None]]:
         """Yield the result, the same for every seed."""
-        train, test = embed_parts(embedder, data, standardise=self.standardise)
+        train, test = data.embed(embedder)
+        if self.standardise:
+            train, test = standardised(train, test)
         labels = torch.from_numpy(data.train_labels)
         num_classes = len(data.dataset.classes)
         predicted = vote(train, labels, test, k=self.k, temperature=self.temperature, num_classes=num_classes)
@@ -47,11 +49,8 @@ class KNN(Protocol):
             yield SeedResult(seed=seed, predictions=predicted.tolist()), None
 
 
-def embed_parts(embedder: Embedder, data: LabelledSplit, *, standardise: bool) -> tuple[Tensor, Tensor]:
-    """Return the embeddings of training and test clips, standardised by the training clips if asked for."""
-    train, test = (embedder.embed_dataset(data.dataset, clips) for clips in (data.train, data.test))
-    if not standardise:
-        return train, test
+def standardised(train: Float[Tensor, "N E"], test: Float[Tensor, "B E"]) -> tuple[Tensor, Tensor]:
+    """Return the embeddings of training and test clips, standardised by the training clips."""
     mean, sd = standardisation(train)
     return (train - mean) / sd, (test - mean) / sd
 

@@ -61,8 +61,7 @@ class Linear(Protocol):
     ) -> Iterator[tuple[SeedResult, Classifier]]:
         """Yield the result and classifier of each seed."""
         dataset = data.dataset
-        train = embedder.embed_dataset(dataset, data.train)
-        test = embedder.embed_dataset(dataset, data.test)
+        train, test = data.embed(embedder)
         labels, truth = torch.from_numpy(data.train_labels), torch.from_numpy(data.test_labels)
         for seed in seeds:
             with torch.random.fork_rng(devices=[]):
@@ -81,9 +80,7 @@ class Linear(Protocol):
                     predicted = head.layer(scaled_test).argmax(dim=1)
                 curve.append(float((predicted == truth).float().mean()))
             best = max(range(self.epochs), key=curve.__getitem__)
-            config = ClassifierConfig(
-                classes=dataset.classes, split=data.split, fingerprint=dataset.fingerprint, pooling=embedder.pooling
-            )
+            config = ClassifierConfig.of(dataset, data.split, embedder.pooling)
             result = SeedResult(
                 seed=seed, predictions=predicted.tolist(), oracle=curve[best], oracle_epoch=best + 1, curve=curve
             )

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from ulna.core import Config, InputError
 from ulna.dataset import Dataset, exact_copies
-from ulna.evaluation.results import SeedResult
+from ulna.evaluation.results import EvalMetadata, EvalResult, ResultKey, SeedResult
 from ulna.models import Classifier, Embedder
 from ulna.training import Hardware
 
@@ -65,6 +67,29 @@ class LabelledSplit:
     def copied(self) -> list[int]:
         """Indices into `test` of clips that are exact copies of a clip of the split's training part."""
         return np.flatnonzero(exact_copies(self.dataset, self.dataset.split(self.split)[0], self.test)).tolist()
+
+    def embed(self, embedder: Embedder) -> tuple[Float[Tensor, "N E"], Float[Tensor, "B E"]]:
+        """Return the embeddings of the training clips and of the test clips."""
+        return embedder.embed_dataset(self.dataset, self.train), embedder.embed_dataset(self.dataset, self.test)
+
+    def result(self, key: ResultKey, seeds: list[SeedResult], metadata: EvalMetadata | None = None) -> EvalResult:
+        """Return a result on the test clips.
+
+        Args:
+            key: What was evaluated and how.
+            seeds: Predictions by seed.
+            metadata: What is behind the result; None for baselines without a model.
+        """
+        return EvalResult(
+            key=key,
+            classes=list(self.dataset.classes),
+            clips=self.test_ids,
+            labels=self.test_labels.tolist(),
+            seeds=seeds,
+            groups={name: list(members) for name, members in self.dataset.class_groups.items()},
+            copied=self.copied,
+            metadata=metadata,
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ulna.core import Count, InputError
-from ulna.evaluation.knn import embed_parts
+from ulna.evaluation.knn import standardised
 from ulna.evaluation.protocol import LabelledSplit, Protocol, RunOptions
 from ulna.evaluation.results import SeedResult
 from ulna.models import Embedder
@@ -47,7 +47,9 @@ class Retrieval(Protocol):
         options: RunOptions,  # noqa: ARG002
     ) -> Iterator[tuple[SeedResult, None]]:
         """Yield the result, the same for every seed."""
-        train, queries = embed_parts(embedder, data, standardise=self.standardise)
+        train, queries = data.embed(embedder)
+        if self.standardise:
+            train, queries = standardised(train, queries)
         truth = torch.from_numpy(data.test_labels)
         if self.among == "test":
             first, metrics = rank(queries, truth, queries, truth, k=self.k, exclude_self=True)

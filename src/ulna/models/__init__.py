@@ -2,7 +2,8 @@
 
 from ulna.models.classifier import Classifier, ClassifierConfig
 from ulna.models.embedding import Embedder
-from ulna.models.model import Model, ModelConfig, Prediction, load
+from ulna.models.folder import ModelConfig
+from ulna.models.model import Model, Prediction, load
 from ulna.models.provenance import Provenance, provenance
 from ulna.models.recipe import Recipe, Training
 

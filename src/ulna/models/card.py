@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ulna.core import readable
 
 if TYPE_CHECKING:
-    from ulna.models.model import ModelConfig
+    from ulna.models.folder import ModelConfig
 
 
 def model_card(config: ModelConfig, num_parameters: int) -> str:
@@ -25,7 +25,7 @@ def model_card(config: ModelConfig, num_parameters: int) -> str:
     lines = [
         f"# {readable(recipe.name)}",
         "",
-        "An encoder of skeleton sequences, pretrained without labels with [ulna](https://pypi.org/project/ulna/).",
+        "An encoder of skeleton sequences, pretrained without labels with ulna (`pip install ulna`).",
         "",
         "| | |",
         "|---|---|",

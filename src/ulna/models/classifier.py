@@ -35,6 +35,17 @@ class ClassifierConfig(Config):
     pooling: str
     """Pooling of the embeddings it takes."""
 
+    @classmethod
+    def of(cls, dataset: Dataset, split: str | None, pooling: str) -> ClassifierConfig:
+        """Return the metadata of a classifier.
+
+        Args:
+            dataset: Dataset it is trained on.
+            split: Split whose training part it is trained on; None for all clips.
+            pooling: Pooling of the embeddings it takes.
+        """
+        return cls(classes=dataset.classes, split=split, fingerprint=dataset.fingerprint, pooling=pooling)
+
 
 @dataclass(frozen=True)
 class Classifier:

@@ -7,81 +7,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import Field, JsonValue
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ulna.core import (
     Clip,
-    Config,
-    Count,
     InputError,
     MissingError,
-    NonNegative,
-    Skeleton,
     UlnaWarning,
     new_folder,
-    read_config,
     refuse_existing,
-    write_text,
 )
 from ulna.dataset import Dataset, is_among
 from ulna.encoders import Encoder
 from ulna.models.classifier import FOLDER, Classifier, ClassifierConfig
 from ulna.models.embedding import Embedder
 from ulna.models.fitting import fit_logistic_regression
-from ulna.models.provenance import Provenance
+from ulna.models.folder import (
+    ADVICE,
+    CONFIG,
+    PRETEXT_WEIGHTS,
+    SEEN,
+    WEIGHTS,
+    ModelConfig,
+    load_weights,
+    read_model_config,
+    read_weights,
+    write_model,
+)
 from ulna.models.recipe import Recipe
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 
-CONFIG, WEIGHTS, PRETEXT_WEIGHTS, CARD = "config.json", "model.safetensors", "pretext.safetensors", "README.md"
-METRICS, RESULTS, FIGURES, SEEN = "metrics.csv", "results", "figures", "pretrained_on.parquet"
-_ADVICE = "Train the model again, or restore the file."
 MOST_FRAME_RATE_CHANGE = 1.1
 BODY_SIZE = (0.1, 10.0)  # metres; plausible extents of a body
-
-
-class PretrainingData(Config):
-    """The clips a model was pretrained on."""
-
-    fingerprint: str
-    """Fingerprint of the dataset."""
-    source: dict[str, JsonValue]
-    """Format and options the dataset was prepared with."""
-    num_clips: Count
-    """Number of clips."""
-    num_frames: Annotated[int, Field(ge=1, lt=2**48)]
-    """Number of frames."""
-    fps: Annotated[float, Field(gt=0)]
-    """Median frames per second."""
-
-
-class ModelConfig(Config):
-    """Content of config.json: everything a model is, except its weights."""
-
-    version: Literal[1] = 1
-    recipe: Recipe
-    """What it was trained by."""
-    skeleton: Skeleton
-    """Skeleton of the encoder's input."""
-    num_persons: Annotated[int, Field(ge=1, le=100)]
-    """Number of persons of the encoder's input."""
-    data: PretrainingData
-    """What it was pretrained on."""
-    provenance: Provenance
-    """How and where it was trained."""
-    training_seconds: NonNegative | None = None
-    """Duration of the training; None while unfinished."""
-    steps: Annotated[int, Field(ge=0)] | None = None
-    """Number of optimiser steps."""
+MOST_CHECKED = 20  # clips whose bodies are checked
 
 
 @dataclass(frozen=True)
@@ -147,8 +111,8 @@ class Model:
         pretext = self.recipe.build_pretext(self.preprocessor.spec)
         prefix = "encoder."
         heads = [name for name in pretext.state_dict() if not name.startswith(prefix)]
-        weights = _read_weights(self.path / PRETEXT_WEIGHTS) if heads else {}
-        _load_weights(pretext, weights | {prefix + k: v for k, v in self.encoder.state_dict().items()}, self.path)
+        weights = read_weights(self.path / PRETEXT_WEIGHTS) if heads else {}
+        load_weights(pretext, weights | {prefix + k: v for k, v in self.encoder.state_dict().items()}, self.path)
         return pretext.to(self.device).eval()
 
     def embed(
@@ -232,9 +196,7 @@ class Model:
         pooling = pooling or self.recipe.pooling
         features = self.embedder(dataset, pooling=pooling, match_joints=match_joints).embed_dataset(dataset, clips)
         weight, bias = fit_logistic_regression(features, labels, len(dataset.classes))
-        config = ClassifierConfig(
-            classes=dataset.classes, split=split, fingerprint=dataset.fingerprint, pooling=pooling
-        )
+        config = ClassifierConfig.of(dataset, split, pooling)
         self.classifiers[classifier] = Classifier(weight, bias, config)
         return self.classifiers[classifier]
 
@@ -281,7 +243,7 @@ class Model:
         encoder = self.encoder
         if classifier.encoder:
             encoder = self.random_init(0).encoder
-            _load_weights(encoder, dict(classifier.encoder), self.path or Path(self.name))
+            load_weights(encoder, dict(classifier.encoder), self.path or Path(self.name))
         expected = encoder.embedding_dim(classifier.config.pooling)
         if classifier.weight.shape[1] != expected:
             raise InputError(
@@ -306,7 +268,7 @@ class Model:
             if seen.type != pa.string():
                 raise KeyError("hash")
         except (OSError, KeyError, ValueError, pa.ArrowException):
-            raise InputError(f"{file}: expected the hashes of clips, found a damaged file. {_ADVICE}") from None
+            raise InputError(f"{file}: expected the hashes of clips, found a damaged file. {ADVICE}") from None
         return int(is_among(dataset.hashes.take(clips), seen).sum())
 
     def embedder(
@@ -356,9 +318,9 @@ class Model:
 def warn_about_units(clips: Sequence[Clip] | Dataset) -> None:
     """Warn if the bodies of some clips are too large or too small for positions in metres."""
     if isinstance(clips, Dataset):
-        some: list[Clip] = [clips.clip(int(i)) for i in np.linspace(0, clips.num_clips - 1, 20).astype(int)]
+        some: list[Clip] = [clips.clip(int(i)) for i in np.linspace(0, clips.num_clips - 1, MOST_CHECKED).astype(int)]
     else:
-        some = list(clips[:20])
+        some = list(clips[:MOST_CHECKED])
     sizes = []
     for clip in some:
         frame = int(clip.visible.any(axis=(1, 2)).argmax())
@@ -392,7 +354,7 @@ def load(path: str | Path, *, device: str = "auto") -> Model:
     config = read_model_config(path)
     preprocessor = config.recipe.build_preprocessor(config.skeleton, config.num_persons)
     encoder = config.recipe.build_pretext(preprocessor.spec).encoder
-    _load_weights(encoder, _read_weights(path / WEIGHTS), path / WEIGHTS)
+    load_weights(encoder, read_weights(path / WEIGHTS), path / WEIGHTS)
     names = sorted(file.stem for file in (path / FOLDER).glob("*.safetensors"))
     classifiers = {name: Classifier.open(path / FOLDER, name) for name in names}
     return Model(config, encoder.to(chosen).eval(), classifiers, path)
@@ -408,64 +370,3 @@ def choose_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {device!r}: expected 'auto', 'cpu' or 'cuda' ({error})") from None
     return chosen
-
-
-def read_model_config(path: Path) -> ModelConfig:
-    """Read a model's config.json, finished or not."""
-    return read_config(path / CONFIG, ModelConfig, what="the configuration of a model", advice=_ADVICE)
-
-
-def write_model(folder: Path, config: ModelConfig, encoder: Encoder, pretext: Pretext | None = None) -> None:
-    """Write configuration, weights and card of a model into a folder."""
-    write_config(folder, config)
-    _save_weights(folder / WEIGHTS, encoder.state_dict())
-    if pretext is not None:
-        heads = {name: value for name, value in pretext.state_dict().items() if not name.startswith("encoder.")}
-        if heads:
-            _save_weights(folder / PRETEXT_WEIGHTS, heads)
-    from ulna.models.card import model_card
-
-    write_text(folder / CARD, model_card(config, sum(p.numel() for p in encoder.parameters())))
-
-
-def write_config(folder: Path, config: ModelConfig) -> None:
-    """Write config.json."""
-    write_text(folder / CONFIG, config.model_dump_json(indent=1))
-
-
-def write_seen(folder: Path, dataset: Dataset, clips: np.ndarray) -> None:
-    """Write ids and hashes of the clips that a model is pretrained on."""
-    pq.write_table(dataset.table.select(["id", "hash"]).take(clips), folder / SEEN)
-
-
-def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Write tensors; those that several names share are copied, since the file format stores each separately."""
-    seen: set[int] = set()
-    kept = {}
-    for name, tensor in state.items():
-        kept[name] = tensor.detach().cpu().contiguous()
-        if kept[name].data_ptr() in seen:
-            kept[name] = kept[name].clone()
-        seen.add(kept[name].data_ptr())
-    save_file(kept, path)
-    path.chmod(0o666 & path.parent.stat().st_mode)  # safetensors makes its files private
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = load_file(path)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise InputError(f"{path}: expected weights, found a damaged file ({error}). {_ADVICE}") from None
-    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in weights.values()):
-        raise InputError(f"{path}: expected finite floating-point weights, found others. {_ADVICE}")
-    return weights
-
-
-def _load_weights(module: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    own = {name: value.shape for name, value in module.state_dict().items()}
-    found = {name: value.shape for name, value in weights.items()}
-    if own != found:
-        name = next(name for name in [*own, *found] if own.get(name) != found.get(name))
-        shapes = [tuple(shapes[name]) if name in shapes else "none" for shapes in (own, found)]
-        raise InputError(f"{path}: expected weights {name} of shape {shapes[0]}, found {shapes[1]}. {_ADVICE}")
-    module.load_state_dict(weights)

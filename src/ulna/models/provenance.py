@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def _machine() -> str:
     return f"{_processor()}, {cores}{gpu}"
 
 
+@cache
 def _processor() -> str:
     """Return the name of the processor."""
     table = Path("/proc/cpuinfo")
@@ -52,6 +54,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+@cache
 def _commit() -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:

@@ -11,7 +11,7 @@ from pydantic import Field
 from ulna.batch import Augmentation
 from ulna.core import Config, Count, InputError, NonNegative, Positive, Seed, Share, Skeleton, component, torch_seed
 from ulna.encoders import ENCODERS, Encoder
-from ulna.preprocessing import PREPROCESSORS, InputSpec, Preprocessor, build_preprocessor
+from ulna.preprocessing import PREPROCESSORS, InputSpec, Preprocessor
 from ulna.pretext import PRETEXTS, Pretext
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -83,6 +83,10 @@ class Recipe(Config):
     training: Training = Training()
     """Optimisation."""
 
+    def with_seed(self, seed: int) -> Recipe:
+        """Return the recipe with another seed."""
+        return self.replace(training=self.training.replace(seed=seed))
+
     def build_preprocessor(self, skeleton: Skeleton, num_persons: int) -> Preprocessor:
         """Return the preprocessor for clips of a skeleton and number of persons.
 
@@ -90,7 +94,8 @@ class Recipe(Config):
             skeleton: Skeleton of the clips.
             num_persons: Largest number of persons in a clip.
         """
-        return build_preprocessor(self.preprocessor, skeleton, num_persons)
+        cls: type[Preprocessor] = PREPROCESSORS.component(self.preprocessor)
+        return cls(self.preprocessor, skeleton, num_persons)
 
     def build_pretext(self, spec: InputSpec, *, seed: int | None = None) -> Pretext:
         """Return the pretext task with a randomly initialised encoder.
@@ -108,9 +113,9 @@ class Recipe(Config):
             return self._build(spec)
 
     def _build(self, spec: InputSpec) -> Pretext:
-        encoder: Encoder = ENCODERS[ENCODERS.name_of_config(type(self.encoder))](self.encoder, spec)
+        encoder: Encoder = ENCODERS.component(self.encoder)(self.encoder, spec)
         encoder.check_pooling(self.pooling)
-        pretext: Pretext = PRETEXTS[PRETEXTS.name_of_config(type(self.pretext))](self.pretext, encoder)
+        pretext: Pretext = PRETEXTS.component(self.pretext)(self.pretext, encoder)
         return pretext
 
     def _check_size(self, spec: InputSpec) -> None:

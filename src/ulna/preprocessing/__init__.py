@@ -1,7 +1,7 @@
 """Preprocessors, one per module: from raw clips to the input of an encoder."""
 
 from ulna.core import NameTable
-from ulna.preprocessing.base import InputSpec, Preprocessor, build_preprocessor
+from ulna.preprocessing.base import InputSpec, Preprocessor
 from ulna.preprocessing.disentangled import Disentangled, disentangle
 from ulna.preprocessing.min_max import MinMax
 from ulna.preprocessing.shifted import Shifted
@@ -16,6 +16,5 @@ PREPROCESSORS = NameTable(
 )
 
 __all__ = [
-    "PREPROCESSORS", "Disentangled", "InputSpec", "MinMax", "Preprocessor", "Shifted", "build_preprocessor",
-    "disentangle",
+    "PREPROCESSORS", "Disentangled", "InputSpec", "MinMax", "Preprocessor", "Shifted", "disentangle",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -246,17 +246,3 @@ def _resampled_length(length: int, fps: float, frame_rate: float) -> int:
 def nearest_frames(length: int, num: int) -> np.ndarray:
     """Return the frames of a clip that are nearest to the `num` frames it is resampled to."""
     return ((np.arange(num) + 0.5) * length / num - 0.5).round().astype(int).clip(0, length - 1)
-
-
-def build_preprocessor(config: Any, skeleton: Skeleton, num_persons: int) -> Preprocessor:
-    """Build the preprocessor of a configuration.
-
-    Args:
-        config: Options of one of the preprocessors.
-        skeleton: Skeleton of the encoder's input.
-        num_persons: Number of persons of the encoder's input.
-    """
-    from ulna.preprocessing import PREPROCESSORS
-
-    made: Preprocessor = PREPROCESSORS[PREPROCESSORS.name_of_config(type(config))](config, skeleton, num_persons)
-    return made

@@ -16,16 +16,16 @@ from ulna.batch import Batch, BatchPlan
 from ulna.core import ExistsError, InputError, MissingError, new_folder, refuse_existing
 from ulna.dataset import Dataset
 from ulna.models import Model, ModelConfig, Recipe, load, provenance
-from ulna.models.model import (
+from ulna.models.folder import (
     CONFIG,
     METRICS,
     PretrainingData,
-    choose_device,
     read_model_config,
     write_config,
     write_model,
     write_seen,
-)
+)  # fmt: skip
+from ulna.models.model import choose_device
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 from ulna.recipes import get_recipe

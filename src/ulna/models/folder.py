@@ -1,0 +1,128 @@
+"""The files of a model's folder: configuration, weights, card, and the clips of pretraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from pydantic import Field, JsonValue
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ulna.core import Config, Count, InputError, NonNegative, Skeleton, read_config, write_text
+from ulna.dataset import Dataset
+from ulna.encoders import Encoder
+from ulna.models.card import model_card
+from ulna.models.provenance import Provenance
+from ulna.models.recipe import Recipe
+from ulna.pretext import Pretext
+
+CONFIG, WEIGHTS, PRETEXT_WEIGHTS, CARD = "config.json", "model.safetensors", "pretext.safetensors", "README.md"
+METRICS, RESULTS, FIGURES, SEEN = "metrics.csv", "results", "figures", "pretrained_on.parquet"
+ADVICE = "Train the model again, or restore the file."
+
+
+class PretrainingData(Config):
+    """The clips a model was pretrained on."""
+
+    fingerprint: str
+    """Fingerprint of the dataset."""
+    source: dict[str, JsonValue]
+    """Format and options the dataset was prepared with."""
+    num_clips: Count
+    """Number of clips."""
+    num_frames: Annotated[int, Field(ge=1, lt=2**48)]
+    """Number of frames."""
+    fps: Annotated[float, Field(gt=0)]
+    """Median frames per second."""
+
+
+class ModelConfig(Config):
+    """Content of config.json: everything a model is, except its weights."""
+
+    version: Literal[1] = 1
+    recipe: Recipe
+    """What it was trained by."""
+    skeleton: Skeleton
+    """Skeleton of the encoder's input."""
+    num_persons: Annotated[int, Field(ge=1, le=100)]
+    """Number of persons of the encoder's input."""
+    data: PretrainingData
+    """What it was pretrained on."""
+    provenance: Provenance
+    """How and where it was trained."""
+    training_seconds: NonNegative | None = None
+    """Duration of the training; None while unfinished."""
+    steps: Annotated[int, Field(ge=0)] | None = None
+    """Number of optimiser steps."""
+
+
+def read_model_config(path: Path) -> ModelConfig:
+    """Read a model's config.json, finished or not."""
+    return read_config(path / CONFIG, ModelConfig, what="the configuration of a model", advice=ADVICE)
+
+
+def write_model(folder: Path, config: ModelConfig, encoder: Encoder, pretext: Pretext | None = None) -> None:
+    """Write configuration, weights and card of a model into a folder."""
+    write_config(folder, config)
+    _save_weights(folder / WEIGHTS, encoder.state_dict())
+    if pretext is not None:
+        heads = {name: value for name, value in pretext.state_dict().items() if not name.startswith("encoder.")}
+        if heads:
+            _save_weights(folder / PRETEXT_WEIGHTS, heads)
+    write_text(folder / CARD, model_card(config, sum(p.numel() for p in encoder.parameters())))
+
+
+def write_config(folder: Path, config: ModelConfig) -> None:
+    """Write config.json."""
+    write_text(folder / CONFIG, config.model_dump_json(indent=1))
+
+
+def write_seen(folder: Path, dataset: Dataset, clips: np.ndarray) -> None:
+    """Write ids and hashes of the clips that a model is pretrained on."""
+    pq.write_table(dataset.table.select(["id", "hash"]).take(clips), folder / SEEN)
+
+
+def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """Write tensors; those that several names share are copied, since the file format stores each separately."""
+    seen: set[int] = set()
+    kept = {}
+    for name, tensor in state.items():
+        kept[name] = tensor.detach().cpu().contiguous()
+        if kept[name].data_ptr() in seen:
+            kept[name] = kept[name].clone()
+        seen.add(kept[name].data_ptr())
+    save_file(kept, path)
+    path.chmod(0o666 & path.parent.stat().st_mode)  # safetensors makes its files private
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read tensors; raises InputError if the file is damaged or a value is not finite."""
+    try:
+        weights = load_file(path)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise InputError(f"{path}: expected weights, found a damaged file ({error}). {ADVICE}") from None
+    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in weights.values()):
+        raise InputError(f"{path}: expected finite floating-point weights, found others. {ADVICE}")
+    return weights
+
+
+def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load tensors into a module; raises InputError if names or shapes differ.
+
+    Args:
+        module: The module.
+        weights: The tensors by name.
+        path: Where they come from, for the message.
+    """
+    own = {name: value.shape for name, value in module.state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    if own != found:
+        name = next(name for name in [*own, *found] if own.get(name) != found.get(name))
+        shapes = [tuple(shapes[name]) if name in shapes else "none" for shapes in (own, found)]
+        raise InputError(f"{path}: expected weights {name} of shape {shapes[0]}, found {shapes[1]}. {ADVICE}")
+    module.load_state_dict(weights)
