@@ -182,7 +182,7 @@ def _result(result: EvalResult) -> dict[str, Any]:
         "accuracies": result.accuracies.round(4).tolist(),
         "num_test": len(result.labels),
         "classes": result.classes,
-        "confusion": result.confusion.round(3).tolist(),
+        "confusion": result.confusion.round(5).tolist(),
         "tested": sorted(set(result.labels)),
         "command": None if result.metadata is None else result.metadata.provenance.command,
     }
