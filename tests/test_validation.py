@@ -445,7 +445,7 @@ def test_recipes_from_json_values_of_any_type():
 
 
 def test_positions_of_a_wrong_shape_are_refused():
-    for shape in [(0, 1, 20, 3), (1, 0, 20, 3), (1, 1, 19, 3), (1, 1, 20, 2), (20, 3), ()]:
+    for shape in [(0, 1, 20, 3), (1, 0, 20, 3), (1, 1, 19, 3), (1, 1, 20, 4), (20, 3), ()]:
         with pytest.raises(InputError) as caught:
             ulna.Clip(id="x", position=np.zeros(shape, np.float32), skeleton=ulna.core.get_skeleton("kinect_v1"))
         answer(caught.value)

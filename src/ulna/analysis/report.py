@@ -135,7 +135,7 @@ def _dataset_of(model: Model, results: Sequence[EvalResult]) -> Dataset | None:
             continue
         try:
             dataset = Dataset(result.metadata.dataset)
-            model.preprocessor.check(dataset.skeleton, dataset.num_persons)
+            model.preprocessor.check(dataset.skeleton, dataset.num_persons, dataset.dimensions)
         except (UlnaError, OSError):
             return None
         return dataset if dataset.fingerprint == result.metadata.fingerprint else None

@@ -76,11 +76,11 @@ def frame_dropout(batch: Batch, percent: float, generators: Sequence[np.random.G
 
 
 def frame_rate(batch: Batch, factor: float, generators: Sequence[np.random.Generator]) -> Batch:  # noqa: ARG001
-    """Resample the same movement to another number of frames."""
-    lengths = batch.packing.lengths
-    new = np.maximum(1, np.rint(lengths * factor)).astype(np.int64)
-    fps = None if batch.fps is None else (batch.fps * new / lengths).astype(batch.fps.dtype)
-    return replace(resample(batch, new), fps=fps)
+    """Resample the same movement to another number of frames, as if the stated frame rate were wrong.
+
+    Preprocessors resample clips whose frame rate is stated to that of training.
+    """
+    return resample(batch, np.maximum(1, np.rint(batch.packing.lengths * factor)).astype(np.int64))
 
 
 def viewpoint(batch: Batch, degrees: float, generators: Sequence[np.random.Generator]) -> Batch:  # noqa: ARG001

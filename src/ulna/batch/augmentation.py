@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from ulna.batch.batch import Batch
-from ulna.batch.transforms import crop, mirror, resample, rotate, rotate_yaw, shear
+from ulna.batch.transforms import crop, flat, mirror, resample, rotate, rotate_yaw, shear
 from ulna.core import Config, Share
 
 Angle = Annotated[float, Field(ge=0, le=np.pi)]
@@ -69,7 +69,7 @@ class Augmentation(Config):
         return AugmentationDraw(time_scale, off_diagonal, swap, yaw, part, angles)
 
     def __call__(self, batch: Batch, draw: AugmentationDraw, *, max_frames: int | None = None) -> Batch:
-        """Augment a preprocessed batch.
+        """Augment a preprocessed batch; positions in an image are projected back into it.
 
         Args:
             batch: The batch.
@@ -90,4 +90,4 @@ class Augmentation(Config):
             batch = rotate_yaw(batch, batch.packing.of_clips(self.yaw * draw.yaw))
         if self.rotate:
             batch = rotate(batch, batch.packing.of_clips(self.rotate * draw.angles))
-        return batch
+        return flat(batch) if batch.dimensions == 2 else batch

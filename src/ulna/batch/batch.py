@@ -31,6 +31,8 @@ class Batch:
         layout: Layout of the K nodes.
         fps: (B,) frames per second of each clip, None if unknown.
         preprocessor: Identity of the preprocessor that made the batch, None for raw positions.
+        dimensions: 3, or 2 for positions in an image, whose third coordinate is zero.
+        units: Units of raw positions, see `Clip`.
     """
 
     position: Float[Tensor, "F P K 3"]
@@ -41,6 +43,8 @@ class Batch:
     layout: NodeLayout
     fps: np.ndarray | None = None
     preprocessor: str | None = None
+    dimensions: int = 3
+    units: str = "metres"
 
     @classmethod
     def pack(
@@ -52,21 +56,26 @@ class Batch:
         *,
         label: Tensor | None = None,
         fps: np.ndarray | None = None,
+        dimensions: int = 3,
+        units: str = "metres",
     ) -> Batch:
         """Return a batch of raw joint positions.
 
         Args:
-            position: (F, P, K, 3) in metres, clips concatenated.
+            position: (F, P, K, 3), clips concatenated.
             visible: (F, P, K) visibility mask.
             lengths: (B,) number of frames of each clip.
             skeleton: Skeleton of the clips.
             label: (B,) class index of each clip; -1 (unknown) by default.
             fps: (B,) frames per second of each clip.
+            dimensions: 3, or 2 for positions in an image.
+            units: Units of the positions, see `Clip`.
         """
         packing = lengths if isinstance(lengths, Packing) else Packing(lengths, position.device)
         if label is None:
             label = torch.full((packing.num_clips,), -1, device=position.device)
-        return cls(position, visible, label, packing, skeleton, NodeLayout.of(skeleton, "mixed"), fps)
+        layout = NodeLayout.of(skeleton, "mixed")
+        return cls(position, visible, label, packing, skeleton, layout, fps, dimensions=dimensions, units=units)
 
     @classmethod
     def from_clips(cls, clips: Sequence[Clip], *, max_frames: int | None = None) -> Batch:
@@ -77,7 +86,7 @@ class Batch:
             max_frames: Maximum number of frames to keep per clip.
 
         Raises:
-            InputError: If there are no clips or the skeletons differ.
+            InputError: If there are no clips, or skeletons, dimensions or units differ.
         """
         if not clips:
             raise InputError("expected at least one clip, found none")
@@ -86,6 +95,10 @@ class Batch:
             raise InputError(
                 f"expected clips of one skeleton, found {clips[0].skeleton.name!r} and {other.skeleton.name!r}"
             )
+        kinds = {(clip.dimensions, clip.units) for clip in clips}
+        if len(kinds) > 1:
+            raise InputError(f"expected clips of the same dimensions and units, found {sorted(kinds)}")
+        ((dimensions, units),) = kinds
         num_persons = max(clip.num_persons for clip in clips)
         position, visible = [], []
         for clip in clips:
@@ -94,7 +107,10 @@ class Batch:
             visible.append(torch.from_numpy(np.pad(clip.visible[:max_frames], more)))
         lengths = [min(clip.num_frames, max_frames or clip.num_frames) for clip in clips]
         fps = np.array([clip.fps for clip in clips])
-        return cls.pack(torch.cat(position), torch.cat(visible), lengths, clips[0].skeleton, fps=fps)
+        return cls.pack(
+            torch.cat(position), torch.cat(visible), lengths, clips[0].skeleton, fps=fps, dimensions=dimensions,
+            units=units,
+        )  # fmt: skip
 
     @classmethod
     def from_padded(

@@ -30,6 +30,8 @@ def load_batch(dataset: Dataset, clips: np.ndarray, *, max_frames: int | None = 
         dataset.skeleton,
         label=torch.from_numpy(dataset.labels[clips]),
         fps=dataset.fps[clips],
+        dimensions=dataset.dimensions,
+        units=dataset.units,
     )
 
 
@@ -74,6 +76,8 @@ class ClipLoader:
             self.dataset.skeleton,
             label=label,
             fps=self.dataset.fps[clips],
+            dimensions=self.dataset.dimensions,
+            units=self.dataset.units,
         )
 
 

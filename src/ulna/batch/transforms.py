@@ -95,6 +95,11 @@ def first_frames(batch: Batch, num_frames: int) -> Batch:
     return replace(batch, position=batch.position[kept], visible=batch.visible[kept], packing=packing)
 
 
+def flat(batch: Batch) -> Batch:
+    """Set the third coordinate to zero."""
+    return replace(batch, position=torch.nn.functional.pad(batch.position[..., :2], (0, 1)))
+
+
 def crop(batch: Batch, lengths: np.ndarray, begin: np.ndarray, share: np.ndarray, *, max_frames: int | None) -> Batch:
     """Resample a part of each clip to a new length; its start and length (B,) are fractions of the clip."""
     return resample(batch, lengths, max_frames=max_frames, window=(begin, share))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -10,15 +11,22 @@ from ulna.core.errors import InputError, shown
 from ulna.core.skeleton import Skeleton
 
 TRAIN, TEST = "train", "test"
+Units = Literal["metres", "millimetres", "pixels", "relative"]
+UNITS: tuple[Units, ...] = get_args(Units)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A skeleton sequence in metres, y up, right-handed, frames first.
+    """A skeleton sequence, frames first.
+
+    Three-dimensional positions are right-handed with y up, in metres unless `units` says otherwise. Two-dimensional
+    positions are those of an image: x to the right, y down, in pixels or relative to the size of the image; their third
+    coordinate is zero. Preprocessors turn them upright and scale them.
 
     Args:
         id: Name that is unique within a dataset.
-        position: Joint positions (T, P, K, 3), floating point, in metres.
+        position: Joint positions (T, P, K, 3), or (T, P, K, 2) for two dimensions, floating point. Joints that the
+            skeleton computes from others may be left out: K is then `skeleton.num_recorded`.
         skeleton: Names and hierarchy of the K joints.
         visible: Visibility mask (T, P, K) bool, False where a joint is missing (its position is then zero). All joints
             are visible by default.
@@ -28,6 +36,15 @@ class Clip:
         view: Number of the camera or viewpoint, None if unknown.
         setup: Number of the recording setup, None if unknown.
         splits: "train" or "test" by name of a split; a split that does not use the clip is left out.
+        dimensions: 3, or 2 for positions in an image; follows from the shape if `position` is (T, P, K, 2).
+        units: "metres", "millimetres", "pixels", or "relative": without a physical unit, such as shares of an image's
+            size.
+        confidence: Confidence (T, P, K) of each joint as the file states it, None if it states none.
+        image_size: Width and height of the image in pixels, None if unknown.
+        tracks: Name of each person (P), such as a track id of the file, None if unknown.
+        frame_numbers: Number (T,) of each frame in the recording it comes from; None means 0, 1, 2, ...
+        recording: Name of the recording that the clip was cut from; None if it is one of its own.
+        group: Name of a group of clips that must not be divided by a split, such as a household; None if there is none.
 
     Raises:
         InputError: If the shapes or types do not fit.
@@ -43,29 +60,86 @@ class Clip:
     view: int | None = None
     setup: int | None = None
     splits: dict[str, str] = field(default_factory=dict)
+    dimensions: int = 3
+    units: Units = "metres"
+    confidence: np.ndarray | None = None
+    image_size: tuple[int, int] | None = None
+    tracks: tuple[str, ...] | None = None
+    frame_numbers: np.ndarray | None = None
+    recording: str | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         name = f"clip {shown(self.id)}"
-        shape = self.position.shape
-        if len(shape) != 4 or shape[2:] != (self.skeleton.num_joints, 3) or shape[0] < 1 or shape[1] < 1:
+        position = self.position
+        counts = (self.skeleton.num_joints, self.skeleton.num_recorded)
+        shape = position.shape
+        if len(shape) != 4 or shape[2] not in counts or shape[3] not in (2, 3) or shape[0] < 1 or shape[1] < 1:
             raise InputError(
-                f"{name}: expected positions (T, P, {self.skeleton.num_joints}, 3) with at least one frame and one "
-                f"person, found {shape}"
+                f"{name}: expected positions (T, P, {' or '.join(map(str, sorted(set(counts))))}, 3) with at least one "
+                f"frame and one person, found {shape}"
             )
-        if self.position.dtype.kind != "f":
-            raise InputError(f"{name}: expected positions in floating point, found {self.position.dtype}")
+        if position.dtype.kind != "f":
+            raise InputError(f"{name}: expected positions in floating point, found {position.dtype}")
+        if shape[3] == 2:
+            self._set("position", np.concatenate([position, np.zeros_like(position[..., :1])], axis=-1))
+            self._set("dimensions", 2)
+        if self.visible is None:
+            self._set("visible", np.ones(shape[:3], dtype=bool))
+        elif self.visible.shape != shape[:3] or self.visible.dtype != bool:
+            raise InputError(f"{name}: expected visible bool {shape[:3]}, found {self.visible.shape}")
+        if self.confidence is not None:
+            if self.confidence.shape != shape[:3] or self.confidence.dtype.kind != "f":
+                raise InputError(f"{name}: expected confidence {shape[:3]}, found {self.confidence.shape}")
+            self._set("confidence", self.confidence.astype(np.float32))
+        if shape[2] < self.skeleton.num_joints:
+            self._compute_joints()
+        self._check_metadata(name)
+
+    def _check_metadata(self, name: str) -> None:
+        """Raise InputError for metadata of a wrong type or shape."""
         if not (isinstance(self.id, str) and self.id and np.isfinite(self.fps) and self.fps > 0):
             raise InputError(f"{name}: expected a name and frames per second above 0, found fps {self.fps}")
-        if self.label is not None and not (isinstance(self.label, str) and self.label):
-            raise InputError(f"{name}, label: expected the name of a class, found {shown(self.label)}")
+        for key in ("label", "recording", "group"):
+            value = getattr(self, key)
+            if value is not None and not (isinstance(value, str) and value):
+                kind = "the name of a class" if key == "label" else "a name"
+                raise InputError(f"{name}, {key}: expected {kind}, found {shown(value)}")
         for key in ("subject", "view", "setup"):
             value = getattr(self, key)
             if value is not None and (type(value) is not int or abs(value) >= 2**31):
                 raise InputError(f"{name}, {key}: expected a whole number below 2^31, found {shown(value)}")
-        if self.visible is None:
-            object.__setattr__(self, "visible", np.ones(shape[:3], dtype=bool))
-        elif self.visible.shape != shape[:3] or self.visible.dtype != bool:
-            raise InputError(f"{name}: expected visible bool {shape[:3]}, found {self.visible.shape}")
+        if self.dimensions not in (2, 3) or (self.dimensions == 2 and self.position[..., 2].any()):
+            raise InputError(f"{name}: expected 3 dimensions, or 2 with z = 0, found {shown(self.dimensions)}")
+        if self.units not in UNITS:
+            raise InputError(f"{name}: expected units among {', '.join(UNITS)}, found {shown(self.units)}")
+        size = self.image_size
+        if size is not None and not (len(size) == 2 and all(type(n) is int and 0 < n < 2**31 for n in size)):
+            raise InputError(f"{name}: expected image_size (width, height), found {shown(size)}")
+        if self.tracks is not None and len(self.tracks) != self.num_persons:
+            raise InputError(f"{name}: expected {self.num_persons} names in tracks, found {shown(self.tracks)}")
+        numbers = self.frame_numbers
+        if numbers is not None and (numbers.shape != (self.num_frames,) or numbers.dtype.kind not in "iu"):
+            raise InputError(f"{name}: expected frame_numbers ({self.num_frames},), found {numbers.shape}")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _compute_joints(self) -> None:
+        """Append the joints that the skeleton computes from the recorded ones."""
+        position, visible, confidence = [self.position], [self.visible], [self.confidence]
+        for sources in self.skeleton.computed.values():
+            joints = [self.skeleton.index(joint) for joint in sources]
+            there: np.ndarray = np.all(self.visible[:, :, joints], axis=2, keepdims=True)
+            mean = self.position[:, :, joints].mean(axis=2, keepdims=True)
+            position.append(np.where(there[..., None], mean, 0).astype(self.position.dtype))
+            visible.append(there)
+            if self.confidence is not None:
+                confidence.append(self.confidence[:, :, joints].min(axis=2, keepdims=True))
+        self._set("position", np.concatenate(position, axis=2))
+        self._set("visible", np.concatenate(visible, axis=2))
+        if self.confidence is not None:
+            self._set("confidence", np.concatenate([c for c in confidence if c is not None], axis=2))
 
     @property
     def num_frames(self) -> int:

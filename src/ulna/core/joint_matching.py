@@ -8,12 +8,24 @@ from ulna.core.errors import InputError
 from ulna.core.skeleton import Skeleton
 
 JOINT_SYNONYMS = (
-    ("hip_centre", "spine_base", "pelvis", "hips", "hip"),
-    ("spine", "spine_mid", "torso", "waist"),
-    ("shoulder_centre", "spine_shoulder", "chest", "neck"),
-    *((f"{side}_wrist", f"{side}_hand") for side in ("left", "right")),
-    *((f"{side}_ankle", f"{side}_foot", f"{side}_toes") for side in ("left", "right")),
+    ("hip_centre", "spine_base", "pelvis", "hips", "hip", "mid_hip", "waist"),
+    ("spine", "spine_mid", "torso", "spine1", "spine_naval", "waist"),
+    ("shoulder_centre", "spine_shoulder", "thorax", "spine3", "spine_chest", "chest", "spine2", "neck"),
+    ("neck", "shoulder_centre"),
+    ("head", "nose"),
+    *((f"{side}_clavicle", f"{side}_collar") for side in ("left", "right")),
+    *((f"{side}_wrist", f"{side}_hand", f"{side}_index") for side in ("left", "right")),
+    *(
+        (f"{side}_ankle", f"{side}_foot", f"{side}_toes", f"{side}_foot_index", f"{side}_big_toe")
+        for side in ("left", "right")
+    ),
 )
+RIG_NAMES = {
+    "shoulder": "clavicle", "arm": "shoulder", "upper_arm": "shoulder", "fore_arm": "elbow", "forearm": "elbow",
+    "lower_arm": "elbow", "hand": "wrist", "up_leg": "hip", "upper_leg": "hip", "leg": "knee", "lower_leg": "knee",
+    "foot": "ankle", "toe_base": "foot", "toes": "foot",
+}  # fmt: skip
+"""Joints of character rigs, which are named after the bone that starts there."""
 
 
 def match_joints(source: Skeleton, target: Skeleton) -> tuple[int | None, ...]:
@@ -32,12 +44,13 @@ def match_joints(source: Skeleton, target: Skeleton) -> tuple[int | None, ...]:
     Raises:
         InputError: If the centre or a shoulder of `target` has no counterpart.
     """
-    free = {_normalised(joint): k for k, joint in enumerate(source.joints)}
+    free = {name: k for k, name in enumerate(joint_names(source))}
+    own = dict(zip(target.joints, joint_names(target), strict=True))
     needed = [target.centre, *(target.shoulders or ())]
     found: dict[str, int] = {}
     for joints, names_of in ((needed, _synonyms), (target.joints, _own_name), (target.joints, _synonyms)):
         for joint in joints:
-            name = next((name for name in names_of(joint) if name in free), None)
+            name = next((name for name in names_of(own[joint]) if name in free), None)
             if joint not in found and name is not None:
                 found[joint] = free.pop(name)
     missing = [joint for joint in needed if joint not in found]
@@ -49,17 +62,35 @@ def match_joints(source: Skeleton, target: Skeleton) -> tuple[int | None, ...]:
     return tuple(found.get(joint) for joint in target.joints)
 
 
+def joint_names(skeleton: Skeleton) -> list[str]:
+    """Return anatomical names of a skeleton's joints: lower case, side first, and rigs' names translated.
+
+    LeftShoulder becomes left_shoulder, UpperArm_L of a character rig left_shoulder, and its Shoulder_L left_clavicle.
+    """
+    names = [_normalised(joint) for joint in skeleton.joints]
+    is_rig = any(f"left_{word}" in names for word in ("arm", "upper_arm"))
+    if not is_rig:
+        return names
+    sides = [name.partition("_") for name in names]
+    return [
+        f"{side}_{RIG_NAMES.get(word, word)}" if side in ("left", "right") else name
+        for name, (side, _, word) in zip(names, sides, strict=True)
+    ]
+
+
 def _normalised(joint: str) -> str:
-    """Return a joint's name in lower case, words joined by underscores: LeftShoulder becomes left_shoulder."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", joint)
-    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    """Return a joint's name in lower case, words joined by underscores and its side first."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", joint.rpartition(":")[2])
+    parts = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_").split("_")
+    sides = {"l": "left", "r": "right", "left": "left", "right": "right"}
+    side = [sides[part] for part in parts if part in sides][:1]
+    return "_".join(side + [part for part in parts if not side or part not in sides])
 
 
-def _own_name(joint: str) -> list[str]:
-    return [_normalised(joint)]
+def _own_name(name: str) -> list[str]:
+    return [name]
 
 
-def _synonyms(joint: str) -> list[str]:
+def _synonyms(name: str) -> list[str]:
     """Return a joint's own name, then its synonyms."""
-    name = _normalised(joint)
     return [name, *(other for group in JOINT_SYNONYMS if name in group for other in group if other != name)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,8 @@ class Skeleton:
         shoulders: Left and right shoulder, which define the heading; None if the skeleton has none.
         parts: Joint names of "trunk", "left_arm", "right_arm", "left_leg" and "right_leg".
         torso: Joints where the limbs meet the trunk.
+        computed: Joints that files do not record, each computed as the mean of some that they do: names by joint. They
+            are the last joints.
 
     Raises:
         InputError: If the parts do not fit together.
@@ -39,6 +41,7 @@ class Skeleton:
     shoulders: tuple[str, str] | None
     parts: Mapping[str, tuple[str, ...]]
     torso: tuple[str, ...]
+    computed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.joints) <= MOST_JOINTS:
@@ -56,6 +59,11 @@ class Skeleton:
             problems.append("parents form a cycle; following them must end at a root (-1)")
         named = [self.centre, *(self.shoulders or ()), *self.torso, *(j for p in self.parts.values() for j in p)]
         unknown = sorted(set(named) - set(self.joints))
+        recorded = set(self.joints[: self.num_recorded])
+        if tuple(self.computed) != self.joints[self.num_recorded :]:
+            problems.append("computed joints must be the last joints")
+        elif not all(sources and set(sources) <= recorded for sources in self.computed.values()):
+            problems.append("computed joints must be means of recorded joints")
         if unknown:
             problems.append(f"not among the joints: {', '.join(unknown)}")
         if problems:
@@ -73,6 +81,11 @@ class Skeleton:
     @property
     def num_joints(self) -> int:
         return len(self.joints)
+
+    @property
+    def num_recorded(self) -> int:
+        """Number of joints that files record, which come first."""
+        return max(0, len(self.joints) - len(self.computed))
 
     def index(self, joint: str) -> int:
         """Return the index of a named joint; raises InputError, with the known names, if there is none."""
@@ -112,7 +125,10 @@ class Skeleton:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self) | {"parts": {name: list(joints) for name, joints in self.parts.items()}}
+        values = asdict(self) | {"parts": {name: list(joints) for name, joints in self.parts.items()}}
+        if not self.computed:
+            del values["computed"]  # as before there were any, so that fingerprints stay
+        return values
 
     @classmethod
     def from_joints(

@@ -17,7 +17,10 @@ from ulna.dataset.description import (
     ADVICE,
     ARRAYS,
     CLIP_COLUMNS,
+    CONFIDENCE,
+    FRAME_NUMBERS,
     FRAMES,
+    OPTIONAL_ARRAYS,
     SPLIT,
     VISIBLE,
     DatasetError,
@@ -107,6 +110,39 @@ class Dataset:
     def visible(self) -> np.memmap:
         """Visibility mask (F, P, K) bool of all frames, memory-mapped."""
         return np.load(self.path / VISIBLE, mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def confidence(self) -> np.memmap | None:
+        """Confidence (F, P, K) float32 of all joints, memory-mapped, NaN where unknown; None if no clip has any."""
+        return self._optional(CONFIDENCE)
+
+    @cached_property
+    def frame_numbers(self) -> np.memmap | None:
+        """Number (F,) int64 of each frame in its recording, -1 where unknown; None if no clip has any."""
+        return self._optional(FRAME_NUMBERS)
+
+    def _optional(self, name: str) -> np.memmap | None:
+        if name not in self.description.bytes:
+            return None
+        return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+
+    @property
+    def dimensions(self) -> int:
+        """3, or 2 for positions in an image (their third coordinate is zero)."""
+        return self.description.dimensions
+
+    @property
+    def units(self) -> str:
+        """Unit of the positions: "metres", "millimetres", "pixels" or "relative"."""
+        return self.description.units.partition(",")[0]
+
+    @property
+    def recordings(self) -> list[str]:
+        """Recording that each clip was cut from; the clip's own id if it was not cut."""
+        ids = self.ids
+        if "recording" not in self.table.column_names:
+            return ids
+        return [recording or own for recording, own in zip(self.table["recording"].to_pylist(), ids, strict=True)]
 
     @property
     def skeleton(self) -> Skeleton:
@@ -225,6 +261,9 @@ class Dataset:
         """Return one clip with its metadata."""
         row = self.table.slice(index, 1).to_pylist()[0]
         part = slice(row["start"], row["start"] + row["length"])
+        confidence = None if self.confidence is None else np.array(self.confidence[part])
+        numbers = None if self.frame_numbers is None else np.array(self.frame_numbers[part])
+        tracks = row.get("tracks")
         return Clip(
             id=row["id"],
             position=np.array(self.frames[part]),
@@ -234,6 +273,14 @@ class Dataset:
             splits={name: row[SPLIT + name] for name in self.splits if row[SPLIT + name]},
             **{name: row[name] for name in CLIP_COLUMNS if name != "label"},
             label=None if row["label"] is None else self.classes[row["label"]],
+            dimensions=self.dimensions,
+            units=self.units,  # type: ignore[arg-type]
+            confidence=None if confidence is None or np.isnan(confidence).all() else confidence,
+            image_size=(row["image_width"], row["image_height"]) if row.get("image_width") else None,
+            tracks=None if tracks is None else tuple(tracks),
+            frame_numbers=None if numbers is None or (numbers < 0).all() else numbers,
+            recording=row.get("recording"),
+            group=row.get("group"),
         )
 
     def verify(self, *, recheck: bool = False) -> None:
@@ -245,14 +292,15 @@ class Dataset:
         Raises:
             DatasetError: If the content changed since the dataset was written.
         """
+        arrays = [name for name in (*ARRAYS, *OPTIONAL_ARRAYS) if name in self.description.sha256]
         stamps = {
-            name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name in ARRAYS for s in [(self.path / name).stat()]
+            name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name in arrays for s in [(self.path / name).stat()]
         }
         passed = json.dumps({"fingerprint": self.fingerprint, "stamps": stamps})
         cache = self.path / _VERIFIED
         if not recheck and cache.is_file() and cache.read_bytes() == passed.encode():
             return
-        for name in ARRAYS:
+        for name in arrays:
             expected = self.description.sha256[name]
             if hash_file(self.path / name) != expected:
                 raise DatasetError(

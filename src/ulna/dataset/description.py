@@ -20,8 +20,16 @@ VERSION = 2
 FRAMES, VISIBLE, INDEX, DESCRIPTION, REJECTED = (
     "frames.npy", "visible.npy", "clips.parquet", "dataset.json", "rejected.csv",
 )  # fmt: skip
-ARRAYS = {FRAMES: np.dtype("<f4"), VISIBLE: np.dtype("?")}
+CONFIDENCE, FRAME_NUMBERS = "confidence.npy", "frame_numbers.npy"
+ARRAYS: dict[str, np.dtype[Any]] = {FRAMES: np.dtype("<f4"), VISIBLE: np.dtype("?")}
+OPTIONAL_ARRAYS: dict[str, np.dtype[Any]] = {CONFIDENCE: np.dtype("<f4"), FRAME_NUMBERS: np.dtype("<i8")}
+"""Arrays that exist only if a clip has confidences or numbered frames: (F, P, K) and (F,)."""
 CLIP_COLUMNS = {"label": pa.int32(), "subject": pa.int32(), "view": pa.int32(), "setup": pa.int32()}
+OPTIONAL_COLUMNS = {
+    "recording": pa.string(), "group": pa.string(), "image_width": pa.int32(), "image_height": pa.int32(),
+    "tracks": pa.list_(pa.string()),
+}  # fmt: skip
+"""Columns that exist only if a clip has a value."""
 COLUMNS = {
     "id": pa.string(), "start": pa.int64(), "length": pa.int32(), "hash": pa.string(), "fps": pa.float32(),
     "persons": pa.int16(), **CLIP_COLUMNS,
@@ -46,6 +54,9 @@ class Description(Config):
     num_frames: Annotated[int, Field(ge=1, lt=2**48)]
     num_persons: Annotated[int, Field(ge=1, le=1000)]
     units: str
+    """Units and axes of the positions."""
+    dimensions: Literal[2, 3] = 3
+    """3, or 2 for positions in an image."""
     skeleton: Skeleton
     classes: Annotated[tuple[Name, ...], Field(max_length=100_000)]
     class_groups: dict[str, tuple[str, ...]]
@@ -78,7 +89,7 @@ def read_description(path: Path) -> Description:
         found = read_config(file, Description, what=f"a dataset (a folder with {DESCRIPTION})", advice=ADVICE)
     except InputError as error:
         raise DatasetError(_version_problem(file) or str(error)) from None
-    content = found.to_json()
+    content = json.loads(file.read_bytes())
     problems = []
     if len(set(found.classes)) < len(found.classes):
         problems.append("classes with different names")
@@ -106,16 +117,22 @@ def _version_problem(file: Path) -> str | None:
 
 def check_files(path: Path, description: Description) -> None:
     """Raise DatasetError if the size or shape of a file differs from the description."""
+    shapes: dict[str, tuple[int, ...]] = {
+        FRAMES: (*description.shape, 3), VISIBLE: description.shape, CONFIDENCE: description.shape,
+        FRAME_NUMBERS: description.shape[:1],
+    }  # fmt: skip
     for name, size in description.bytes.items():
-        if name not in (FRAMES, VISIBLE, INDEX):
+        if name not in (INDEX, *shapes):
             continue
         file = path / name
         found = file.stat().st_size if file.is_file() else None
         if found != size:
             text = "no file" if found is None else f"{found} bytes"
             raise DatasetError(f"{file}: expected {size} bytes, found {text}. {ADVICE}")
-    for name, dtype in ARRAYS.items():
-        shape = description.shape if name == VISIBLE else (*description.shape, 3)
+    for name, dtype in (ARRAYS | OPTIONAL_ARRAYS).items():
+        if name not in description.bytes:
+            continue
+        shape = shapes[name]
         try:
             with (path / name).open("rb") as file_object:
                 np.lib.format.read_magic(file_object)
@@ -156,7 +173,11 @@ def _index_problem(table: pa.Table, description: Description) -> str | None:
         if name not in NULLABLE and table[name].null_count:
             return f"a value of {name} for every clip, found {table[name].null_count} missing"
     for name in table.column_names:
-        if name not in COLUMNS and not name.startswith(SPLIT):
+        kind = OPTIONAL_COLUMNS.get(name)
+        if kind is not None:
+            if table.schema.field(name).type != kind or table.column_names.count(name) > 1:
+                return f"a column {name} of type {kind}, found {table.schema.field(name).type}"
+        elif name not in COLUMNS and not name.startswith(SPLIT):
             return f"columns {', '.join(COLUMNS)} and {SPLIT}NAME, found {shown(name)}"
         if name.startswith(SPLIT):
             known = pa.array([TRAIN, TEST, None], pa.string())
@@ -173,6 +194,16 @@ def _index_problem(table: pa.Table, description: Description) -> str | None:
     fps = table["fps"].to_numpy()
     if not (np.isfinite(fps) & (fps > 0)).all():
         return "frames per second above 0, found others"
+    if "image_width" in table.column_names:
+        sizes = [
+            table[name].drop_null().to_numpy() for name in ("image_width", "image_height") if name in table.column_names
+        ]
+        if len(sizes) < 2 or any((size < 1).any() for size in sizes):
+            return "image sizes above 0, found others"
+    if "tracks" in table.column_names:
+        counts = pc.list_value_length(table["tracks"]).drop_null().to_numpy()
+        if (counts != description.num_persons).any():
+            return f"{description.num_persons} tracks per clip, found another number"
     if pc.count_distinct(table["id"]).as_py() != len(table):
         return "a unique id for every clip, found several with the same id"
     return None
@@ -193,6 +224,7 @@ def fingerprint_of(skeleton: Skeleton, classes: Sequence[str], sha256: dict[str,
     It hashes the file names and version number of the first dataset version, so that existing fingerprints stay valid.
     """
     hashes = {"frames.npy": sha256[FRAMES], "present.npy": sha256[VISIBLE], "clips.parquet": sha256[INDEX]}
+    hashes |= {name: sha256[name] for name in OPTIONAL_ARRAYS if name in sha256}
     content = {"version": 1, "skeleton": skeleton.to_json(), "classes": list(classes), "sha256": hashes}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,15 +55,16 @@ def prepare(
     rejected: list[BadFileError] = []
 
     def clips() -> Iterator[Clip]:
-        bar = tqdm(_read_all(format, found, workers), "reading", len(found.files), unit="file", disable=not progress)
-        for result in bar:
-            if isinstance(result, BadFileError):
-                if not skip_bad:
-                    bar.close()
-                    raise result
-                rejected.append(result)
-            else:
-                yield from result
+        with closing(_read_all(format, found, workers)) as results:
+            bar = tqdm(results, "reading", len(found.files), unit="file", disable=not progress)
+            for result in bar:
+                if isinstance(result, BadFileError):
+                    if not skip_bad:
+                        bar.close()
+                        raise result
+                    rejected.append(result)
+                else:
+                    yield from result
         if len(rejected) == len(found.files):
             raise InputError(
                 f"{source}: expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}"
@@ -86,14 +89,16 @@ def _portable(format: Format) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not isinstance(getattr(format, name), Path)}
 
 
-def _read_all(format: Format, found: Source, workers: int | None) -> Iterator[list[Clip] | BadFileError]:
+def _read_all(format: Format, found: Source, workers: int | None) -> Generator[list[Clip] | BadFileError]:
     shared = replace(found, files=found.files[:1])  # sent along with every few files, so without the full list
     read = functools.partial(_read_one, format, shared)
     if workers == 1 or len(found.files) < FEW_FILES:
         yield from map(read, found.files)
     else:
         pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=16)
-        yield from pool(delayed(read)(path) for path in found.files)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*tasks have been successfully executed", UserWarning)
+            yield from pool(delayed(read)(path) for path in found.files)
 
 
 def _read_one(format: Format, found: Source, path: Path) -> list[Clip] | BadFileError:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,9 +20,13 @@ from ulna.dataset.description import (
     ARRAYS,
     CLIP_COLUMNS,
     COLUMNS,
+    CONFIDENCE,
     DESCRIPTION,
+    FRAME_NUMBERS,
     FRAMES,
     INDEX,
+    OPTIONAL_ARRAYS,
+    OPTIONAL_COLUMNS,
     SPLIT,
     VERSION,
     VISIBLE,
@@ -29,9 +34,11 @@ from ulna.dataset.description import (
     fingerprint_of,
     hash_file,
 )
-from ulna.dataset.holdout import with_holdout
+from ulna.dataset.holdout import HoldOut, with_holdout
+from ulna.dataset.windows import Window
 
 ROWS_AT_ONCE = 1000
+FRAMES_AT_ONCE = 1 << 14
 
 
 def write_dataset(
@@ -43,6 +50,8 @@ def write_dataset(
     class_groups: Mapping[str, Sequence[str]] | None = None,
     num_persons: int | None = None,
     source: Mapping[str, Any] | None = None,
+    cut: Callable[[Clip], list[Window]] | None = None,
+    hold_out: HoldOut | None = None,
     finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Write clips as a dataset; see `Dataset.write`.
@@ -55,6 +64,8 @@ def write_dataset(
         class_groups: Class names of each group, by group name.
         num_persons: Maximum number of persons per clip.
         source: Notes on the origin of the data, as JSON values.
+        cut: Returns the windows of a clip, each of which becomes a row of the index; by default the whole clip is one.
+        hold_out: What the default split keeps together; see `with_holdout`.
         finish: Called with the unfinished folder as the last step, for example to add files.
     """
     refuse_existing(path)
@@ -72,15 +83,12 @@ def write_dataset(
         raise InputError(f"class_groups: expected groups of the classes, found {sorted(unknown)[0]!r} in one")
     labels = {name: label for label, name in enumerate(classes)}
     with new_folder(path) as folder:
-        shape = (num_persons, skeleton.num_joints)
-        with (
-            _ArrayFile(folder / FRAMES, ARRAYS[FRAMES], (*shape, 3)) as frames,
-            _ArrayFile(folder / VISIBLE, ARRAYS[VISIBLE], shape) as visible,
-        ):
-            index = _tabulate(_append(clip, frames, visible, skeleton, labels) for clip in clips)
-        index = with_holdout(index)
+        with _Arrays(folder, num_persons, skeleton.num_joints) as arrays:
+            rows = (row for clip in clips for row in _append(clip, arrays, skeleton, labels, cut))
+            index = _tabulate(rows)
+        index = with_holdout(index, hold_out)
         pq.write_table(index, folder / INDEX)
-        description = _describe(folder, index, skeleton, num_persons, classes, class_groups or {}, source or {})
+        description = _describe(folder, index, skeleton, arrays, classes, class_groups or {}, source or {})
         write_text(folder / DESCRIPTION, json.dumps(description, indent=1))
         if finish:
             finish(folder)
@@ -90,20 +98,21 @@ def _describe(
     folder: Path,
     index: pa.Table,
     skeleton: Skeleton,
-    num_persons: int,
+    arrays: _Arrays,
     classes: Sequence[str],
     class_groups: Mapping[str, Sequence[str]],
     source: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the content of dataset.json."""
-    files = (FRAMES, VISIBLE, INDEX)
+    files = [name for name in (FRAMES, VISIBLE, INDEX, *OPTIONAL_ARRAYS) if (folder / name).exists()]
     sha256 = {name: hash_file(folder / name) for name in files}
     description = {
         "version": VERSION,
         "num_clips": len(index),
-        "num_frames": pc.sum(index["length"]).as_py(),
-        "num_persons": num_persons,
-        "units": "metres, y up, right-handed",
+        "num_frames": arrays.num_frames,
+        "num_persons": arrays.num_persons,
+        "units": f"{arrays.units}, y down" if arrays.dimensions == 2 else f"{arrays.units}, y up, right-handed",
+        **({"dimensions": 2} if arrays.dimensions == 2 else {}),
         "skeleton": json.loads(json.dumps(skeleton.to_json())),
         "classes": list(classes),
         "class_groups": {name: list(members) for name, members in class_groups.items()},
@@ -126,12 +135,10 @@ class _ArrayFile:
         self._write_header()
         return self
 
-    def append(self, rows: np.ndarray) -> str:
-        """Write rows (n, *row) and return their hash."""
-        content = np.ascontiguousarray(rows, dtype=self.dtype).tobytes()
-        self.file.write(content)
+    def append(self, rows: np.ndarray) -> None:
+        """Write rows (n, *row)."""
+        self.file.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
         self.num_rows += len(rows)
-        return hashlib.blake2b(content, digest_size=8).hexdigest()
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:
@@ -149,15 +156,113 @@ class _ArrayFile:
         np.lib.format.write_array_header_1_0(self.file, header)
 
 
+class _Arrays:
+    """The arrays of a dataset that is being written; optional ones are created by the first clip that needs them."""
+
+    def __init__(self, folder: Path, num_persons: int, num_joints: int) -> None:
+        self.folder, self.num_persons, self.num_frames = folder, num_persons, 0
+        self.dimensions, self.units = 3, "metres"
+        shape = (num_persons, num_joints)
+        self.rows = {FRAMES: (*shape, 3), VISIBLE: shape, CONFIDENCE: shape, FRAME_NUMBERS: ()}
+        self.files: dict[str, _ArrayFile] = {}
+        self.stack = ExitStack()
+
+    def __enter__(self) -> _Arrays:
+        for name in ARRAYS:
+            self._open(name)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.stack.__exit__(*error)
+
+    def _open(self, name: str) -> None:
+        dtype = (ARRAYS | OPTIONAL_ARRAYS)[name]
+        self.files[name] = self.stack.enter_context(_ArrayFile(self.folder / name, dtype, self.rows[name]))
+
+    def append(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        """Append a clip's frames; returns positions (T, P, K, 3) and visibility mask (T, P, K) as stored."""
+        if not self.num_frames:
+            self.dimensions, self.units = clip.dimensions, clip.units
+        if (clip.dimensions, clip.units) != (self.dimensions, self.units):
+            raise InputError(
+                f"clip {shown(clip.id)}: expected {self.dimensions} dimensions in {self.units}, as in the first clip, "
+                f"found {clip.dimensions} in {clip.units}. Prepare them as two datasets."
+            )
+        missing = [(0, 0), (0, self.num_persons - clip.num_persons), (0, 0)]
+        mask = np.pad(clip.visible, missing)
+        with np.errstate(over="ignore", invalid="ignore"):
+            kept = clip.position.astype(ARRAYS[FRAMES])
+        position = np.where(mask[..., None], np.pad(kept, [*missing, (0, 0)]), 0)
+        self.files[FRAMES].append(position)
+        self.files[VISIBLE].append(mask)
+        confidence = None if clip.confidence is None else np.pad(clip.confidence, missing)
+        self._append_optional(CONFIDENCE, confidence, lambda num: np.full((num, *self.rows[CONFIDENCE]), np.nan))
+        self._append_optional(FRAME_NUMBERS, clip.frame_numbers, lambda num: np.full(num, -1))
+        self.num_frames += clip.num_frames
+        return position, mask
+
+    def _append_optional(self, name: str, rows: np.ndarray | None, unknown: Callable[[int], np.ndarray]) -> None:
+        """Append rows to an optional array, which marks frames without a value as unknown."""
+        if rows is not None and name not in self.files:
+            self._open(name)
+            for start in range(0, self.num_frames, FRAMES_AT_ONCE):
+                self.files[name].append(unknown(min(FRAMES_AT_ONCE, self.num_frames - start)))
+        if name in self.files:
+            num = self.files[FRAMES].num_rows - self.num_frames
+            self.files[name].append(unknown(num) if rows is None else rows)
+
+
 def _append(
-    clip: Clip, frames: _ArrayFile, visible: _ArrayFile, skeleton: Skeleton, labels: Mapping[str, int]
-) -> dict[str, Any]:
-    """Append a clip's frames and return its index row."""
+    clip: Clip,
+    arrays: _Arrays,
+    skeleton: Skeleton,
+    labels: Mapping[str, int],
+    cut: Callable[[Clip], list[Window]] | None,
+) -> list[dict[str, Any]]:
+    """Append a clip's frames and return its index rows."""
+    _check_clip(clip, arrays.num_persons, skeleton, labels)
+    start = arrays.num_frames
+    windows = [Window(clip.id, 0, clip.num_frames, clip.label)] if cut is None else cut(clip)
+    if not windows:
+        return []
+    position, mask = arrays.append(clip)
+    tracks = None if clip.tracks is None else [*clip.tracks, *[""] * (arrays.num_persons - clip.num_persons)]
+    width, height = clip.image_size or (None, None)
+    rows = []
+    for window in windows:
+        part = slice(window.start, window.start + window.length)
+        rows.append(
+            {
+                "id": window.id,
+                "start": start + window.start,
+                "hash": _hash(np.ascontiguousarray(position[part]).tobytes()),
+                "length": window.length,
+                "fps": float(clip.fps),
+                "persons": int(mask[part].any(axis=(0, 2)).sum()),
+                **{column: getattr(clip, column) for column in CLIP_COLUMNS},
+                "label": None if window.label is None else labels[window.label],
+                "recording": clip.recording if cut is None else clip.recording or clip.id,
+                "group": clip.group,
+                "image_width": width,
+                "image_height": height,
+                "tracks": tracks,
+                **{SPLIT + split: part for split, part in clip.splits.items()},
+            }
+        )
+    return rows
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def _check_clip(clip: Clip, num_persons: int, skeleton: Skeleton, labels: Mapping[str, int]) -> None:
+    """Raise InputError if a clip does not fit into the dataset."""
     name = f"clip {shown(clip.id)}"
     same_joints = (clip.skeleton.joints, clip.skeleton.parents) == (skeleton.joints, skeleton.parents)
-    if not same_joints or clip.num_persons > frames.row[0]:
+    if not same_joints or clip.num_persons > num_persons:
         raise InputError(
-            f"{name}: expected skeleton {skeleton.name!r} and at most {frames.row[0]} persons, "
+            f"{name}: expected skeleton {skeleton.name!r} and at most {num_persons} persons, "
             f"found {clip.skeleton.name!r} and {clip.num_persons}"
         )
     with np.errstate(over="ignore"):
@@ -174,22 +279,6 @@ def _append(
     wrong = {split: part for split, part in clip.splits.items() if part not in (TRAIN, TEST)}
     if wrong:
         raise InputError(f"{name}: expected splits of {TRAIN!r} or {TEST!r}, found {shown(wrong)}")
-    missing = frames.row[0] - clip.num_persons
-    mask = np.pad(clip.visible, [(0, 0), (0, missing), (0, 0)])
-    position = np.pad(kept, [(0, 0), (0, missing), (0, 0), (0, 0)])
-    start = frames.num_rows
-    visible.append(mask)
-    return {
-        "id": clip.id,
-        "start": start,
-        "hash": frames.append(np.where(mask[..., None], position, 0)),
-        "length": clip.num_frames,
-        "fps": float(clip.fps),
-        "persons": int(clip.visible.any(axis=(0, 2)).sum()),
-        **{column: getattr(clip, column) for column in CLIP_COLUMNS},
-        "label": None if clip.label is None else labels[clip.label],
-        **{SPLIT + split: part for split, part in clip.splits.items()},
-    }
 
 
 def _tabulate(rows: Iterator[dict[str, Any]]) -> pa.Table:
@@ -197,7 +286,8 @@ def _tabulate(rows: Iterator[dict[str, Any]]) -> pa.Table:
     parts = []
     while some := list(itertools.islice(rows, ROWS_AT_ONCE)):
         splits = {name: pa.string() for row in some for name in row if name.startswith(SPLIT)}
-        types = COLUMNS | splits
+        more = {name: kind for name, kind in OPTIONAL_COLUMNS.items() if any(row[name] is not None for row in some)}
+        types = COLUMNS | more | splits
         parts.append(pa.table({name: pa.array([row.get(name) for row in some], kind) for name, kind in types.items()}))
     if not parts:
         raise InputError("expected at least one clip to write, found none")

@@ -102,8 +102,13 @@ def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:
 
 def read_text(path: Path) -> str:
     """Return the content of a text file; raises BadFileError if it is empty or not text."""
+    return decoded(path, path.read_bytes())
+
+
+def decoded(path: Path, content: bytes) -> str:
+    """Return the text that was read from a file; raises BadFileError if it is empty or not text."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadFileError(path, f"byte {error.start}", expected="text", found="bytes that are not text") from None
     if not text.strip():
@@ -131,6 +136,35 @@ def as_float32(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> np.
         kept = position.astype(np.float32)
     check_finite(path, kept, joints)
     return kept
+
+
+def number_table(path: Path, num_columns: int, *, separator: str | None = None) -> np.ndarray:
+    """Return the numbers (rows, columns) of a text file; raises BadFileError with the line of the first mistake.
+
+    Args:
+        path: The file. Empty lines are skipped.
+        num_columns: Number of columns.
+        separator: What separates columns; white space by default.
+    """
+    return parse_table(path, path.read_bytes(), num_columns, separator=separator)
+
+
+def parse_table(path: Path, content: bytes, num_columns: int, *, separator: str | None = None) -> np.ndarray:
+    """Return the numbers of a text that was read from a file; see `number_table`."""
+    rows = []
+    for number, line in enumerate(decoded(path, content).splitlines(), 1):
+        words = line.strip().rstrip(separator).split(separator)
+        if words in ([], [""]):
+            continue
+        if len(words) != num_columns:
+            raise BadFileError(path, f"line {number}", expected=f"{num_columns} numbers", found=str(len(words)))
+        try:
+            rows.append([float(word) for word in words])
+        except ValueError:
+            raise BadFileError(path, f"line {number}", expected="numbers", found=repr(line[:60])) from None
+    if not rows:
+        raise BadFileError(path, "whole file", expected="at least one frame", found="none")
+    return np.array(rows)
 
 
 def train_or_test(is_train: bool) -> str:

@@ -191,7 +191,7 @@ def _forward_kinematics(hierarchy: Hierarchy, motion: np.ndarray) -> np.ndarray:
             if kind == "position":
                 shift[:, AXES[axis]] = value
             else:
-                local = local @ _rotation(axis, np.radians(value))
+                local = local @ rotation_about(axis, np.radians(value))
         if parent < 0:
             position[:, k], rotation = shift, local
         else:
@@ -201,7 +201,7 @@ def _forward_kinematics(hierarchy: Hierarchy, motion: np.ndarray) -> np.ndarray:
     return position
 
 
-def _rotation(axis: str, angle: np.ndarray) -> np.ndarray:
+def rotation_about(axis: str, angle: np.ndarray) -> np.ndarray:
     """Return right-handed rotation matrices (T, 3, 3) about an axis."""
     i = AXES[axis]
     j, k = (i + 1) % 3, (i + 2) % 3

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from ulna.core import Clip, get_skeleton, visible_from_zeros
 from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files, train_or_test
+from ulna.formats.mat5 import read_mat
 
 NAME = re.compile(r"a([1-9][0-9]?)_s([1-8])_t([1-9])_skeleton")
 ACTIONS = (
@@ -77,16 +77,7 @@ class UTDMHAD(Format):
 
 def _load(path: Path) -> np.ndarray:
     """Read joints (20, 3, T) from a .mat file."""
-    if not path.stat().st_size:
-        raise BadFileError(path, "whole file", expected="a .mat file", found="an empty file")
-    try:
-        content = scipy.io.loadmat(path)
-    except Exception as error:  # scipy raises many kinds of exceptions for damaged files
-        raise BadFileError(path, "whole file", expected="a .mat file", found=f"what cannot be read ({error})") from None
-    if "d_skel" not in content:
-        keys = sorted(key for key in content if not key.startswith("__"))
-        raise BadFileError(path, "top level", expected="key 'd_skel'", found=f"keys {keys}")
-    joints = np.asarray(content["d_skel"])
+    joints = read_mat(path, ["d_skel"])["d_skel"]
     if joints.ndim == 2:
         joints = joints[..., None]  # MATLAB drops the last axis of a one-frame clip
     if joints.ndim != 3 or joints.shape[:2] != (20, 3) or not joints.shape[2] or joints.dtype.kind not in "fiu":

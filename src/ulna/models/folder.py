@@ -19,6 +19,7 @@ from ulna.encoders import Encoder
 from ulna.models.card import model_card
 from ulna.models.provenance import Provenance
 from ulna.models.recipe import Recipe
+from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 
 CONFIG, WEIGHTS, PRETEXT_WEIGHTS, CARD = "config.json", "model.safetensors", "pretext.safetensors", "README.md"
@@ -38,7 +39,9 @@ class PretrainingData(Config):
     num_frames: Annotated[int, Field(ge=1, lt=2**48)]
     """Number of frames."""
     fps: Annotated[float, Field(gt=0)]
-    """Median frames per second."""
+    """Median frames per second; clips of another rate are resampled to it."""
+    dimensions: Literal[2, 3] = 3
+    """3, or 2 for positions in an image."""
 
 
 class ModelConfig(Config):
@@ -59,6 +62,12 @@ class ModelConfig(Config):
     """Duration of the training; None while unfinished."""
     steps: Annotated[int, Field(ge=0)] | None = None
     """Number of optimiser steps."""
+
+    def build_preprocessor(self) -> Preprocessor:
+        """Return the preprocessor of the encoder."""
+        return self.recipe.build_preprocessor(
+            self.skeleton, self.num_persons, dimensions=self.data.dimensions, fps=self.data.fps
+        )
 
 
 def read_model_config(path: Path) -> ModelConfig:

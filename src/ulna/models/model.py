@@ -43,7 +43,6 @@ from ulna.models.recipe import Recipe
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 
-MOST_FRAME_RATE_CHANGE = 1.1
 BODY_SIZE = (0.1, 10.0)  # metres; plausible extents of a body
 MOST_CHECKED = 20  # clips whose bodies are checked
 
@@ -101,7 +100,7 @@ class Model:
     @cached_property
     def preprocessor(self) -> Preprocessor:
         """What turns clips into the encoder's input."""
-        return self.recipe.build_preprocessor(self.config.skeleton, self.config.num_persons)
+        return self.config.build_preprocessor()
 
     @cached_property
     def pretext(self) -> Pretext:
@@ -274,7 +273,7 @@ class Model:
     def embedder(
         self, clips: Sequence[Clip] | Dataset, *, pooling: str | None = None, match_joints: bool = False
     ) -> Embedder:
-        """Return what embeds some clips; warns if their frame rate or unit differs from that of training.
+        """Return what embeds some clips; warns if their unit seems to be another than they state.
 
         Args:
             clips: Clips, or a dataset.
@@ -286,22 +285,12 @@ class Model:
         """
         preprocessor = self.preprocessor.matching() if match_joints else self.preprocessor
         if isinstance(clips, Dataset):
-            preprocessor.check(clips.skeleton, clips.num_persons)
-            fps = float(np.median(clips.fps))
+            preprocessor.check(clips.skeleton, clips.num_persons, clips.dimensions)
         else:
             if not len(clips):
                 raise InputError("expected at least one clip, found none")
             for clip in clips:
-                preprocessor.check(clip.skeleton, clip.num_persons)
-            fps = float(np.median([clip.fps for clip in clips]))
-        own = self.config.data.fps
-        if preprocessor.config.frame_rate is None and max(fps / own, own / fps) > MOST_FRAME_RATE_CHANGE:
-            warnings.warn(
-                f"clips have {fps:g} frames per second, but model {self.name!r} was trained at {own:g}. Resample them, "
-                "or train with a fixed frame rate (--preprocessor.frame-rate).",
-                UlnaWarning,
-                stacklevel=3,
-            )
+                preprocessor.check(clip.skeleton, clip.num_persons, clip.dimensions)
         warn_about_units(clips)
         pooling = pooling or self.recipe.pooling
         self.encoder.check_pooling(pooling)
@@ -316,17 +305,20 @@ class Model:
 
 
 def warn_about_units(clips: Sequence[Clip] | Dataset) -> None:
-    """Warn if the bodies of some clips are too large or too small for positions in metres."""
+    """Warn if the bodies of some clips are too large or too small for positions in metres, or millimetres."""
     if isinstance(clips, Dataset):
         some: list[Clip] = [clips.clip(int(i)) for i in np.linspace(0, clips.num_clips - 1, MOST_CHECKED).astype(int)]
     else:
         some = list(clips[:MOST_CHECKED])
+    factor = {"metres": 1.0, "millimetres": 0.001}.get(some[0].units)
+    if factor is None:
+        return
     sizes = []
     for clip in some:
         frame = int(clip.visible.any(axis=(1, 2)).argmax())
         person = int(clip.visible[frame].any(axis=1).argmax())
         joints = clip.position[frame, person][clip.visible[frame, person]]
-        sizes.append(float(np.ptp(joints, axis=0).max()) if len(joints) else 1.0)
+        sizes.append(factor * float(np.ptp(joints, axis=0).max()) if len(joints) else 1.0)
     size = float(np.median(sizes))
     if not BODY_SIZE[0] <= size <= BODY_SIZE[1]:
         warnings.warn(
@@ -352,7 +344,7 @@ def load(path: str | Path, *, device: str = "auto") -> Model:
     if not (path / WEIGHTS).is_file():
         raise MissingError(f"{path}: expected a model (a folder with {CONFIG} and {WEIGHTS}), found none")
     config = read_model_config(path)
-    preprocessor = config.recipe.build_preprocessor(config.skeleton, config.num_persons)
+    preprocessor = config.build_preprocessor()
     encoder = config.recipe.build_pretext(preprocessor.spec).encoder
     load_weights(encoder, read_weights(path / WEIGHTS), path / WEIGHTS)
     names = sorted(file.stem for file in (path / FOLDER).glob("*.safetensors"))

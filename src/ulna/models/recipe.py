@@ -87,15 +87,22 @@ class Recipe(Config):
         """Return the recipe with another seed."""
         return self.replace(training=self.training.replace(seed=seed))
 
-    def build_preprocessor(self, skeleton: Skeleton, num_persons: int) -> Preprocessor:
+    def build_preprocessor(
+        self, skeleton: Skeleton, num_persons: int, *, dimensions: int = 3, fps: float | None = None
+    ) -> Preprocessor:
         """Return the preprocessor for clips of a skeleton and number of persons.
 
         Args:
             skeleton: Skeleton of the clips.
             num_persons: Largest number of persons in a clip.
+            dimensions: 3, or 2 for positions in an image.
+            fps: Frame rate that the encoder is trained at; clips of another rate are resampled to it.
+
+        Raises:
+            InputError: If the options need depth, and there are two dimensions only.
         """
         cls: type[Preprocessor] = PREPROCESSORS.component(self.preprocessor)
-        return cls(self.preprocessor, skeleton, num_persons)
+        return cls(self.preprocessor, skeleton, num_persons, dimensions=dimensions, fps=fps)
 
     def build_pretext(self, spec: InputSpec, *, seed: int | None = None) -> Pretext:
         """Return the pretext task with a randomly initialised encoder.

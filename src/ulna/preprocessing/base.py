@@ -19,8 +19,10 @@ from ulna.batch.transforms import first_frames, resample
 from ulna.core import Clip, InputError, NodeLayout, Skeleton, match_joints
 from ulna.core import Config as BaseConfig
 from ulna.dataset import Dataset
+from ulna.preprocessing.scale import in_metres
 
 MAX_FRAMES = 100_000
+RATE_TOLERANCE = 0.02  # relative difference of frame rates below which clips are not resampled
 FrameCount = Annotated[int, Field(ge=1, le=MAX_FRAMES)]
 
 
@@ -57,6 +59,13 @@ class Preprocessor(ABC):
         config: Options.
         skeleton: Skeleton of the encoder's input.
         num_persons: P, the number of persons of the encoder's input.
+        dimensions: 3, or 2 for positions in an image, which are turned upright.
+        fps: Frame rate that the encoder is trained at, in frames per second. Clips of another rate are resampled to it,
+            unless the options name a rate. None keeps each clip's rate.
+        match_joints: Also accept clips of other skeletons and match joints by name.
+
+    Raises:
+        InputError: If the options need depth, and there are two dimensions only.
     """
 
     class Config(BaseConfig):
@@ -65,15 +74,36 @@ class Preprocessor(ABC):
         max_frames: FrameCount = 300
         """Maximum number of frames per clip."""
         frame_rate: Annotated[float, Field(gt=0, le=10_000)] | None = None
-        """Frame rate to resample clips to before any other step, in frames per second; None keeps each clip's rate."""
+        """Frame rate to resample clips to before any other step, in frames per second; None takes the rate of the clips
+        that the model is trained on."""
 
     config: Config
     name: ClassVar[str]
     """Name in the table of preprocessors."""
 
-    def __init__(self, config: Config, skeleton: Skeleton, num_persons: int, *, match_joints: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        skeleton: Skeleton,
+        num_persons: int,
+        *,
+        dimensions: int = 3,
+        fps: float | None = None,
+        match_joints: bool = False,
+    ) -> None:
         self.config, self.skeleton, self.num_persons = config, skeleton, num_persons
-        self.match_joints = match_joints
+        self.dimensions, self.match_joints = dimensions, match_joints
+        self.fps = fps if config.frame_rate is None else config.frame_rate
+        if dimensions == 2 and (need := self.needs_depth):
+            raise InputError(
+                f"preprocessor {self.name!r} with {need} needs depth: expected clips of 3 dimensions, found 2. "
+                "Use --preprocessor.heading none, or a recipe for two dimensions."
+            )
+
+    @property
+    def needs_depth(self) -> str | None:
+        """The option that needs three dimensions, for messages; None if there is none."""
+        return None
 
     @cached_property
     def spec(self) -> InputSpec:
@@ -89,7 +119,7 @@ class Preprocessor(ABC):
             "centre": self.skeleton.centre,
             "shoulders": self.skeleton.shoulders,
             "num_persons": self.num_persons,
-        }
+        } | ({"dimensions": 2} if self.dimensions == 2 else {})
         return f"{self.name}:{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
 
     def matching(self) -> Preprocessor:
@@ -97,20 +127,31 @@ class Preprocessor(ABC):
 
         Joints without a counterpart are missing in every frame.
         """
-        return type(self)(self.config, self.skeleton, self.num_persons, match_joints=True)
+        return type(self)(
+            self.config,
+            self.skeleton,
+            self.num_persons,
+            dimensions=self.dimensions,
+            fps=self.fps,
+            match_joints=True,
+        )
 
     def __call__(self, batch: Batch) -> Batch:
-        """Preprocess a batch of raw positions in metres.
+        """Preprocess a batch of raw positions.
+
+        Positions without a physical unit are scaled so that the torso of each clip's first person is half a metre long.
 
         Raises:
-            InputError: If the batch is already preprocessed, has too many persons, or has another skeleton and joints
-                are not matched.
+            InputError: If the batch is already preprocessed, has too many persons or other dimensions, or has another
+                skeleton and joints are not matched.
         """
         if batch.preprocessor is not None:
-            raise InputError(f"expected raw positions in metres, found a batch preprocessed by {batch.preprocessor}")
+            raise InputError(f"expected raw positions, found a batch preprocessed by {batch.preprocessor}")
         batch = self._with_persons(self._with_joints(batch))
-        if self.config.frame_rate is not None:
-            batch = _at_frame_rate(batch, self.config.frame_rate)
+        if batch.units != "metres" or batch.dimensions == 2:
+            batch = in_metres(batch)
+        if self.fps is not None and (batch.fps is not None or self.config.frame_rate is not None):
+            batch = _at_frame_rate(batch, self.fps)
         if self.frames_needed is not None:
             batch = first_frames(batch, self.frames_needed)
         return replace(self.normalise(batch), layout=self.spec.layout, preprocessor=self.identity)
@@ -123,7 +164,7 @@ class Preprocessor(ABC):
             clips: (B,) indices of the clips.
             device: Device of the batch.
         """
-        return self(load_batch(dataset, clips, max_frames=self.frames_to_read).to(device))
+        return self(load_batch(dataset, clips, max_frames=self.frames_to_read(dataset.fps[clips])).to(device))
 
     def from_clips(self, clips: Sequence[Clip], device: torch.device | str = "cpu") -> Batch:
         """Pack clips and preprocess them on a device, in float32.
@@ -133,15 +174,22 @@ class Preprocessor(ABC):
             device: Device of the batch.
         """
         kept = [replace(clip, position=clip.position.astype(np.float32)) for clip in clips]
-        return self(Batch.from_clips(kept, max_frames=self.frames_to_read).to(device))
+        rates = np.array([clip.fps for clip in clips])
+        return self(Batch.from_clips(kept, max_frames=self.frames_to_read(rates)).to(device))
 
-    def check(self, skeleton: Skeleton, num_persons: int) -> None:
+    def check(self, skeleton: Skeleton, num_persons: int, dimensions: int = 3) -> None:
         """Raise InputError if clips with a given skeleton and number of persons cannot be preprocessed.
 
         Args:
             skeleton: Skeleton of the clips.
             num_persons: Maximum number of persons per clip.
+            dimensions: 3, or 2 for positions in an image.
         """
+        if dimensions != self.dimensions:
+            raise InputError(
+                f"expected clips of {self.dimensions} dimensions, found {dimensions}. "
+                "Use a model that was trained on clips of as many dimensions."
+            )
         if not self._is_own(skeleton):
             if not self.match_joints:
                 raise InputError(
@@ -165,10 +213,14 @@ class Preprocessor(ABC):
         """Number of first frames of a clip that are used; None if long clips are shortened in another way."""
         return self.config.max_frames
 
-    @property
-    def frames_to_read(self) -> int | None:
-        """Number of first frames of a clip that must be read from a dataset; None for all."""
-        return None if self.config.frame_rate is not None else self.frames_needed
+    def frames_to_read(self, fps: np.ndarray) -> int | None:
+        """Return the number of first frames of clips that must be read from a dataset; None for all.
+
+        Args:
+            fps: (B,) frames per second of the clips.
+        """
+        is_resampled = self.fps is not None and not all(same_rate(float(rate), self.fps) for rate in np.unique(fps))
+        return None if is_resampled else self.frames_needed
 
     def frame_indices(self, length: int, fps: float) -> np.ndarray:
         """Return the indices of the frames of a clip that an encoder receives; the nearest ones if it is resampled.
@@ -177,9 +229,9 @@ class Preprocessor(ABC):
             length: Number of frames of the clip.
             fps: Its frames per second.
         """
-        if self.config.frame_rate is None:
+        if self.fps is None:
             return self.kept_frames(length)
-        resampled = _resampled_length(length, fps, self.config.frame_rate)
+        resampled = _resampled_length(length, fps, self.fps)
         return nearest_frames(length, resampled)[self.kept_frames(resampled)]
 
     def kept_frames(self, length: int) -> np.ndarray:
@@ -203,7 +255,7 @@ class Preprocessor(ABC):
 
     def _with_joints(self, batch: Batch) -> Batch:
         """Return the batch with the joints of the encoder's skeleton."""
-        self.check(batch.skeleton, batch.num_persons)
+        self.check(batch.skeleton, batch.num_persons, batch.dimensions)
         if self._is_own(batch.skeleton):
             return batch
         joints = match_joints(batch.skeleton, self.skeleton)
@@ -212,9 +264,8 @@ class Preprocessor(ABC):
         position = batch.position.new_zeros(batch.num_frames, batch.num_persons, self.skeleton.num_joints, 3)
         visible = torch.zeros(position.shape[:3], dtype=torch.bool, device=position.device)
         position[:, :, known], visible[:, :, known] = batch.position[:, :, taken], batch.visible[:, :, taken]
-        return Batch.pack(
-            position, visible, batch.packing, self.skeleton, label=batch.label, fps=batch.fps
-        )  # fmt: skip
+        layout = NodeLayout.of(self.skeleton, "mixed")
+        return replace(batch, position=position, visible=visible, skeleton=self.skeleton, layout=layout)
 
     def _with_persons(self, batch: Batch) -> Batch:
         """Return the batch, padded with missing persons to the encoder's number of persons."""
@@ -231,7 +282,7 @@ def _at_frame_rate(batch: Batch, frame_rate: float) -> Batch:
     if batch.fps is None:
         raise InputError("expected clips with a known frame rate to resample, found clips without")
     lengths = np.array(
-        [_resampled_length(int(n), fps, frame_rate) for n, fps in zip(batch.packing.lengths, batch.fps, strict=True)]
+        [_resampled_length(int(n), fps, frame_rate) for n, fps in zip(batch.packing.lengths, batch.fps.tolist(), strict=True)]
     )
     if (lengths == batch.packing.lengths).all():
         return batch
@@ -240,7 +291,14 @@ def _at_frame_rate(batch: Batch, frame_rate: float) -> Batch:
 
 def _resampled_length(length: int, fps: float, frame_rate: float) -> int:
     """Return the number of frames of a clip at another frame rate."""
+    if same_rate(fps, frame_rate):
+        return length
     return max(1, round(length * frame_rate / fps))
+
+
+def same_rate(one: float, two: float) -> bool:
+    """Return whether two frame rates are equal for practical purposes, such as 29.97 and 30."""
+    return bool(abs(one - two) <= RATE_TOLERANCE * two)
 
 
 def nearest_frames(length: int, num: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -50,12 +50,17 @@ class Disentangled(Preprocessor):
 
     config: Config
 
-    def __init__(self, config: Config, *arguments: object, **options: bool) -> None:
-        super().__init__(config, *arguments, **options)  # type: ignore[arg-type]
+    def __init__(self, config: Config, *arguments: Any, **options: Any) -> None:
+        super().__init__(config, *arguments, **options)
         if config.num_frames is not None and config.num_frames > config.max_frames:
             raise InputError(
                 f"num_frames: expected at most max_frames ({config.max_frames}), found {config.num_frames}"
             )
+
+    @property
+    def needs_depth(self) -> str | None:
+        """The rotation by heading."""
+        return None if self.config.heading == "none" else f"heading {self.config.heading!r}"
 
     @property
     def frames_needed(self) -> int | None:

@@ -53,6 +53,11 @@ class MinMax(Preprocessor):
     config: Config
 
     @property
+    def needs_depth(self) -> str | None:
+        """The rotation by heading."""
+        return None if self.config.heading == "none" else f"heading {self.config.heading!r}"
+
+    @property
     def frames_needed(self) -> int | None:
         """None, since long clips are subsampled."""
         return None

@@ -41,6 +41,11 @@ class Shifted(Preprocessor):
     config: Config
 
     @property
+    def needs_depth(self) -> str | None:
+        """The rotation by heading."""
+        return None if self.config.heading == "none" else f"heading {self.config.heading!r}"
+
+    @property
     def frames_needed(self) -> int | None:
         """None, since clips are resampled."""
         return None

@@ -144,11 +144,41 @@ def sbu() -> Recipe:
     )
 
 
+def penn_action() -> Recipe:
+    """Penn Action, in two dimensions, for two CPU cores.
+
+    Positions in the image are turned upright and scaled by the length of the torso. Half of the clips are mirrored.
+
+    ulna pretrain gl_transformer/penn_action --data DATASET --out MODEL
+    """
+    return beyond_paper(
+        "gl_transformer/penn_action",
+        preprocessor=WHOLE_CLIPS.replace(max_frames=60, heading="none"),
+        split="official",
+        augmentation=Augmentation(mirror=0.5),
+        training=small_training(epochs=30, batch_size=16, lr_decay=0.931),
+    )
+
+
+def ui_prmd() -> Recipe:
+    """UI-PRMD, trained on odd subjects, for two CPU cores.
+
+    ulna pretrain gl_transformer/ui_prmd --data DATASET --out MODEL
+    """
+    return beyond_paper(
+        "gl_transformer/ui_prmd",
+        preprocessor=WHOLE_CLIPS.replace(max_frames=60),
+        split="xsub",
+        training=small_training(epochs=30, batch_size=16, lr_decay=0.931),
+    )
+
+
 def _paper(name: str, split: str) -> Recipe:
     training = Training(epochs=120, precision="bf16-mixed")
     return as_paper(name, max_frames=300, split=split, encoder=GLTransformer.Config(), training=training)
 
 
 RECIPES = (
-    sample, nw_ucla_small, nw_ucla_best, utd_mhad, sbu, *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
+    sample, nw_ucla_small, nw_ucla_best, utd_mhad, sbu, penn_action, ui_prmd,
+    *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
 )  # fmt: skip

@@ -133,7 +133,8 @@ class PlannedBatches(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         module, plan = self.module, self.module.plan
         if self._load is None:  # the module is on its device only now
-            self._load = ClipLoader(self.dataset, max_frames=module.preprocessor.frames_to_read, device=module.device)
+            max_frames = module.preprocessor.frames_to_read(self.dataset.fps)
+            self._load = ClipLoader(self.dataset, max_frames=max_frames, device=module.device)
         first = module.global_step
         end = (first // plan.steps_per_epoch + 1) * plan.steps_per_epoch
         for step in range(first, end):

@@ -82,8 +82,7 @@ def pretrain(
     work = out.with_name(out.name + UNFINISHED)
     clips = _clips(recipe, dataset)
     config = _model_config(recipe, dataset, clips)
-    preprocessor = recipe.build_preprocessor(dataset.skeleton, dataset.num_persons)
-    preprocessor.check(dataset.skeleton, dataset.num_persons)
+    preprocessor = config.build_preprocessor()
     pretext = recipe.build_pretext(preprocessor.spec)
     dataset.verify()
     plan = BatchPlan(len(clips), recipe.training.batch_size, recipe.training.seed)
@@ -186,6 +185,7 @@ def _model_config(recipe: Recipe, dataset: Dataset, clips: np.ndarray) -> ModelC
             num_clips=len(clips),
             num_frames=int(dataset.lengths[clips].sum()),
             fps=float(np.median(dataset.fps[clips])),
+            dimensions=dataset.dimensions,  # type: ignore[arg-type]
         ),
         provenance=provenance(),
     )
