@@ -69,7 +69,7 @@ def test_other_bad_files(tmp_path):
     write_utd(tmp_path / "u" / "a1_s1_t1_skeleton.mat")
     path = tmp_path / "u" / "a1_s1_t1_skeleton.mat"
     path.write_bytes(path.read_bytes()[:150])
-    with pytest.raises(BadFileError, match=r"expected a .mat file, found what cannot be read"):
+    with pytest.raises(BadFileError, match=r"expected a MATLAB level-5 file, found what cannot be read"):
         read_one("utd_mhad", path.parent, path)
 
     path = tmp_path / "s" / "s03s04" / "07" / "001" / "skeleton_pos.txt"

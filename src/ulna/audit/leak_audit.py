@@ -10,7 +10,7 @@ import numpy as np
 from ulna.audit.alignment import Alignment
 from ulna.audit.near_copies import ClipSet, near_copies
 from ulna.core import InputError, check_range
-from ulna.dataset import is_among
+from ulna.dataset import is_among, overlapping
 
 IDENTICAL = Alignment()
 
@@ -25,6 +25,7 @@ class Match:
         dataset: Folder of the known clip's dataset.
         is_exact: Whether the clips are identical byte by byte.
         alignment: Transformation from the known clip to the test clip.
+        shared_frames: Number of frames that both clips consist of, as overlapping windows of one recording do.
     """
 
     test: str
@@ -32,10 +33,13 @@ class Match:
     dataset: str
     is_exact: bool
     alignment: Alignment = IDENTICAL
+    shared_frames: int = 0
 
     @property
     def kind(self) -> str:
         """A short description of the differences between the clips."""
+        if self.shared_frames:
+            return f"a window that shares {self.shared_frames:,} frames"
         if self.is_exact:
             return "exact"
         how = self.alignment
@@ -51,6 +55,7 @@ class Match:
     def row(self) -> dict[str, object]:
         """The match as a row of a table."""
         names = {"test": self.test, "known": self.known, "dataset": self.dataset, "is_exact": self.is_exact}
+        names |= {"shared_frames": self.shared_frames}
         return names | asdict(self.alignment) | {"kind": self.kind}
 
 
@@ -59,7 +64,7 @@ class Audit:
     """Result of an audit.
 
     Args:
-        matches: Exact copies first, then near copies by distance.
+        matches: Exact copies and windows that share frames first, then near copies by distance.
         not_compared: Ids of test clips with too few frames to be compared.
     """
 
@@ -87,6 +92,7 @@ def audit(test: ClipSet, known: Sequence[ClipSet], *, threshold: float = 0.015, 
     if not known or not len(test.clips):
         raise InputError("expected test clips and clips to compare them with, found none of one kind")
     exact = _exact(test, known)
+    exact += _windows(test, known, {match.test for match in exact})
     if not near:
         return Audit(exact)
     found = {match.test for match in exact}
@@ -101,6 +107,23 @@ def audit(test: ClipSet, known: Sequence[ClipSet], *, threshold: float = 0.015, 
         for copy in sorted(copies, key=lambda copy: copy.alignment.distance)
     ]
     return Audit(exact + matches, [ids[clip] for clip in too_short])
+
+
+def _windows(test: ClipSet, known: Sequence[ClipSet], found: set[str]) -> list[Match]:
+    """Find test clips that share frames with a known clip of the same dataset."""
+    ids = test.dataset.ids
+    matches = []
+    for part in known:
+        if part.dataset.path != test.dataset.path:
+            continue
+        others = part.clips[~np.isin(part.clips, test.clips)]
+        owners, shared = overlapping(test.dataset, others, test.clips)
+        for clip, owner, frames in zip(test.clips.tolist(), owners.tolist(), shared.tolist(), strict=True):
+            if frames and ids[clip] not in found:
+                found.add(ids[clip])
+                path = str(part.dataset.path)
+                matches.append(Match(ids[clip], ids[owner], path, is_exact=False, shared_frames=frames))
+    return matches
 
 
 def _exact(test: ClipSet, known: Sequence[ClipSet]) -> list[Match]:

@@ -118,7 +118,14 @@ def _bodies(part: ClipSet, joints: Sequence[int]) -> Iterator[tuple[int, np.ndar
             frames, there = position[end - length : end], visible[end - length : end]
             person = int(there.any(axis=2).any(axis=0).argmax())
             whole = there[:, person][:, joints].all(axis=1)
-            yield clip, frames[whole, person][:, joints]
+            body = frames[whole, person][:, joints]
+            yield clip, body if part.dataset.units == "metres" else _body_sized(body)
+
+
+def _body_sized(body: np.ndarray) -> np.ndarray:
+    """Scale positions (T, k, 3) without a physical unit so that joints are half a metre from their centre on average."""
+    spread = float(np.linalg.norm(body - body.mean(axis=1, keepdims=True), axis=-1).mean()) if len(body) else 0.0
+    return body * (0.5 / spread) if spread > 0 else body
 
 
 @dataclass(frozen=True)

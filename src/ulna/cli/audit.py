@@ -54,9 +54,12 @@ def audit(
     copied = {match.test for match in matches}
     labels = dict(zip(first.ids, first.labels.tolist(), strict=True))
     exact = sum(match.is_exact for match in matches)
+    windows = sum(match.shared_frames > 0 for match in matches)
+    kinds = {"exact": exact, "overlapping windows": windows, "near": len(matches) - exact - windows}
+    counts = ", ".join(f"{num:,} {kind}" for kind, num in kinds.items() if num or kind != "overlapping windows")
     print(
         f"{first.path}, split {split}: of {len(test):,} test clips {len(copied):,} are copies of one of "
-        f"{sum(len(part.clips) for part in known):,} clips ({exact:,} exact, {len(matches) - exact:,} near)"
+        f"{sum(len(part.clips) for part in known):,} clips ({counts})"
     )
     by_class = Counter(first.classes[labels[name]] if labels[name] >= 0 else "no label" for name in copied)
     for name, count in by_class.most_common():
@@ -72,6 +75,10 @@ def audit(
             f"  {len(found.not_compared):,} test clips have too few visible frames to look for near copies: "
             f"{', '.join(found.not_compared[:SHOWN])}{' ...' if len(found.not_compared) > SHOWN else ''}"
         )
+    recordings = first.recordings
+    both = {recordings[clip] for clip in train} & {recordings[clip] for clip in test}
+    if both:
+        print(f"  {len(both):,} recordings are on both sides of the split: {', '.join(sorted(both)[:SHOWN])}")
     if copied:
         import warnings
 

@@ -1,6 +1,6 @@
 """Skeletons, clips, configuration, errors, name tables and random streams. No torch."""
 
-from ulna.core.clip import TEST, TRAIN, Clip, visible_from_zeros
+from ulna.core.clip import TEST, TRAIN, UNITS, Clip, Units, visible_from_zeros
 from ulna.core.config import (
     Config,
     Count,
@@ -30,13 +30,13 @@ from ulna.core.joint_matching import match_joints
 from ulna.core.node_layout import NodeLayout, Parts
 from ulna.core.random import random_stream, torch_seed
 from ulna.core.skeleton import Skeleton
-from ulna.core.skeletons import SKELETONS, get_skeleton
+from ulna.core.skeletons import SKELETONS, get_skeleton, known_skeleton
 from ulna.core.tables import NameTable
 
 __all__ = [
-    "SKELETONS", "TEST", "TRAIN", "Clip", "Config", "Count", "ExistsError", "InputError", "MissingError", "NameTable",
-    "NodeLayout", "NonNegative", "Parts", "Positive", "Rate", "Seed", "Share", "Skeleton", "UlnaError", "UlnaWarning",
-    "check_range", "component", "get_skeleton", "match_joints", "named", "new_file", "new_folder", "parse_named",
-    "random_stream", "read_config", "readable", "refuse_existing", "shown", "torch_seed", "unknown_name",
-    "visible_from_zeros", "write_text",
+    "SKELETONS", "TEST", "TRAIN", "UNITS", "Clip", "Config", "Count", "ExistsError", "InputError", "MissingError",
+    "NameTable", "NodeLayout", "NonNegative", "Parts", "Positive", "Rate", "Seed", "Share", "Skeleton",
+    "UlnaError", "UlnaWarning", "Units", "check_range", "component", "get_skeleton", "known_skeleton",
+    "match_joints", "named", "new_file", "new_folder", "parse_named", "random_stream", "read_config", "readable",
+    "refuse_existing", "shown", "torch_seed", "unknown_name", "visible_from_zeros", "write_text",
 ]  # fmt: skip

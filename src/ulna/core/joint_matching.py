@@ -12,7 +12,7 @@ JOINT_SYNONYMS = (
     ("spine", "spine_mid", "torso", "spine1", "spine_naval", "waist"),
     ("shoulder_centre", "spine_shoulder", "thorax", "spine3", "spine_chest", "chest", "spine2", "neck"),
     ("neck", "shoulder_centre"),
-    ("head", "nose"),
+    ("head", "head_top", "nose"),
     *((f"{side}_clavicle", f"{side}_collar") for side in ("left", "right")),
     *((f"{side}_wrist", f"{side}_hand", f"{side}_index") for side in ("left", "right")),
     *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -12,6 +13,19 @@ import numpy as np
 from ulna.core.errors import InputError, shown
 
 MOST_JOINTS = 1000
+CENTRE_WORDS = (
+    "thorax",
+    "spine",
+    "torso",
+    "chest",
+    "pelvis",
+    "body",
+    "centroid",
+    "abdomen",
+    "back",
+    "center",
+    "centre",
+)
 LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
 
 
@@ -163,6 +177,48 @@ class Skeleton:
             torso=torso,
         )
 
+    @classmethod
+    def from_edges(
+        cls, name: str, joints: Sequence[str], edges: Sequence[tuple[int, int]], *, centre: str | None = None
+    ) -> Skeleton:
+        """Build a skeleton from joint names and undirected bones, as a tree that grows from the centre.
+
+        Joints that no bone connects with the centre become roots of their own.
+
+        Args:
+            name: Name of the skeleton.
+            joints: Names of the joints.
+            edges: Index pairs of joints that a bone connects.
+            centre: Name of the centre joint; by default one whose name says so, else the one with most bones.
+        """
+        names = tuple(joints)
+        neighbours: list[list[int]] = [[] for _ in names]
+        for one, two in edges:
+            if not (0 <= one < len(names) and 0 <= two < len(names)):
+                raise InputError(
+                    f"skeleton {shown(name)}: expected bones between {len(names)} joints, found {one, two}"
+                )
+            neighbours[one].append(two)
+            neighbours[two].append(one)
+        if centre is None and names:
+            degrees = [len(own) for own in neighbours]
+            by_name = [joint for word in CENTRE_WORDS for joint in names if word in joint.lower()]
+            centre = by_name[0] if by_name else names[degrees.index(max(degrees))]
+        parents = [-1] * len(names)
+        left = [names.index(centre)] if centre in names else []
+        seen: set[int] = set()
+        for start in [*left, *range(len(names))]:
+            queue = [] if start in seen else [start]
+            seen.update(queue)
+            while queue:
+                joint = queue.pop(0)
+                for other in neighbours[joint]:
+                    if other not in seen:
+                        parents[other] = joint
+                        seen.add(other)
+                        queue.append(other)
+        return cls.from_joints(name, names, parents, centre=centre)
+
 
 def _words(joint: str) -> list[str]:
     spaced = "".join(f"_{c}" if c.isupper() else c for c in joint.replace("-", "_").replace(" ", "_").replace(".", "_"))
@@ -186,6 +242,9 @@ def _other_side(joint: str) -> str:
             return joint.replace(left, right)
         if right in joint:
             return joint.replace(right, left)
+    attached = re.fullmatch(r"(.*[a-z0-9])([LR])([0-9]*)", joint)  # wingL, forelegR4
+    if attached:
+        return f"{attached[1]}{'R' if attached[2] == 'L' else 'L'}{attached[3]}"
     parts = joint.replace("-", "_").replace(".", "_").split("_")
     for a, b in (("l", "r"), ("L", "R")):
         for one, two in ((a, b), (b, a)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ulna.core.errors import InputError, unknown_name
 from ulna.core.skeleton import LIMBS, Skeleton
@@ -243,6 +243,20 @@ HUMAN36M = _define(
     torso=f"pelvis spine thorax {LIMB_ROOTS}",
 )
 
+MPII16 = _define(
+    "mpii16",
+    """
+    right_ankle<right_knee right_knee<right_hip right_hip<pelvis left_hip<pelvis left_knee<left_hip left_ankle<left_knee
+    pelvis thorax<spine neck<thorax head_top<neck
+    right_wrist<right_elbow right_elbow<right_shoulder right_shoulder<thorax
+    left_shoulder<thorax left_elbow<left_shoulder left_wrist<left_elbow
+    spine<pelvis
+    """,
+    centre="spine",
+    torso=f"pelvis spine thorax {LIMB_ROOTS}",
+    computed={"spine": "pelvis thorax"},
+)
+
 SMPL_TREE = """
     pelvis left_hip<pelvis right_hip<pelvis spine1<pelvis left_knee<left_hip right_knee<right_hip spine2<spine1
     left_ankle<left_knee right_ankle<right_knee spine3<spine2 left_foot<left_ankle right_foot<right_ankle
@@ -327,9 +341,25 @@ SKELETONS = {
     skeleton.name: skeleton
     for skeleton in (
         KINECT_V2, KINECT_V1, KINECT_AZURE, SBU, CMU_BODY, COCO17, COCO_WHOLEBODY, OPENPOSE18, OPENPOSE25, HALPE26,
-        MEDIAPIPE33, PENN13, HUMAN36M, SMPL22, SMPL24, UI_PRMD, BANDAI_NAMCO, MIXAMO,
+        MEDIAPIPE33, PENN13, MPII16, HUMAN36M, SMPL22, SMPL24, UI_PRMD, BANDAI_NAMCO, MIXAMO,
     )
 }  # fmt: skip
+
+
+def known_skeleton(joints: Sequence[str]) -> Skeleton | None:
+    """Return the known skeleton that records joints of these names in this order, whatever their spelling."""
+
+    def plain(name: str) -> str:
+        for letter, side in (("L", "left"), ("R", "right")):  # LShoulder, as OpenPose writes
+            if name[:1] == letter and name[1:2].isupper() and not name.isupper():
+                name = side + name[1:]
+        return "".join(c for c in name.lower() if c.isalnum())
+
+    names = [plain(joint) for joint in joints]
+    for skeleton in SKELETONS.values():
+        if [plain(joint) for joint in skeleton.joints[: skeleton.num_recorded]] == names:
+            return skeleton
+    return None
 
 
 def get_skeleton(skeleton: str | Skeleton) -> Skeleton:

@@ -1,12 +1,21 @@
 """Datasets: write, prepare, open and verify them; splits, label subsets, and the sample dataset."""
 
-from ulna.dataset.copies import exact_copies, is_among
+from ulna.dataset.copies import exact_copies, is_among, overlapping
 from ulna.dataset.dataset import Dataset
 from ulna.dataset.description import DatasetError
 from ulna.dataset.label_subsets import label_subset
 from ulna.dataset.preparing import prepare
 from ulna.dataset.sample import write_sample_dataset
+from ulna.dataset.windows import Windows
 
 __all__ = [
-    "Dataset", "DatasetError", "exact_copies", "is_among", "label_subset", "prepare", "write_sample_dataset",
+    "Dataset",
+    "DatasetError",
+    "Windows",
+    "exact_copies",
+    "is_among",
+    "label_subset",
+    "overlapping",
+    "prepare",
+    "write_sample_dataset",
 ]  # fmt: skip

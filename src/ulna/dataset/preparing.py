@@ -14,13 +14,16 @@ from typing import Any
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from ulna.core import Clip, InputError, check_range, refuse_existing
+from ulna.core import Clip, Config, InputError, UlnaWarning, check_range, refuse_existing
 from ulna.dataset.dataset import Dataset
 from ulna.dataset.description import REJECTED
+from ulna.dataset.holdout import HoldOut
+from ulna.dataset.windows import Cutter, Windows
 from ulna.dataset.writing import write_dataset
 from ulna.formats import FORMATS, BadFileError, Format, Source
-from ulna.formats.reading import open_format
+from ulna.formats.reading import FileResult, open_format, read_file
 
+MOST_WARNINGS = 10
 FEW_FILES = 200  # below this, starting processes costs more than it saves
 
 
@@ -29,6 +32,8 @@ def prepare(
     source: str | Path,
     path: str | Path,
     *,
+    windows: Windows | None = None,
+    hold_out: HoldOut | None = None,
     skip_bad: bool = False,
     workers: int | None = None,
     progress: bool = True,
@@ -39,6 +44,9 @@ def prepare(
         format: Name of a format, or a `Format` with options.
         source: Folder with the files.
         path: Dataset folder to write; must not exist.
+        windows: How long recordings are cut into clips; by default they are not.
+        hold_out: What the default split keeps together: "group", "subject", "recording" or "clip". By default the first
+            of them that all labelled clips state.
         skip_bad: Skip bad files and list them in rejected.csv, instead of raising an error.
         workers: Number of processes; all cores by default.
         progress: Show a progress bar.
@@ -52,19 +60,27 @@ def prepare(
     if workers is not None:
         check_range("workers", workers, 1, 4096)
     found = format.open(source)
+    cutter = Cutter(windows or Windows())
+    classes = (
+        tuple(sorted({*found.classes, *cutter.annotations.labels})) if cutter.annotations.labels else found.classes
+    )
+    is_cut = windows is not None and windows.is_active
     rejected: list[BadFileError] = []
+    messages: list[str] = []
 
     def clips() -> Iterator[Clip]:
         with closing(_read_all(format, found, workers)) as results:
             bar = tqdm(results, "reading", len(found.files), unit="file", disable=not progress)
             for result in bar:
-                if isinstance(result, BadFileError):
-                    if not skip_bad:
-                        bar.close()
-                        raise result
-                    rejected.append(result)
-                else:
-                    yield from result
+                messages.extend(result.messages)
+                if result.error is None:
+                    for clip in result.clips:
+                        yield from cutter.clips(clip)
+                    continue
+                if not skip_bad:
+                    bar.close()
+                    raise result.error
+                rejected.append(result.error)
         if len(rejected) == len(found.files):
             raise InputError(
                 f"{source}: expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}"
@@ -74,24 +90,32 @@ def prepare(
         path,
         clips(),
         found.skeleton,
-        classes=found.classes,
+        classes=classes,
         class_groups=found.class_groups,
-        num_persons=found.num_persons,
+        num_persons=1 if is_cut and cutter.options.persons == "separate" else found.num_persons,
+        cut=cutter if is_cut else None,
+        hold_out=hold_out,
         finish=lambda folder: _write_rejected(folder / REJECTED, rejected),
-        source={"format": FORMATS.name_of_config(type(format)), "options": _portable(format)},
+        source={"format": FORMATS.name_of_config(type(format)), "options": _portable(format)}
+        | ({"windows": _portable(windows)} if windows and is_cut else {}),
     )
+    messages = [*cutter.warnings(), *messages]
+    for message in messages[:MOST_WARNINGS]:
+        warnings.warn(message, UlnaWarning, stacklevel=2)
+    if len(messages) > MOST_WARNINGS:
+        warnings.warn(f"{len(messages) - MOST_WARNINGS} more warnings about files", UlnaWarning, stacklevel=2)
     return Dataset(path)
 
 
-def _portable(format: Format) -> dict[str, Any]:
-    """Return the options of a format as JSON values, without file paths, which may not exist later."""
+def _portable(format: Config) -> dict[str, Any]:
+    """Return options as JSON values, without file paths, which may not exist later."""
     values = format.to_json()
     return {name: value for name, value in values.items() if not isinstance(getattr(format, name), Path)}
 
 
-def _read_all(format: Format, found: Source, workers: int | None) -> Generator[list[Clip] | BadFileError]:
+def _read_all(format: Format, found: Source, workers: int | None) -> Generator[FileResult]:
     shared = replace(found, files=found.files[:1])  # sent along with every few files, so without the full list
-    read = functools.partial(_read_one, format, shared)
+    read = functools.partial(read_file, format, shared)
     if workers == 1 or len(found.files) < FEW_FILES:
         yield from map(read, found.files)
     else:
@@ -99,17 +123,6 @@ def _read_all(format: Format, found: Source, workers: int | None) -> Generator[l
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*tasks have been successfully executed", UserWarning)
             yield from pool(delayed(read)(path) for path in found.files)
-
-
-def _read_one(format: Format, found: Source, path: Path) -> list[Clip] | BadFileError:
-    """Return a file's clips, or its error; a file that makes the parser fail unexpectedly also counts as bad."""
-    try:
-        return format.read(path, found)
-    except BadFileError as error:
-        return error
-    except Exception as error:
-        text = f"{type(error).__name__}: {error!s:.200}"
-        return BadFileError(path, "whole file", expected=format.files_wanted, found=text)
 
 
 def _write_rejected(path: Path, rejected: list[BadFileError]) -> None:

@@ -17,6 +17,18 @@ FORMATS = NameTable(
         "penn_action": "ulna.formats.penn_action:PennAction",
         "bvh": "ulna.formats.bvh:BVH",
         "npz": "ulna.formats.npz:NPZ",
+        "openpose": "ulna.formats.openpose:OpenPose",
+        "mmpose": "ulna.formats.mmpose:MMPose",
+        "alphapose": "ulna.formats.alphapose:AlphaPose",
+        "coco": "ulna.formats.coco:COCO",
+        "mediapipe": "ulna.formats.mediapipe:MediaPipe",
+        "pose": "ulna.formats.pose:Pose",
+        "sleap": "ulna.formats.sleap:SLEAP",
+        "deeplabcut": "ulna.formats.deeplabcut:DeepLabCut",
+        "movement": "ulna.formats.movement:Movement",
+        "c3d": "ulna.formats.c3d:C3D",
+        "trc": "ulna.formats.trc:TRC",
+        "gltf": "ulna.formats.gltf:GLTF",
     },
 )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Source:
         skeleton: Skeleton of all clips.
         classes: Class names, in the order of the dataset.
         class_groups: Class names of each group, by group name.
-        num_persons: Maximum number of persons per clip.
+        num_persons: Maximum number of persons per clip; None if it is known only after reading.
         origin: Folder that was searched; clip ids are relative to it.
     """
 
@@ -51,7 +52,7 @@ class Source:
     skeleton: Skeleton
     classes: tuple[str, ...] = ()
     class_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    num_persons: int = 1
+    num_persons: int | None = 1
     origin: Path | None = None
 
 
@@ -72,6 +73,15 @@ class Format(Config, ABC):
     """Terms of use of the data."""
     cite: ClassVar[str] = ""
     """Paper to cite."""
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether a file seems to be of this format, by its name and its first bytes.
+
+        Args:
+            path: An existing file.
+        """
+        return path.match(cls.pattern)
 
     @abstractmethod
     def open(self, source: Path) -> Source:
@@ -114,6 +124,25 @@ def decoded(path: Path, content: bytes) -> str:
     if not text.strip():
         raise BadFileError(path, "whole file", expected="skeleton data", found="an empty file")
     return text
+
+
+def head(path: Path, num_bytes: int = 4096) -> bytes:
+    """Return the first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(num_bytes)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; raises BadFileError if it does not parse."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise BadFileError(path, place, expected="JSON", found=f"text that does not parse ({error.msg})") from None
+    except RecursionError:
+        raise BadFileError(path, "whole file", expected="JSON", found="lists nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise BadFileError(path, "whole file", expected="JSON", found=str(error)) from None
 
 
 def check_finite(path: Path, position: np.ndarray, joints: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from ulna.core import TEST, TRAIN, InputError, MissingError
 
 NUMBERS = ("subject", "view", "setup")
+TEXTS = ("label", "group")
 SPLIT = "split:"
 
 
@@ -42,7 +43,8 @@ class Labels:
 
         The table may list a file by its path relative to the source folder or by its name, with or without extension.
         """
-        name = path.relative_to(origin) if origin and origin.is_dir() else Path(path.name)
+        is_inside = origin is not None and origin.is_dir() and path.is_relative_to(origin)
+        name = path.relative_to(origin) if origin and is_inside else Path(path.name)
         for key in (name.as_posix(), name.with_suffix("").as_posix(), path.name, path.stem):
             if key in self.rows:
                 return Known(name.with_suffix("").as_posix(), self.rows[key])
@@ -51,7 +53,7 @@ class Labels:
     @staticmethod
     @functools.cache
     def read(path: Path | None) -> Labels:
-        """Read a table with columns file and label, and optionally subject, view, setup and split:NAME."""
+        """Read a table with columns file and label, and optionally group, subject, view, setup and split:NAME."""
         if path is None:
             return Labels((), {})
         if not path.is_file():
@@ -59,9 +61,9 @@ class Labels:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
-            unknown = [c for c in columns if c not in ("file", "label", *NUMBERS) and not c.startswith(SPLIT)]
+            unknown = [c for c in columns if c not in ("file", *TEXTS, *NUMBERS) and not c.startswith(SPLIT)]
             if "file" not in columns or unknown:
-                wanted = f"columns file, label, {', '.join(NUMBERS)}, {SPLIT}NAME"
+                wanted = f"columns file, {', '.join((*TEXTS, *NUMBERS))}, {SPLIT}NAME"
                 raise InputError(f"{path}: expected {wanted}, found {', '.join(columns) or 'an empty file'}")
             table = list(reader)
         _check_table(path, table)
@@ -82,10 +84,9 @@ def _check_table(path: Path, table: list[dict[str, str]]) -> None:
 
 def _metadata(path: Path, number: int, row: dict[str, str]) -> dict[str, Any]:
     metadata: dict[str, Any] = {"splits": {}}
-    if row.get("label"):
-        metadata["label"] = row["label"]
+    metadata |= {column: row[column] for column in TEXTS if row.get(column)}
     for column, value in row.items():
-        if not value or column in ("file", "label"):
+        if not value or column in ("file", *TEXTS):
             continue
         is_split = column.startswith(SPLIT)
         if (is_split and value not in (TRAIN, TEST)) or (not is_split and not re.fullmatch(r"-?[0-9]{1,9}", value)):

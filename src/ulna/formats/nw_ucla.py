@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 
 from ulna.core import Clip, get_skeleton, visible_from_zeros
-from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files, read_text, train_or_test
+from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files, read_json, train_or_test
 
 NAME = re.compile(r"a([0-9]{2})_s([0-9]{2})_e([0-9]{2})_v([0-9]{2})")
 ACTIONS = {
@@ -71,11 +70,7 @@ class NWUCLA(Format):
 
 
 def _load(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise BadFileError(path, place, expected="JSON", found=f"text that does not parse ({error.msg})") from None
+    content = read_json(path)
     keys = set(content) if isinstance(content, dict) else set()
     missing = [key for key in ("skeletons", "label") if key not in keys]
     if missing:

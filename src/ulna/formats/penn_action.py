@@ -55,8 +55,8 @@ class PennAction(Format):
         if action not in ACTIONS:
             raise BadFileError(path, "key 'action'", expected="a known action", found=repr(action))
         position = as_float32(path, np.stack([x, y], axis=-1)[:, None].astype(np.float64), source.skeleton.joints)
-        seen = flags[:, None] > 0
-        visible = (position > 0).any(axis=-1) if self.hidden else seen
+        seen: np.ndarray = np.asarray(flags[:, None] > 0)
+        visible: np.ndarray = np.any(position > 0, axis=-1) if self.hidden else seen
         if not visible.any():
             raise BadFileError(path, "key 'visibility'", expected="a body", found="no visible joint")
         train = _train_flag(path, content["train"])

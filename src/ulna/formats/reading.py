@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from ulna.core import Clip, InputError, MissingError, UlnaWarning
-from ulna.formats.base import BadFileError, Format
+from ulna.formats.base import BadFileError, Format, Source
+
+EXAMPLES = 20
 
 
 def read(source: str | Path, format: str | Format | None = None, *, skip_bad: bool = False) -> list[Clip]:
@@ -31,15 +35,57 @@ def read(source: str | Path, format: str | Format | None = None, *, skip_bad: bo
     found = reader.open(path)
     clips: list[Clip] = []
     for file in found.files:
-        try:
-            clips += reader.read(file, found)
-        except BadFileError as error:
-            if not skip_bad:
-                raise
-            warnings.warn(f"skipped {error}", UlnaWarning, stacklevel=2)
+        result = read_file(reader, found, file)
+        if result.error is not None and not skip_bad:
+            raise result.error
+        for message in result.messages:
+            warnings.warn(message, UlnaWarning, stacklevel=2)
+        if result.error is not None:
+            warnings.warn(f"skipped {result.error}", UlnaWarning, stacklevel=2)
+        clips += result.clips
     if not clips:
         raise InputError(f"{path}: expected at least one clip, found none")
     return clips
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What reading one file gave.
+
+    Args:
+        clips: Its clips.
+        messages: Warnings.
+        error: Why it cannot be read, None if it was.
+    """
+
+    clips: list[Clip]
+    messages: list[str]
+    error: BadFileError | None = None
+
+
+def read_file(format: Format, source: Source, path: Path) -> FileResult:
+    """Read one file; a file that makes its parser fail unexpectedly also counts as bad.
+
+    Args:
+        format: The format.
+        source: Result of its `open`.
+        path: The file.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UlnaWarning)
+        clips: list[Clip] = []
+        error: BadFileError | None = None
+        try:
+            clips = format.read(path, source)
+        except BadFileError as bad:
+            error = bad
+        except MissingError:
+            raise
+        except Exception as bad:
+            found = f"{type(bad).__name__}: {bad!s:.200}"
+            error = BadFileError(path, "whole file", expected=format.files_wanted, found=found)
+    messages = [str(one.message) for one in caught if issubclass(one.category, UlnaWarning)]
+    return FileResult(clips, messages, error)
 
 
 def open_format(format: str | Format) -> Format:
@@ -50,7 +96,7 @@ def open_format(format: str | Format) -> Format:
 
 
 def detect_format(source: Path) -> str:
-    """Return the name of the format that matches the file names in a folder.
+    """Return the name of the format of the files in a folder, by their names and first bytes.
 
     Raises:
         MissingError: If the folder does not exist.
@@ -60,11 +106,23 @@ def detect_format(source: Path) -> str:
 
     if not source.exists():
         raise MissingError(f"{source}: expected a folder or a file, found nothing. Check the path.")
-    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
-    found = [name for name in FORMATS if any(path.match(FORMATS[name].pattern) for path in files)]
+    found = sorted({name for path in _examples(source) for name in FORMATS if FORMATS[name].recognises(path)})
     if len(found) != 1:
         raise InputError(
             f"{source}: expected files of one known format, found files of {' and '.join(found) or 'none'}. "
             f"Name the format: {', '.join(FORMATS)}."
         )
     return found[0]
+
+
+def _examples(source: Path) -> list[Path]:
+    """Return some files of a folder: up to 20 of each ending."""
+    if source.is_file():
+        return [source]
+    counts: Counter[str] = Counter()
+    examples = []
+    for path in source.rglob("*"):
+        if counts[path.suffix] < EXAMPLES and not path.name.startswith(".") and path.is_file():
+            counts[path.suffix] += 1
+            examples.append(path)
+    return examples

@@ -282,7 +282,10 @@ def _at_frame_rate(batch: Batch, frame_rate: float) -> Batch:
     if batch.fps is None:
         raise InputError("expected clips with a known frame rate to resample, found clips without")
     lengths = np.array(
-        [_resampled_length(int(n), fps, frame_rate) for n, fps in zip(batch.packing.lengths, batch.fps.tolist(), strict=True)]
+        [
+            _resampled_length(int(n), fps, frame_rate)
+            for n, fps in zip(batch.packing.lengths, batch.fps.tolist(), strict=True)
+        ]
     )
     if (lengths == batch.packing.lengths).all():
         return batch

@@ -1,0 +1,217 @@
+"""Annotations of recordings: what happens from when to when, from CSV tables, BORIS exports and ELAN files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ulna.core import InputError, MissingError, shown
+from ulna.formats.base import BadFileError, decoded
+
+SUFFIXES = (".csv", ".tsv", ".eaf")
+RECORDING_COLUMNS = ("file", "recording", "Media file name", "Media file path", "Media file", "Observation id")
+MOST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A labelled part of a recording.
+
+    Args:
+        start: Start in seconds.
+        end: End in seconds.
+        label: Name of the class.
+        person: Name of the person, as the track of a clip; None if it holds for all.
+    """
+
+    start: float
+    end: float
+    label: str
+    person: str | None = None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Annotations by name of recording; those under None belong to the only recording there is."""
+
+    by_recording: Mapping[str | None, tuple[Annotation, ...]]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels, in alphabetical order."""
+        return tuple(sorted({one.label for some in self.by_recording.values() for one in some}))
+
+    def of(self, clip: str) -> tuple[Annotation, ...]:
+        """Return the annotations of a clip, by its id or the last part of its id."""
+        names = (clip, clip.rpartition("/")[2])
+        return tuple(one for name, some in self.by_recording.items() if name is None or name in names for one in some)
+
+
+def read_annotations(source: Path) -> Annotations:
+    """Read annotations.
+
+    A CSV table has columns start, end (seconds), label, and optionally person and file (name of the recording). BORIS
+    exports are tables of events (Time, Behavior, Status or Behavior type) or aggregated ones (Start (s), Stop (s));
+    events without duration are left out. Of ELAN files every tier with times is read; a tier's participant is the person.
+
+    Args:
+        source: A file (.csv, .tsv or .eaf), or a folder of files, whose names are those of the recordings.
+
+    Raises:
+        MissingError: If there is nothing at `source`.
+        BadFileError: If a file is damaged or has other columns.
+    """
+    if not source.exists():
+        raise MissingError(f"{source}: expected annotations, found nothing. Check the path.")
+    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.suffix in SUFFIXES)
+    if not files:
+        raise InputError(f"{source}: expected annotations ({', '.join(SUFFIXES)}), found none")
+    found: dict[str | None, list[Annotation]] = {}
+    for path in files:
+        default = None if source.is_file() else path.stem
+        entries = _elan(path) if path.suffix == ".eaf" else _table(path)
+        for recording, annotation in entries:
+            found.setdefault(recording or default, []).append(annotation)
+    return Annotations({name: tuple(sorted(some, key=lambda a: a.start)) for name, some in found.items()})
+
+
+def _table(path: Path) -> list[tuple[str | None, Annotation]]:
+    text = decoded(path, path.read_bytes())
+    separator = "\t" if "\t" in text.splitlines()[0] else ","
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise BadFileError(path, "whole file", expected="a table", found=str(error)) from None
+    for number, row in enumerate(rows[:50]):
+        header = [cell.strip() for cell in row]
+        columns = {name: header.index(name) for name in header}
+        if {"start", "end", "label"} <= set(columns):
+            return _intervals(path, rows[number + 1 :], columns, ("start", "end", "label", "person"))
+        if {"Start (s)", "Stop (s)", "Behavior"} <= set(columns):
+            return _intervals(path, rows[number + 1 :], columns, ("Start (s)", "Stop (s)", "Behavior", "Subject"))
+        if {"Time", "Behavior"} <= set(columns) and {"Status", "Behavior type"} & set(columns):
+            return _events(path, rows[number + 1 :], columns)
+    expected = "columns start, end and label, or a table exported by BORIS"
+    raise BadFileError(path, "line 1", expected=expected, found=", ".join(rows[0])[:100])
+
+
+def _cell(row: list[str], columns: Mapping[str, int], name: str) -> str:
+    place = columns.get(name)
+    return row[place].strip() if place is not None and place < len(row) else ""
+
+
+def _recording(row: list[str], columns: Mapping[str, int]) -> str | None:
+    """Return the name of a recording without folder and extension, None if the table names none."""
+    for name in RECORDING_COLUMNS:
+        if value := _cell(row, columns, name):
+            return _stem(value)
+    return None
+
+
+def _stem(value: str) -> str:
+    """Return a file's name without its folder, on any system, and without its extension."""
+    name = value.replace("\\", "/").rpartition("/")[2]
+    return Path(name).stem if "." in name else name
+
+
+def _seconds(path: Path, place: str, text: str) -> float:
+    """Return a time in seconds, from a number or from hours:minutes:seconds."""
+    parts = text.split(":")
+    try:
+        numbers = [float(part) for part in parts]
+        seconds = sum(number * 60**power for power, number in enumerate(reversed(numbers)))
+        if len(parts) > 3 or not math.isfinite(seconds) or seconds < 0:
+            raise ValueError
+    except ValueError:
+        raise BadFileError(path, place, expected="a time in seconds of at least 0", found=repr(text)[:60]) from None
+    return seconds
+
+
+def _interval(path: Path, place: str, start: float, end: float, label: str, person: str) -> Annotation:
+    if end <= start:
+        raise BadFileError(path, place, expected="an end after the start", found=f"{start:g} to {end:g} seconds")
+    if not label:
+        raise BadFileError(path, place, expected="a label", found="none")
+    if person in ("No focal subject", ""):
+        return Annotation(start, end, label)
+    return Annotation(start, end, label, person)
+
+
+def _intervals(
+    path: Path, rows: list[list[str]], columns: Mapping[str, int], names: tuple[str, str, str, str]
+) -> list[tuple[str | None, Annotation]]:
+    found = []
+    for number, row in enumerate(rows):
+        place = f"row {number + 1}"
+        begin, end, label, person = (_cell(row, columns, name) for name in names)
+        if end in ("", "NA"):
+            continue  # an event without duration in an aggregated table
+        times = (_seconds(path, place, begin), _seconds(path, place, end))
+        if times[0] == times[1] and names[0] != "start":
+            continue
+        found.append((_recording(row, columns), _interval(path, place, *times, label, person)))
+    return found
+
+
+def _events(path: Path, rows: list[list[str]], columns: Mapping[str, int]) -> list[tuple[str | None, Annotation]]:
+    """Pair the starts and stops of a table of events."""
+    open_: dict[tuple[str | None, str, str], tuple[float, str]] = {}
+    found = []
+    for number, row in enumerate(rows):
+        place = f"row {number + 1}"
+        status = (_cell(row, columns, "Status") or _cell(row, columns, "Behavior type")).upper()
+        key = (_recording(row, columns), _cell(row, columns, "Behavior"), _cell(row, columns, "Subject"))
+        if status == "START":
+            if key in open_:
+                raise BadFileError(path, place, expected=f"a stop of {key[1]!r} first", found="a second start")
+            open_[key] = (_seconds(path, place, _cell(row, columns, "Time")), place)
+        elif status == "STOP":
+            if key not in open_:
+                raise BadFileError(path, place, expected=f"a start of {key[1]!r} first", found="a stop")
+            start, _ = open_.pop(key)
+            end = _seconds(path, place, _cell(row, columns, "Time"))
+            if end > start:
+                found.append((key[0], _interval(path, place, start, end, key[1], key[2])))
+        elif status not in ("POINT", "STATE"):
+            raise BadFileError(path, place, expected="START, STOP or POINT", found=shown(status))
+    if open_:
+        (_, label, _), (_, place) = next(iter(open_.items()))
+        raise BadFileError(path, place, expected=f"a stop of {label!r}", found="none")
+    return found
+
+
+def _elan(path: Path) -> list[tuple[str | None, Annotation]]:
+    try:
+        root = ElementTree.fromstring(decoded(path, path.read_bytes()).encode())
+    except (ElementTree.ParseError, ValueError) as error:
+        raise BadFileError(path, "whole file", expected="an ELAN file", found=f"no XML ({error})") from None
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise BadFileError(path, "top level", expected="ANNOTATION_DOCUMENT", found=root.tag[:60])
+    slots = {
+        slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT") if slot.get("TIME_VALUE")
+    }
+    media = [one.get("RELATIVE_MEDIA_URL") or one.get("MEDIA_URL") or "" for one in root.iter("MEDIA_DESCRIPTOR")]
+    recording = _stem(media[0]) if media and media[0] else None
+    found = []
+    for tier in root.iter("TIER"):
+        for entry in tier.iter("ALIGNABLE_ANNOTATION"):
+            place = f"tier {tier.get('TIER_ID')!r}, annotation {entry.get('ANNOTATION_ID')!r}"
+            times = [slots.get(entry.get(key)) for key in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")]
+            if None in times:
+                continue  # its time was left open in ELAN
+            start, end = (_seconds(path, place, str(time)) / 1000 for time in times)
+            label = (entry.findtext("ANNOTATION_VALUE") or "").strip()
+            if label:
+                found.append((recording, _interval(path, place, start, end, label, tier.get("PARTICIPANT") or "")))
+    return found
+
+
+def unmatched(annotations: Annotations, clips: Iterable[str]) -> list[str]:
+    """Return the names of recordings that no clip has."""
+    known = {name for clip in clips for name in (clip, clip.rpartition("/")[2])}
+    return [name for name in annotations.by_recording if name is not None and name not in known]

@@ -1,0 +1,371 @@
+"""MediaPipe landmarks as JSON, CSV or NumPy files, in the forms that people save them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ulna.core import Clip, Units, get_skeleton
+from ulna.formats.base import BadFileError, Source, decoded, head, list_files, read_json
+from ulna.formats.detections import NUMBERED, PoseFormat, as_numbers, warn
+from ulna.formats.labels import Labels
+
+NUM_LANDMARKS = 33
+HOLISTIC = {1662: 4, 258: 4, 1629: 3, 225: 3}  # numbers of a holistic vector: numbers per landmark of the body
+SUFFIXES = (".json", ".npy", ".csv")
+KEYS = (
+    "pose_world_landmarks",
+    "poseWorldLandmarks",
+    "pose_landmarks",
+    "poseLandmarks",
+    "landmarks",
+    "landmark",
+    "pose",
+)
+WORLD_KEYS = KEYS[:2]
+LISTS = ("frames", "data", "results", "predictions")
+NEAR_ORIGIN = 0.05  # metres
+
+
+class MediaPipe(PoseFormat):
+    """Reads the 33 body landmarks of MediaPipe's pose and holistic models from .json, .csv and .npy files.
+
+    JSON: a list of frames (or an object with the list), each a list of 33 landmarks, of several people's lists, or an
+    object with pose_world_landmarks, pose_landmarks or landmarks. CSV: one row per frame (99 or 132 columns of
+    coordinates) or per landmark (columns frame, landmark, x, y, z, visibility). NumPy: (T, 33, 3 or 4), (T, 99 or 132),
+    or holistic vectors of 1662, 1629, 258 or 225 numbers, of which the body comes first. A folder of numbered .npy or
+    .json files with one frame each is one clip.
+
+    World landmarks are 3-D in metres; y and z are turned so that y is up. Image landmarks are 2-D shares of the image's
+    size, or pixels if `width` and `height` are given, which keeps the aspect ratio. Visibility is the confidence.
+    """
+
+    landmarks: Literal["auto", "world", "image"] = "auto"
+    """Whether landmarks are in metres or relative to the image: by key, or by whether the hips are at the origin
+    ("auto")."""
+    depth: bool = False
+    """Read image landmarks in three dimensions, with the depth that MediaPipe estimates."""
+
+    title = "MediaPipe pose and holistic landmarks (2-D and 3-D)"
+    pattern = "*.npy"
+    files_wanted = ".json, .csv or .npy files with 33 landmarks per frame"
+    where = "MediaPipe's pose and holistic landmarkers"
+    cite = "Bazarevsky et al.: BlazePose, arXiv 2006.10204"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether a file seems to hold landmarks."""
+        if path.suffix == ".npy":
+            return True
+        begin = head(path, 1 << 14)
+        if path.suffix == ".json":
+            return any(f'"{key}"'.encode() in begin for key in KEYS) or (b'"visibility"' in begin and b'"z"' in begin)
+        if path.suffix == ".csv":
+            first = begin.partition(b"\n")[0].lower()
+            return first.count(b",") in range(98, 140) or (b"landmark" in first and b"x" in first)
+        return False
+
+    def open(self, source: Path) -> Source:
+        if source.is_file():
+            files: tuple[Path, ...] = (source,)
+        else:
+            files = tuple(p for p in list_files(source, "*", "MediaPipe landmarks") if p.suffix in SUFFIXES)
+        origin = source if source.is_dir() else source.parent
+        labels = Labels.read(self.labels)
+        firsts = tuple(sorted(own[0] for own in _videos(files).values()))
+        if not firsts:
+            raise BadFileError(source, "folder", expected=self.files_wanted, found="none")
+        labels.check(firsts, origin)
+        return Source(firsts, get_skeleton("mediapipe33"), labels.classes, num_persons=None, origin=origin)
+
+    def read(self, path: Path, source: Source) -> list[Clip]:
+        files = next((own for own in _videos(_siblings(path)).values() if path in own), [path])
+        parts = [_load(file) for file in files]
+        is_world = {world for _, world in parts if world is not None}
+        num_people = max(rows.shape[1] for rows, _ in parts)
+        rows = np.concatenate(
+            [
+                np.pad(r, [(0, 0), (0, num_people - r.shape[1]), (0, 0), (0, 0)], constant_values=np.nan)
+                for r, _ in parts
+            ]
+        )
+        world = is_world == {True} if is_world else _hips_at_origin(rows)
+        if self.landmarks != "auto":
+            world = self.landmarks == "world"
+        name = path if len(files) == 1 else _video_name(path)
+        if world:
+            rows[..., :3] *= np.array([1, -1, -1])
+            return [
+                self.clip_of_rows(
+                    path, rows, source.skeleton, tracks=None, origin=source.origin, name=name, units="metres"
+                )
+            ]
+        size = self.image_size
+        if size is None:
+            warn(f"{path.name}: the size of the image is unknown (--width, --height); its aspect ratio is lost")
+        else:
+            rows[..., :3] *= np.array([size[0], size[1], size[0]])
+        if self.depth:
+            rows[..., :3] *= np.array([1, -1, -1])
+        else:
+            rows = rows[..., [0, 1, 3]]
+        units: Units = "pixels" if size and not self.depth else "relative"
+        return [
+            self.clip_of_rows(path, rows, source.skeleton, tracks=None, origin=source.origin, name=name, units=units)
+        ]
+
+
+def _siblings(path: Path) -> tuple[Path, ...]:
+    return tuple(sorted(p for p in path.parent.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")))
+
+
+def _videos(files: tuple[Path, ...]) -> dict[Path, list[Path]]:
+    """Group files: each is a clip, except for numbered files of a single frame, which together are one."""
+    videos: dict[Path, list[tuple[int, Path]]] = {}
+    for path in files:
+        match = NUMBERED.fullmatch(path.stem)
+        if match and _is_single_frame(path):
+            videos.setdefault(_video_name(path), []).append((int(match[2]), path))
+        else:
+            videos[path] = [(0, path)]
+    return {video: [path for _, path in sorted(own)] for video, own in videos.items()}
+
+
+def _video_name(path: Path) -> Path:
+    match = NUMBERED.fullmatch(path.stem)
+    return path.parent / f"{match[1]}{path.suffix}" if match and match[1] else path.parent.with_suffix(path.suffix)
+
+
+def _is_single_frame(path: Path) -> bool:
+    if path.suffix == ".npy":
+        shape = _npy_shape(path)
+        return shape is not None and (len(shape) == 1 or (len(shape) == 2 and shape[0] == NUM_LANDMARKS))
+    return path.suffix == ".json" and path.stat().st_size < 20_000
+
+
+def _npy_shape(path: Path) -> tuple[int, ...] | None:
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                return np.lib.format.read_array_header_1_0(file)[0]
+            return np.lib.format.read_array_header_2_0(file)[0]
+    except (ValueError, OSError, EOFError):
+        return None
+
+
+def _load(path: Path) -> tuple[np.ndarray, bool | None]:
+    """Return landmarks (T, P, 33, 4) as x, y, z, visibility, and whether they are world landmarks (None if unknown)."""
+    if path.suffix == ".npy":
+        return _of_numbers(path, _npy(path)), None
+    if path.suffix == ".csv":
+        return _csv(path), None
+    return _json(path)
+
+
+def _npy(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except Exception:  # damaged files raise many kinds of exceptions
+        found = "what cannot be read as a plain array" if path.stat().st_size else "an empty file"
+        raise BadFileError(path, "whole file", expected="an array saved by numpy.save", found=found) from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or not array.size:
+        raise BadFileError(path, "whole file", expected="an array of numbers", found="something else")
+    return np.asarray(array, dtype=np.float64)
+
+
+def _of_numbers(path: Path, array: np.ndarray) -> np.ndarray:
+    """Return landmarks (T, P, 33, 4) of an array in one of the known shapes."""
+    shape = array.shape
+    if array.ndim == 1 or shape == (NUM_LANDMARKS, 3) or shape == (NUM_LANDMARKS, 4):
+        array = array[None]
+    if array.ndim == 2:
+        width = array.shape[1]
+        per = HOLISTIC.get(width) or {3 * NUM_LANDMARKS: 3, 4 * NUM_LANDMARKS: 4}.get(width)
+        if per:
+            array = array[:, : per * NUM_LANDMARKS].reshape(len(array), NUM_LANDMARKS, per)
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or array.shape[2] != NUM_LANDMARKS or array.shape[3] not in (3, 4, 5) or 0 in array.shape:
+        expected = "(T, 33, 3 or 4), (T, 99 or 132), or holistic vectors of 1662 or 258 numbers"
+        raise BadFileError(path, "whole file", expected=expected, found=f"numbers {shape}")
+    if array.shape[3] == 3:
+        array = np.concatenate([array, np.ones_like(array[..., :1])], axis=-1)
+    rows = np.array(array[..., :4], dtype=np.float64)
+    if np.isinf(rows).any():
+        raise BadFileError(path, "whole file", expected="finite coordinates", found="infinity")
+    # A body that was not found is a row of zeros.
+    rows[(rows[..., :3] == 0).all(axis=(-1, -2))] = np.nan
+    return rows
+
+
+def _json(path: Path) -> tuple[np.ndarray, bool | None]:
+    content = read_json(path)
+    if isinstance(content, dict):
+        content = next((content[key] for key in LISTS if isinstance(content.get(key), list)), content)
+    world: bool | None = None
+    if isinstance(content, dict):
+        world = any(key in content for key in WORLD_KEYS) or None
+        content = _landmarks(content)
+        if _depth_of(content) == 1:
+            content = [content]
+    elif (
+        isinstance(content, list)
+        and _depth_of(content) == 1
+        and len(content) == NUM_LANDMARKS
+        and _is_point(content[0])
+    ):
+        content = [content]
+    if not isinstance(content, list) or not content:
+        raise BadFileError(path, "top level", expected="a list of frames", found=repr(content)[:60])
+    if all(isinstance(frame, dict) for frame in content):
+        found = {key for frame in content for key in frame}
+        world = True if found & set(WORLD_KEYS) else False if found & set(KEYS[2:4]) else None
+    frames = [_people(path, number, _landmarks(frame)) for number, frame in enumerate(content)]
+    num_people = max(1, *(len(people) for people in frames))
+    rows = np.full((len(frames), num_people, NUM_LANDMARKS, 4), np.nan)
+    for number, people in enumerate(frames):
+        for person, points in enumerate(people):
+            rows[number, person] = points
+    if np.isinf(rows).any():
+        raise BadFileError(path, "whole file", expected="finite coordinates", found="infinity")
+    return rows, world
+
+
+def _landmarks(frame: Any) -> Any:
+    """Return the landmarks of a frame, world landmarks first."""
+    while isinstance(frame, dict):
+        key = next((key for key in KEYS if frame.get(key)), None)
+        if key is None:
+            return []
+        frame = frame[key]
+    return frame
+
+
+def _depth_of(content: Any) -> int:
+    """Return 1 for a list of points, 2 for a list of lists of points."""
+    return 1 if isinstance(content, list) and content and _is_point(content[0]) else 2
+
+
+def _is_point(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "x" in value
+    return isinstance(value, list) and len(value) in (3, 4, 5) and not isinstance(value[0], list | dict)
+
+
+def _people(path: Path, number: int, landmarks: Any) -> list[np.ndarray]:
+    """Return landmarks (33, 4) of each person of a frame."""
+    if not landmarks:
+        return []
+    people = [landmarks] if _depth_of(landmarks) == 1 else landmarks
+    if not isinstance(people, list):
+        raise BadFileError(path, f"frame {number}", expected="a list of landmarks", found=repr(people)[:60])
+    return [_points(path, f"frame {number}", _landmarks(person)) for person in people if person]
+
+
+def _points(path: Path, place: str, points: Any) -> np.ndarray:
+    if not isinstance(points, list) or len(points) != NUM_LANDMARKS:
+        found = str(len(points)) if isinstance(points, list) else repr(points)[:60]
+        raise BadFileError(path, place, expected="33 landmarks", found=found)
+    if all(isinstance(point, dict) for point in points):
+        points = [
+            [point.get("x"), point.get("y"), point.get("z", 0.0), point.get("visibility", 1.0)] for point in points
+        ]
+    numbers = as_numbers(path, place, points)
+    if numbers.ndim != 2 or numbers.shape[1] not in (3, 4, 5):
+        raise BadFileError(path, place, expected="landmarks of 3 or 4 numbers", found=f"{numbers.shape}")
+    if numbers.shape[1] == 3:
+        numbers = np.concatenate([numbers, np.ones((NUM_LANDMARKS, 1))], axis=1)
+    return numbers[:, :4]
+
+
+def _csv(path: Path) -> np.ndarray:
+    table = list(csv.reader(io.StringIO(decoded(path, path.read_bytes()))))
+    table = [row for row in table if any(cell.strip() for cell in row)]
+    header = [cell.strip().lower() for cell in table[0]]
+    has_header = any(_number(cell) is None for cell in header if cell)
+    body = table[1:] if has_header else table
+    if not body:
+        raise BadFileError(path, "whole file", expected="at least one frame", found="a header only")
+    if has_header and {"x", "y"} <= set(header):
+        return _long_table(path, header, body)
+    columns = _coordinate_columns(header) if has_header else list(range(len(header)))
+    if len(columns) not in (99, 132):
+        columns = (
+            columns[-132:]
+            if len(columns) in range(133, 136)
+            else columns[-99:]
+            if len(columns) in range(100, 103)
+            else columns
+        )
+    rows = []
+    for line, row in enumerate(body, 2 if has_header else 1):
+        if len(row) != len(header):
+            raise BadFileError(path, f"line {line}", expected=f"{len(header)} columns", found=str(len(row)))
+        numbers = [_number(row[column]) for column in columns]
+        if any(number is None for number in numbers):
+            bad = next(row[c] for c, number in zip(columns, numbers, strict=True) if number is None)
+            raise BadFileError(path, f"line {line}", expected="numbers", found=repr(bad)[:60])
+        rows.append(numbers)
+    return _of_numbers(path, np.array(rows, dtype=np.float64))
+
+
+def _coordinate_columns(header: list[str]) -> list[int]:
+    """Return the columns named as coordinates, such as x0, left_hip_x, v12, nose.visibility."""
+    pattern = re.compile(r"([xyzv][_ ]?[0-9]{1,2})|(.*[^a-z]|)(x|y|z|v|vis|visibility)|[0-9]{1,3}")
+    return [k for k, name in enumerate(header) if pattern.fullmatch(name)]
+
+
+def _long_table(path: Path, header: list[str], body: list[list[str]]) -> np.ndarray:
+    """Return landmarks of a table with a row per landmark."""
+    names = [joint.replace("_", "") for joint in get_skeleton("mediapipe33").joints[:NUM_LANDMARKS]]
+    frame = next(
+        (header.index(key) for key in ("frame", "frame_id", "frame_number", "time", "timestamp") if key in header), None
+    )
+    joint = next(
+        (
+            header.index(key)
+            for key in ("landmark", "landmark_id", "id", "index", "joint", "name", "keypoint")
+            if key in header
+        ),
+        None,
+    )
+    if frame is None or joint is None:
+        expected = "columns frame, landmark, x, y, z, visibility"
+        raise BadFileError(path, "line 1", expected=expected, found=", ".join(header)[:60])
+    values = [header.index(key) if key in header else None for key in ("x", "y", "z", "visibility")]
+    frames: dict[float, np.ndarray] = {}
+    for line, row in enumerate(body, 2):
+        cells = [
+            0.0 if v is None and k == 2 else 1.0 if v is None else _number(row[v]) if v < len(row) else None
+            for k, v in enumerate(values)
+        ]
+        time = _number(row[frame]) if frame < len(row) else None
+        name = re.sub(r"[^a-z0-9]", "", row[joint].lower()) if joint < len(row) else ""
+        number = int(name) if name.isdecimal() and len(name) < 4 else names.index(name) if name in names else -1
+        if time is None or None in cells or not 0 <= number < NUM_LANDMARKS:
+            raise BadFileError(path, f"line {line}", expected="frame, landmark and coordinates", found=repr(row)[:60])
+        frames.setdefault(time, np.full((NUM_LANDMARKS, 4), np.nan))[number] = [float(cell or 0.0) for cell in cells]
+    return np.stack([frames[time] for time in sorted(frames)])[:, None]
+
+
+def _number(cell: str) -> float | None:
+    """Return the number in a cell, NaN if it is empty, None if it is text."""
+    if not cell.strip():
+        return float("nan")
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _hips_at_origin(rows: np.ndarray) -> bool:
+    """Return whether the middle of the hips is the origin, as in world landmarks."""
+    hips = rows[..., [23, 24], :3].mean(axis=-2)
+    known = hips[np.isfinite(hips).all(axis=-1)]
+    return bool(len(known) and np.median(np.linalg.norm(known, axis=-1)) < NEAR_ORIGIN)
