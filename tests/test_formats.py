@@ -1,6 +1,7 @@
 """Every format, on tiny files of it."""
 
 import hashlib
+import warnings
 
 import bvhio
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import GOLDEN, HERE, read_one
-from ulna.core import UlnaError, get_skeleton
+from ulna.core import UlnaError, UlnaWarning, get_skeleton
 from ulna.dataset import prepare
 from ulna.formats import FORMATS, ntu
 from ulna.formats.bvh import read_positions
@@ -25,6 +26,7 @@ from write_files import (
     write_sbu,
     write_utd,
 )
+from write_pose_files import POSE_WRITERS
 
 # Recordings in the format of NTU, and what the authors' released loader makes of them, with their SHA-256.
 GOLDEN_FILES = {
@@ -267,11 +269,12 @@ WRITERS = {
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", WRITERS | POSE_WRITERS)
 def test_files_with_any_bytes_replaced_are_refused_or_read(tmp_path_factory, name, data):
     folder = tmp_path_factory.mktemp(name)
-    path = folder / WRITERS[name][0]
-    WRITERS[name][1](path)
+    ending, write = (WRITERS | POSE_WRITERS)[name]
+    path = folder / ending
+    write(path)
     content = path.read_bytes()
     start = data.draw(st.integers(0, len(content) - 1), "start")
     length = data.draw(st.sampled_from([0, 1, 2, 8, 100, len(content)]), "length")
@@ -280,7 +283,9 @@ def test_files_with_any_bytes_replaced_are_refused_or_read(tmp_path_factory, nam
     )
     path.write_bytes(content[:start] + new + content[start + length :])
     try:
-        dataset = prepare(name, folder, folder / "dataset", workers=1, progress=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UlnaWarning)
+            dataset = prepare(name, folder, folder / "dataset", workers=1, progress=False)
         assert np.isfinite(dataset.clip(0).position).all()
     except UlnaError as error:
         assert len(str(error)) < 500

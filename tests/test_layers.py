@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "ulna"
 LAYERS = (
-    "core", "formats", "dataset", "batch", "preprocessing", "nn", "encoders", "pretext", "models", "recipes",
+    "core", "formats", "quality", "dataset", "batch", "preprocessing", "nn", "encoders", "pretext", "models", "recipes",
     "training", "evaluation", "audit", "analysis", "cli",
 )  # fmt: skip
 FILES = sorted(path for layer in LAYERS for path in (SOURCE / layer).glob("*.py"))

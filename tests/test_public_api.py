@@ -187,8 +187,6 @@ def test_warnings_reach_python_users(recordings):
     model = ulna.pretrain(recipe, ulna.Dataset.write("dataset", clips), out="model", progress=False)
     with pytest.warns(ulna.UlnaWarning, match="test clips"):
         ulna.evaluate(model, ulna.Dataset("dataset"), ulna.protocols.KNN(), split="holdout", baselines=False)
-    with pytest.warns(ulna.UlnaWarning, match="frames per second"):
-        model.embed([replace(clip, fps=clip.fps * 4) for clip in clips])
     with pytest.warns(ulna.UlnaWarning, match="metres"):
         model.embed([replace(clip, position=clip.position * 1000) for clip in clips])
     with warnings.catch_warnings():

@@ -123,7 +123,7 @@ def _bodies(part: ClipSet, joints: Sequence[int]) -> Iterator[tuple[int, np.ndar
 
 
 def _body_sized(body: np.ndarray) -> np.ndarray:
-    """Scale positions (T, k, 3) without a physical unit so that joints are half a metre from their centre on average."""
+    """Scale positions (T, k, 3) without a unit so that joints are half a metre from their centre on average."""
     spread = float(np.linalg.norm(body - body.mean(axis=1, keepdims=True), axis=-1).mean()) if len(body) else 0.0
     return body * (0.5 / spread) if spread > 0 else body
 

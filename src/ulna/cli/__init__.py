@@ -17,6 +17,11 @@ COMMANDS = NameTable(
         "quickstart": "ulna.cli.quickstart:main",
         "datasets": "ulna.cli.datasets:main",
         "prepare": "ulna.cli.prepare:main",
+        "check": "ulna.cli.check:main",
+        "show": "ulna.cli.show:main",
+        "convert": "ulna.cli.convert:main",
+        "skeletons": "ulna.cli.skeletons:main",
+        "pose": "ulna.cli.pose:main",
         "info": "ulna.cli.info:main",
         "audit": "ulna.cli.audit:main",
         "pretrain": "ulna.cli.pretrain:main",
@@ -34,7 +39,12 @@ USAGE = """ulna learns representations of motion from unlabelled skeleton sequen
 
   ulna quickstart                                      try everything on the sample inside the package
   ulna datasets                                        list the formats that can be read, and where to get data
-  ulna prepare FORMAT SOURCE DATASET                   files -> dataset
+  ulna skeletons                                       list and draw the known joint sets
+  ulna pose VIDEO... --out FOLDER                      estimate poses from videos
+  ulna check FILE|DATASET                              find what is missing or implausible, and repair it
+  ulna show FILE|DATASET                               show moving skeletons in a page
+  ulna convert SOURCE DEST                             files -> npz, CSV, TRC or .pose
+  ulna prepare [FORMAT] SOURCE DATASET                 files -> dataset
   ulna info DATASET|MODEL                              describe a dataset or a model
   ulna audit DATASET... --split SPLIT                  find test clips that are copies of training clips
   ulna pretrain RECIPE --data DATASET --out MODEL      pretrain without labels

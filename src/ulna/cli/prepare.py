@@ -64,8 +64,8 @@ def command(default: Format) -> Callable[..., None]:
             print(f"  split {split:12} {len(train):,} train, {len(test):,} test")
         if made.splits == (HOLDOUT,):
             print(
-                "  no split was given: every fifth group, subject or recording is held out, or every fifth clip of each "
-                "class if these are not known"
+                "  no split was given: every fifth group, subject or recording is held out, or every fifth clip of "
+                "each class if these are not known"
             )
         rejected = made.path / REJECTED
         if rejected.is_file():

@@ -26,7 +26,7 @@ from ulna.core.errors import (
     unknown_name,
 )
 from ulna.core.files import new_file, new_folder, refuse_existing, write_text
-from ulna.core.joint_matching import match_joints
+from ulna.core.joint_matching import joint_names, match_joints
 from ulna.core.node_layout import NodeLayout, Parts
 from ulna.core.random import random_stream, torch_seed
 from ulna.core.skeleton import Skeleton
@@ -34,9 +34,45 @@ from ulna.core.skeletons import SKELETONS, get_skeleton, known_skeleton
 from ulna.core.tables import NameTable
 
 __all__ = [
-    "SKELETONS", "TEST", "TRAIN", "UNITS", "Clip", "Config", "Count", "ExistsError", "InputError", "MissingError",
-    "NameTable", "NodeLayout", "NonNegative", "Parts", "Positive", "Rate", "Seed", "Share", "Skeleton",
-    "UlnaError", "UlnaWarning", "Units", "check_range", "component", "get_skeleton", "known_skeleton",
-    "match_joints", "named", "new_file", "new_folder", "parse_named", "random_stream", "read_config", "readable",
-    "refuse_existing", "shown", "torch_seed", "unknown_name", "visible_from_zeros", "write_text",
+    "SKELETONS",
+    "TEST",
+    "TRAIN",
+    "UNITS",
+    "Clip",
+    "Config",
+    "Count",
+    "ExistsError",
+    "InputError",
+    "MissingError",
+    "NameTable",
+    "NodeLayout",
+    "NonNegative",
+    "Parts",
+    "Positive",
+    "Rate",
+    "Seed",
+    "Share",
+    "Skeleton",
+    "UlnaError",
+    "UlnaWarning",
+    "Units",
+    "check_range",
+    "component",
+    "get_skeleton",
+    "joint_names",
+    "known_skeleton",
+    "match_joints",
+    "named",
+    "new_file",
+    "new_folder",
+    "parse_named",
+    "random_stream",
+    "read_config",
+    "readable",
+    "refuse_existing",
+    "shown",
+    "torch_seed",
+    "unknown_name",
+    "visible_from_zeros",
+    "write_text",
 ]  # fmt: skip

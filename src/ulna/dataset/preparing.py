@@ -22,8 +22,10 @@ from ulna.dataset.windows import Cutter, Windows
 from ulna.dataset.writing import write_dataset
 from ulna.formats import FORMATS, BadFileError, Format, Source
 from ulna.formats.reading import FileResult, open_format, read_file
+from ulna.quality import plausibility
 
 MOST_WARNINGS = 10
+MOST_CHECKED = 50  # files whose clips are checked for plausibility
 FEW_FILES = 200  # below this, starting processes costs more than it saves
 
 
@@ -67,13 +69,16 @@ def prepare(
     is_cut = windows is not None and windows.is_active
     rejected: list[BadFileError] = []
     messages: list[str] = []
+    checked: list[Clip] = []
 
     def clips() -> Iterator[Clip]:
         with closing(_read_all(format, found, workers)) as results:
             bar = tqdm(results, "reading", len(found.files), unit="file", disable=not progress)
-            for result in bar:
+            spacing = max(1, len(found.files) // MOST_CHECKED)
+            for number, result in enumerate(bar):
                 messages.extend(result.messages)
                 if result.error is None:
+                    checked.extend(result.clips[: MOST_CHECKED if number % spacing == 0 else 0])
                     for clip in result.clips:
                         yield from cutter.clips(clip)
                     continue
@@ -99,7 +104,7 @@ def prepare(
         source={"format": FORMATS.name_of_config(type(format)), "options": _portable(format)}
         | ({"windows": _portable(windows)} if windows and is_cut else {}),
     )
-    messages = [*cutter.warnings(), *messages]
+    messages = [*plausibility(checked), *cutter.warnings(), *messages]
     for message in messages[:MOST_WARNINGS]:
         warnings.warn(message, UlnaWarning, stacklevel=2)
     if len(messages) > MOST_WARNINGS:

@@ -56,8 +56,9 @@ def read_annotations(source: Path) -> Annotations:
     """Read annotations.
 
     A CSV table has columns start, end (seconds), label, and optionally person and file (name of the recording). BORIS
-    exports are tables of events (Time, Behavior, Status or Behavior type) or aggregated ones (Start (s), Stop (s));
-    events without duration are left out. Of ELAN files every tier with times is read; a tier's participant is the person.
+    exports are tables of events (Time, Behavior, Status or Behavior type) or aggregated ones (Start (s), Stop (s)),
+    whose events without duration are left out. Of ELAN files every tier with times is read; a tier's participant is
+    the person.
 
     Args:
         source: A file (.csv, .tsv or .eaf), or a folder of files, whose names are those of the recordings.

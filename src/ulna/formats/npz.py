@@ -7,23 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from ulna.core import Clip, InputError, Skeleton, get_skeleton
+from ulna.core import UNITS, Clip, InputError, Skeleton, get_skeleton
 from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files
 from ulna.formats.labels import Labels
 
 _KINDS = {"U": "text", "iu": "whole number", "fiu": "number"}
-SCALARS = {"skeleton": "U", "centre": "U", "label": "U", "fps": "fiu", "subject": "iu", "view": "iu", "setup": "iu"}
+SCALARS = {
+    "skeleton": "U", "centre": "U", "label": "U", "fps": "fiu", "subject": "iu", "view": "iu", "setup": "iu",
+    "units": "U", "dimensions": "iu", "group": "U", "recording": "U",
+}  # fmt: skip
 LARGEST = 2**33  # bytes of a file's arrays that are read at most
-KNOWN = ("position", "visible", "skeleton", "joints", "parents", "centre", "fps", "label", "subject", "view", "setup")
+KNOWN = (
+    "position", "visible", "skeleton", "joints", "parents", "centre", "fps", "label", "subject", "view", "setup",
+    "units", "dimensions", "confidence", "image_size", "tracks", "frame_numbers", "group", "recording",
+)  # fmt: skip
 
 
 class NPZ(Format):
     """Reads one clip per file. Keys:
 
-    `position` (T, P, K, 3) or (T, K, 3) in metres, y up, NaN where a joint is missing; optionally `visible` (T, P, K)
-    or (T, K) bool, `skeleton` (a known name) or `joints` (K names) with `parents` (K indices, -1 for the root) and
-    `centre` (name of a joint), `fps`, `label` (a name), `subject`, `view`, `setup` (integers). Alternatively, labels
-    and splits come from a CSV table (`--labels`).
+    `position` (T, P, K, 3) or (T, K, 3) in metres, y up, or with two coordinates x, y in an image, y down; NaN where a
+    joint is missing. Optionally `visible` (T, P, K) or (T, K) bool, `skeleton` (a known name) or `joints` (K names)
+    with `parents` (K indices, -1 for the root) and `centre` (name of a joint), `fps`, `label` (a name), `subject`,
+    `view`, `setup` (integers), `units` (metres, millimetres, pixels, relative), `confidence` (T, P, K), `image_size`
+    (width, height), `tracks` (P names), `frame_numbers` (T), `group` and `recording` (names). Alternatively, labels and
+    splits come from a CSV table (`--labels`).
     """
 
     skeleton: str | None = None
@@ -71,11 +79,7 @@ class NPZ(Format):
             )  # fmt: skip
         visible = _visible(path, content, position)
         known = Labels.read(self.labels).of(path, source.origin)
-        metadata: dict[str, Any] = {
-            name: int(content[name]) for name in ("subject", "view", "setup") if name in content
-        }
-        if "label" in content:
-            metadata["label"] = content["label"]
+        metadata = _metadata(path, content, visible)
         clip = Clip(
             id=known.id,
             position=as_float32(path, np.where(visible[..., None], position, 0), source.skeleton.joints),
@@ -110,15 +114,54 @@ def _positions(path: Path, content: dict[str, Any]) -> np.ndarray:
     position = np.asarray(content["position"])
     if position.ndim == 3:
         position = position[:, None]
-    if position.ndim != 4 or position.shape[-1] != 3 or 0 in position.shape or position.dtype.kind not in "fiu":
+    if (
+        position.ndim != 4
+        or position.shape[-1] not in (2, 3)
+        or 0 in position.shape
+        or position.dtype.kind not in "fiu"
+    ):
         found = f"{position.shape} {position.dtype}"
-        raise BadFileError(path, "key 'position'", expected="numbers (T, P, K, 3) or (T, K, 3)", found=found)
+        raise BadFileError(
+            path, "key 'position'", expected="numbers (T, P, K, 3) or (T, K, 3), or with 2 coordinates", found=found
+        )
     if np.isinf(position).any():
         place = tuple(int(i) for i in np.argwhere(np.isinf(position))[0])
         raise BadFileError(
             path, f"key 'position' at {place}", expected="finite metres, or NaN if missing", found="infinity"
         )
     return position.astype(np.float64)
+
+
+def _metadata(path: Path, content: dict[str, Any], visible: np.ndarray) -> dict[str, Any]:
+    """Return the metadata of a clip; raises BadFileError for arrays of a wrong shape."""
+    metadata: dict[str, Any] = {name: int(content[name]) for name in ("subject", "view", "setup") if name in content}
+    metadata |= {name: content[name] for name in ("label", "group", "recording", "units") if name in content}
+    is_flat = np.asarray(content["position"]).shape[-1] == 2
+    dimensions = int(content.get("dimensions", 2 if is_flat else 3))
+    if is_flat or dimensions == 2:
+        metadata["dimensions"] = 2
+        metadata.setdefault("units", "pixels")
+    if metadata.get("units", "metres") not in UNITS or dimensions not in (2, 3):
+        expected, found = f"{', '.join(UNITS)} and 2 or 3 dimensions", f"{metadata.get('units')!r} and {dimensions}"
+        raise BadFileError(path, "keys 'units' and 'dimensions'", expected=expected, found=found)
+    shapes = {
+        "confidence": visible.shape,
+        "image_size": (2,),
+        "tracks": visible.shape[1:2],
+        "frame_numbers": visible.shape[:1],
+    }
+    kinds = {"confidence": "f", "image_size": "iu", "tracks": "U", "frame_numbers": "iu"}
+    for name, shape in shapes.items():
+        if name not in content:
+            continue
+        value = np.asarray(content[name])
+        if name == "confidence" and value.ndim == 2:
+            value = value[:, None]
+        if value.shape != shape or value.dtype.kind not in kinds[name]:
+            found = f"{value.shape} {value.dtype}"
+            raise BadFileError(path, f"key {name!r}", expected=f"an array {shape}", found=found)
+        metadata[name] = value if name in ("confidence", "frame_numbers") else tuple(value.tolist())
+    return metadata
 
 
 def _visible(path: Path, content: dict[str, Any], position: np.ndarray) -> np.ndarray:
@@ -155,9 +198,8 @@ def _skeleton(path: Path, content: dict[str, Any], default: str | None) -> Skele
         advice = "Add the keys joints and parents, or the key skeleton, or pass --skeleton NAME."
         expected = "a known skeleton's name, or joints and parents"
         raise BadFileError(path, "skeleton", expected=expected, found=str(error), advice=advice) from None
-    if skeleton.num_joints != np.asarray(content["position"]).shape[-2]:
-        found = str(np.asarray(content["position"]).shape[-2])
-        raise BadFileError(
-            path, "key 'position'", expected=f"{skeleton.num_joints} joints ({skeleton.name})", found=found
-        )
+    given = np.asarray(content["position"]).shape[-2]
+    if given not in (skeleton.num_joints, skeleton.num_recorded):
+        expected = f"{skeleton.num_recorded} joints ({skeleton.name})"
+        raise BadFileError(path, "key 'position'", expected=expected, found=str(given))
     return skeleton

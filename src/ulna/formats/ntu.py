@@ -150,7 +150,12 @@ def _numbers(words: list[str]) -> np.ndarray:
 
 
 def _parts_fields_by_single_spaces(text: str) -> bool:
-    """Return True if there is no tab, no leading white space, and no repeated white space other than CR LF."""
+    """Return True if there is no tab, no leading white space, and no repeated white space other than CR LF.
+
+    Text beyond ASCII may hold other white space, such as a non-breaking space.
+    """
+    if not text.isascii():
+        return False
     letters = np.frombuffer(text.encode(), np.uint8)
     white = letters <= ord(" ")
     return int((white[1:] & white[:-1]).sum()) == text.count("\r\n") and not white[0] and "\t" not in text
@@ -219,7 +224,7 @@ class _Lines:
                     return BadFileError(
                         self.path, f"line {number}", expected="coordinates in numbers", found=repr(word[:60])
                     )
-        raise AssertionError("every coordinate is a number")
+        return BadFileError(self.path, "whole file", expected="coordinates in numbers", found="other text")
 
 
 def _read_skip_list(path: Path | None) -> frozenset[str]:

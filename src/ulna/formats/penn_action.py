@@ -32,7 +32,7 @@ class PennAction(Format):
     """Treat joints that are flagged as hidden as visible, at the place that the annotators estimated."""
 
     title = "Penn Action (15 classes, 2,326 clips, 2-D)"
-    pattern = "labels/[0-9][0-9][0-9][0-9].mat"
+    pattern = "[0-9][0-9][0-9][0-9].mat"
     files_wanted = "labels/NNNN.mat"
     splits = ("official", "official-dev")
     where = "the dataset page at the University of Pennsylvania (Penn_Action.tar.gz)"

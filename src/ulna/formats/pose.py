@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -116,7 +116,7 @@ class _Reader:
     def __init__(self, content: bytes) -> None:
         self.content, self.at = content, 0
 
-    def numbers(self, form: str) -> tuple[int, ...]:
+    def numbers(self, form: str) -> tuple[Any, ...]:
         values = struct.unpack_from("<" + form, self.content, self.at)
         self.at += struct.calcsize("<" + form)
         return values

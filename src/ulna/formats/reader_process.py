@@ -29,7 +29,7 @@ READERS = {
     "movement": "ulna.formats.movement:load",
     "c3d": "ulna.formats.c3d:load",
 }
-SECONDS = 300.0  # after which a file counts as unreadable
+SECONDS = 60.0  # after which a file counts as unreadable
 
 
 def load_safely(reader: str, path: Path) -> dict[str, Any]:

@@ -76,8 +76,9 @@ def _splits(fold: int) -> dict[str, str]:
 
 
 def _table(path: Path) -> np.ndarray:
-    """Return the numbers (T, 90) that follow the frame numbers."""
+    """Return the numbers (T, 90) that follow the frame numbers, which count up by one."""
     rows = []
+    before: float | None = None
     for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.strip().rstrip(",").split(",")
         if words == [""]:
@@ -85,9 +86,14 @@ def _table(path: Path) -> np.ndarray:
         if len(words) != COLUMNS:
             raise BadFileError(path, f"line {number}", expected=f"{COLUMNS} numbers", found=f"{len(words)}")
         try:
+            frame = float(words[0])
             rows.append(np.array(words[1:], dtype=np.float64))
         except ValueError:
             raise BadFileError(path, f"line {number}", expected=f"{COLUMNS} numbers", found="text among them") from None
+        if before is not None and frame != before + 1:
+            expected = f"frame {before + 1:g} after frame {before:g}"
+            raise BadFileError(path, f"line {number}", expected=expected, found=f"frame {frame:g}")
+        before = frame
     if not rows:
         raise BadFileError(path, "whole file", expected="at least one frame", found="none")
     return np.stack(rows)
