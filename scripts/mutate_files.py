@@ -10,6 +10,7 @@ neither.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import shutil
@@ -60,9 +61,9 @@ def damaged_json(content: bytes, generator: random.Random) -> bytes:
             if kind == 0:
                 del node[key]
             elif kind == 1 and isinstance(node, list):
-                node.insert(generator.randrange(len(node) + 1), node[key])
+                node.insert(generator.randrange(len(node) + 1), copy.deepcopy(node[key]))
             else:
-                node[key] = generator.choice(VALUES)
+                node[key] = copy.deepcopy(generator.choice(VALUES))
             break
     return json.dumps(root).encode()
 
@@ -133,7 +134,10 @@ def outcome(name: str, source: Path) -> str:
         text = str(result.error)
         assert text.isprintable(), text
         assert len(text) < 500, text
-        return "caught" if "Error: " in result.error.found and "cannot be read" not in text else "refused"
+        is_unforeseen = "Error: " in result.error.found and "cannot be read" not in text
+        if is_unforeseen:
+            print(f"  {text}", file=sys.stderr)
+        return "caught" if is_unforeseen else "refused"
     for clip in result.clips:
         assert np.isfinite(clip.position).all()
     return "read"

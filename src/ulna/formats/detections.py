@@ -19,6 +19,7 @@ from ulna.formats.base import BadFileError, Format
 from ulna.formats.labels import Labels
 
 MOST_FRAMES = 5_000_000
+LARGEST_NUMBER = 1 << 40  # of a frame
 NUMBERED = re.compile(r"(.*?)[_.\-]?([0-9]{1,12})(_keypoints)?$")
 
 
@@ -98,7 +99,11 @@ class PoseFormat(Format, ABC):
         """
         first, last = min(frames, default=0), max(frames, default=0)
         num_frames = last - first + 1
-        if num_frames > MOST_FRAMES or num_frames > 10_000 + 1000 * len(frames):
+        if (
+            not 0 <= first <= last < LARGEST_NUMBER
+            or num_frames > MOST_FRAMES
+            or num_frames > 10_000 + 1000 * len(frames)
+        ):
             expected, found = "consecutive frame numbers", f"{len(frames)} frames numbered {first} to {last}"
             raise BadFileError(path, "frame numbers", expected=expected, found=found)
         detections = {number: self._usable(path, number, frames[number]) for number in sorted(frames)}
