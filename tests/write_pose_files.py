@@ -176,7 +176,7 @@ def write_movement(path, num_frames=4):
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = np.stack([[person(3, t, seed=p) for p in range(2)] for t in range(num_frames)])  # (T, P, K, 3)
     with h5py.File(path, "w") as file:
-        file.attrs["fps"] = 40.0
+        file.attrs["fps"] = np.array([40.0])  # as netCDF stores numbers
         names = {"space": ["x", "y"], "keypoints": ["nose", "body", "tail"], "individuals": ["a", "b"]}
         file["time"] = np.arange(num_frames) / 40
         file["time"].make_scale("time")

@@ -67,6 +67,8 @@ def command(default: Format) -> Callable[..., None]:
                 "  no split was given: every fifth group, subject or recording is held out, or every fifth clip of "
                 "each class if these are not known"
             )
+        if not made.splits and (made.labels >= 0).any():
+            print("  no split: all clips come from one recording; prepare several, or choose with --hold-out")
         rejected = made.path / REJECTED
         if rejected.is_file():
             num = len(rejected.read_text(encoding="utf-8").splitlines()) - 1

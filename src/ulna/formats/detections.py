@@ -99,11 +99,8 @@ class PoseFormat(Format, ABC):
         """
         first, last = min(frames, default=0), max(frames, default=0)
         num_frames = last - first + 1
-        if (
-            not 0 <= first <= last < LARGEST_NUMBER
-            or num_frames > MOST_FRAMES
-            or num_frames > 10_000 + 1000 * len(frames)
-        ):
+        longest = min(MOST_FRAMES, 10_000 + 1000 * len(frames))
+        if not 0 <= first <= last < LARGEST_NUMBER or num_frames > longest:
             expected, found = "consecutive frame numbers", f"{len(frames)} frames numbered {first} to {last}"
             raise BadFileError(path, "frame numbers", expected=expected, found=found)
         detections = {number: self._usable(path, number, frames[number]) for number in sorted(frames)}

@@ -84,12 +84,12 @@ def load(path: Path) -> dict[str, Any]:
             confidence = _ordered(path, file, "confidence", ("time", "keypoints", "individuals"))
             known = np.isfinite(confidence)
             rows[..., -1] = np.where(known, confidence, 1.0 if not known.any() else 0.0).transpose(0, 2, 1)
-        fps = file.attrs.get("fps")
+        fps = float(np.ravel(file.attrs["fps"])[0]) if "fps" in file.attrs else 0.0
         return {
             "keypoints": np.array(names["keypoints"], dtype=str),
             "individuals": np.array(names["individuals"], dtype=str),
             "rows": rows,
-            "fps": float(fps) if fps is not None and np.isfinite(float(fps)) and float(fps) > 0 else None,
+            "fps": fps if np.isfinite(fps) and fps > 0 else None,
         }
 
 
