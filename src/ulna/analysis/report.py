@@ -200,7 +200,7 @@ def _pictures(model: Model, dataset: Dataset, results: Sequence[EvalResult]) -> 
         test = np.sort(random_stream(0, "report").choice(test, MOST_POINTS, replace=False))
     features = model.embedder(dataset).embed_dataset(dataset, test)
     predicted, confidence = _predict(model, dataset, split, test)
-    position = _flatten(features)
+    position = flatten(features)
     ids = dataset.ids
     points = [
         [*position[i].tolist(), int(dataset.labels[clip]), int(predicted[i]), ids[clip]] for i, clip in enumerate(test)
@@ -229,7 +229,7 @@ def _predict(model: Model, dataset: Dataset, split: str, clips: np.ndarray) -> t
     return np.full(len(clips), -1), np.zeros(len(clips))
 
 
-def _flatten(features: Tensor) -> np.ndarray:
+def flatten(features: Tensor) -> np.ndarray:
     """Return points (B, 2) in [-1, 1]: t-SNE of standardised features, or their principal plane for few clips."""
     from sklearn.manifold import TSNE
 

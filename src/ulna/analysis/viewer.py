@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from ulna.analysis.report import animation, bones, write_page
-from ulna.core import Clip
+from ulna.analysis.report import animation, bones, flatten, write_page
+from ulna.core import Clip, random_stream
 from ulna.dataset import Dataset
 from ulna.quality import QualityReport
 
 MOST_CLIPS, MOST_FRAMES = 24, 3000
+MOST_POINTS, MOST_PLAYED = 3000, 60
 IMAGE_HEIGHT = 1.7  # metres; size at which bodies without a physical unit are drawn
 
 
@@ -80,6 +82,37 @@ def show_quality(report: QualityReport, clips: Sequence[Clip], out: str | Path, 
     rows = zip(report.skeleton.joints, *columns, strict=True)
     table = [[name, *(None if np.isnan(v) else round(float(v), 5) for v in values)] for name, *values in rows]
     return write_page("viewer.html", content | {"table": table, "advice": report.advice or ["nothing"]}, Path(out))
+
+
+def show_map(dataset: Dataset, vectors: np.ndarray, out: str | Path, *, title: str) -> Path:
+    """Write a page with a map of embeddings, whose clips play when their point is clicked.
+
+    Args:
+        dataset: Dataset of the clips.
+        vectors: (N, E) embedding of each clip.
+        out: File to write.
+        title: Title of the page.
+
+    Returns:
+        Path of the file.
+    """
+    kept = np.arange(dataset.num_clips)
+    if len(kept) > MOST_POINTS:
+        kept = np.sort(random_stream(0, "map").choice(kept, MOST_POINTS, replace=False))
+    place = flatten(torch.from_numpy(np.asarray(vectors[kept], dtype=np.float32)))
+    played = kept[np.unique(np.linspace(0, len(kept) - 1, MOST_PLAYED).round().astype(int))].tolist()
+    labels, recordings, ids = dataset.labels, dataset.recordings, dataset.ids
+    groups = [dataset.classes[labels[c]] if labels[c] >= 0 else recordings[c] for c in kept]
+    points = [
+        [*map(float, place[i]), groups[i], ids[clip], played.index(clip) if clip in played else -1]
+        for i, clip in enumerate(kept.tolist())
+    ]
+    content = _content(
+        [Shown(dataset.clip(clip)) for clip in played], "map", title,
+        f"{dataset.num_clips:,} clips, {vectors.shape[1]} numbers each, laid out by t-SNE.",
+    )  # fmt: skip
+    note = "Click on a large point to see its clip. Colours are labels, or recordings where there is no label."
+    return write_page("viewer.html", content | {"map": points, "mapnote": note}, Path(out))
 
 
 def _content(clips: Sequence[Shown], kind: str, title: str, sub: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ def embed(
     out: Path,
     pooling: str | None = None,
     match_joints: Flag = False,
+    page: Path | None = None,
     device: str = "auto",
 ) -> None:
     """Write one vector per clip: the dataset's index with a column `embedding`.
@@ -27,6 +28,7 @@ def embed(
         out: Parquet file to write; must not exist.
         pooling: How the encoder's output is pooled; that of the recipe by default.
         match_joints: Accept a dataset of another skeleton and match joints by name.
+        page: HTML file to write: a map of the embeddings whose clips play when they are clicked.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
     """
     import pyarrow as pa
@@ -42,6 +44,10 @@ def embed(
     with new_file(out) as partial:
         pq.write_table(dataset.table.append_column("embedding", column), partial)
     print(f"{out}: {len(vectors):,} clips, {vectors.shape[1]} numbers each")
+    if page is not None:
+        from ulna.analysis.viewer import show_map
+
+        print(show_map(dataset, vectors, page, title=data.name))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -144,6 +144,39 @@ def sbu() -> Recipe:
     )
 
 
+def own_2d() -> Recipe:
+    """Your own recordings in two dimensions, all clips, for two CPU cores.
+
+    Positions in the image are turned upright and scaled by the length of the torso; half of the clips are mirrored. The
+    choices are those of gl_transformer/penn_action; nothing was tuned for your data.
+
+    ulna pretrain gl_transformer/own_2d --data DATASET --out MODEL
+    """
+    return _own("gl_transformer/own_2d", WHOLE_CLIPS.replace(max_frames=60, heading="none"))
+
+
+def own_3d() -> Recipe:
+    """Your own recordings in three dimensions, all clips, for two CPU cores.
+
+    Clips are rotated once so that people face the viewer (--preprocessor.heading none for skeletons without shoulders);
+    half of them are mirrored. Nothing was tuned for your data.
+
+    ulna pretrain gl_transformer/own_3d --data DATASET --out MODEL
+    """
+    return _own("gl_transformer/own_3d", WHOLE_CLIPS.replace(max_frames=60))
+
+
+def _own(name: str, preprocessor: Disentangled.Config) -> Recipe:
+    recipe = beyond_paper(
+        name,
+        preprocessor=preprocessor,
+        split="",
+        augmentation=Augmentation(mirror=0.5),
+        training=small_training(epochs=30, batch_size=16, lr_decay=0.931),
+    )
+    return recipe.replace(split=None)
+
+
 def penn_action() -> Recipe:
     """Penn Action, in two dimensions, for two CPU cores.
 
@@ -179,6 +212,6 @@ def _paper(name: str, split: str) -> Recipe:
 
 
 RECIPES = (
-    sample, nw_ucla_small, nw_ucla_best, utd_mhad, sbu, penn_action, ui_prmd,
+    sample, nw_ucla_small, nw_ucla_best, utd_mhad, sbu, own_2d, own_3d, penn_action, ui_prmd,
     *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
 )  # fmt: skip
