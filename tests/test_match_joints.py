@@ -8,7 +8,7 @@ import torch
 
 from conftest import CLASSES, make_clip
 from ulna.batch import Batch
-from ulna.core import InputError, get_skeleton, match_joints
+from ulna.core import SKELETONS, InputError, get_skeleton, joint_names, match_joints
 from ulna.dataset import Dataset
 from ulna.evaluation import evaluate
 from ulna.evaluation.protocols import KNN, FineTune, Linear
@@ -164,3 +164,59 @@ def test_clips_with_matched_joints_are_the_same_motion():
     sbu = preprocessor.matching()(Batch.from_clips([make_clip("b", 3, skeleton="sbu")]))
     assert not sbu.visible[:, :, V1.index("left_wrist")].any()
     assert sbu.visible[:, :, V1.index("left_hand")].all()
+
+
+SHARED = ("left_shoulder", "right_elbow", "left_wrist", "right_hip", "left_knee", "right_ankle")
+
+
+@pytest.mark.parametrize("source", SKELETONS)
+@pytest.mark.parametrize("target", SKELETONS)
+def test_all_known_skeletons_share_a_body(source, target):
+    """The middle and the limbs of every known human skeleton have counterparts in every other, on the same side."""
+    one, two = get_skeleton(source), get_skeleton(target)
+    matched = match_joints(one, two)
+    counterpart = {joint: one.joints[k] for joint, k in zip(two.joints, matched, strict=True) if k is not None}
+    names = dict(zip(two.joints, joint_names(two), strict=True))
+    theirs = dict(zip(one.joints, joint_names(one), strict=True))
+    assert two.centre in counterpart
+    limbs = {names[joint]: theirs[other] for joint, other in counterpart.items()}
+    for joint in SHARED:
+        own = next(
+            name for name in (joint, joint.replace("wrist", "hand"), joint.replace("ankle", "foot")) if name in limbs
+        )
+        side, _, part = own.partition("_")
+        assert limbs[own].startswith(side)
+        alike = {
+            "wrist": ("wrist", "hand"),
+            "hand": ("wrist", "hand"),
+            "ankle": ("ankle", "foot"),
+            "foot": ("ankle", "foot"),
+        }
+        assert limbs[own].removeprefix(f"{side}_") in alike.get(part, (part,)), (own, limbs[own])
+    for joint, other in counterpart.items():
+        if names[joint].startswith(("left_", "right_")):
+            assert theirs[other].partition("_")[0] == names[joint].partition("_")[0], (joint, other)
+    assert len(set(counterpart.values())) == len(counterpart)
+
+
+def test_rigs_name_joints_after_bones():
+    mixamo, kinect = get_skeleton("mixamo"), get_skeleton("kinect_v1")
+    found = dict(zip(kinect.joints, match_joints(mixamo, kinect), strict=True))
+    assert mixamo.joints[found["left_shoulder"]] == "LeftArm"
+    assert mixamo.joints[found["right_ankle"]] == "RightFoot"
+    assert mixamo.joints[found["right_foot"]] == "RightToeBase"
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_known_skeletons_are_trees_with_two_sides(name):
+    skeleton = get_skeleton(name)
+    assert (skeleton.hops >= 0).all()
+    assert skeleton.parents.count(-1) == 1
+    mirror = list(skeleton.mirror)
+    assert [mirror[k] for k in mirror] == list(range(skeleton.num_joints))
+    assert sum(k != other for k, other in enumerate(mirror)) >= 10
+    for one, two in (("left_arm", "right_arm"), ("left_leg", "right_leg")):
+        assert {skeleton.joints[mirror[skeleton.index(joint)]] for joint in skeleton.parts[one]} == set(
+            skeleton.parts[two]
+        )
+    assert skeleton.joints[mirror[skeleton.index(skeleton.shoulders[0])]] == skeleton.shoulders[1]
