@@ -444,6 +444,7 @@ BAD = {
         ("a.trc", lambda text: text.replace("\tmm", "\tfurlongs"), "units: expected m, cm or mm, found 'furlongs'"),
         ("a.trc", lambda text: text.replace("\t3\t", "\t4\t"), "4 different markers"),
         ("a.trc", lambda text: text.replace("60.00", "0"), "frames per second above 0"),
+        ("a.trc", lambda text: text.replace("1082.835", "1e45"), "joint head: expected finite coordinates"),
     ],
     "gltf": [
         ("a.gltf", lambda text: text.replace('"count": 4', '"count": 400'), "an accessor outside its buffer"),

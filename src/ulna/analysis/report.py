@@ -23,6 +23,7 @@ from ulna.models.classifier import standardisation
 from ulna.models.folder import FIGURES, METRICS, RESULTS
 
 MOST_POINTS, NUM_CLIPS, MOST_FRAMES = 1500, 8, 150
+IMAGE_HEIGHT = 1.7  # metres; size at which bodies without a physical unit are drawn
 FIGURE_TITLES = {
     "robustness": "Robustness",
     "attention_spatial": "Attention among joints",
@@ -265,6 +266,7 @@ def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]
         clip: The clip; persons who are never visible are omitted.
         frames: Frames to play; by default MOST_FRAMES frames from the first in which anybody is visible.
     """
+    clip = _upright(clip)
     first = int(clip.visible.any(axis=(1, 2)).argmax())
     played = np.arange(first, min(first + MOST_FRAMES, clip.num_frames)) if frames is None else frames
     position, visible = clip.position[played], clip.visible[played]
@@ -282,6 +284,20 @@ def animation(clip: Clip, *, frames: np.ndarray | None = None) -> dict[str, Any]
         "persons": [millimetres[:, p].reshape(len(position), -1).tolist() for p in persons],
         "unseen": [[np.flatnonzero(~joints).tolist() for joints in visible[:, p]] for p in persons],
     }
+
+
+def _upright(clip: Clip) -> Clip:
+    """Return a clip upright and about as large as a person, so that it can be drawn like any other."""
+    position = clip.position.astype(np.float64)
+    if clip.dimensions == 2:
+        position = position * np.array([1.0, -1.0, 1.0])
+    if clip.units == "millimetres":
+        position = position / 1000
+    elif clip.units != "metres":
+        seen = position[clip.visible]
+        height = float(np.ptp(np.percentile(seen[:, 1], [2, 98]))) if len(seen) else 1.0
+        position = position * (IMAGE_HEIGHT / max(height, 1e-9))
+    return replace(clip, position=np.where(clip.visible[..., None], position, 0), units="metres")
 
 
 def _followed(position: np.ndarray, visible: np.ndarray) -> np.ndarray:

@@ -120,9 +120,14 @@ def robustness(
 
     Raises:
         MissingError: If there is no such classifier.
-        InputError: If the classifier was trained on other data.
+        InputError: If the classifier was trained on other data, or positions are not in metres.
     """
     check_range("seeds", seeds, 1, 1000)
+    if dataset.units != "metres":
+        raise InputError(
+            f"{dataset.path}: expected positions in metres, since noise is measured in centimetres, "
+            f"found {dataset.units}"
+        )
     embedder = model.embedder(dataset)
     dataset.verify()
     data = LabelledSplit.of(dataset, split)

@@ -18,7 +18,6 @@ from ulna.quality import QualityReport
 
 MOST_CLIPS, MOST_FRAMES = 24, 3000
 MOST_POINTS, MOST_PLAYED = 3000, 60
-IMAGE_HEIGHT = 1.7  # metres; size at which bodies without a physical unit are drawn
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,6 @@ def _clip(shown: Shown) -> dict[str, Any]:
     clip = shown.clip
     step = -(-clip.num_frames // MOST_FRAMES)
     kept = np.arange(0, clip.num_frames, step)
-    upright = _metres(clip)
     persons = [person for person in range(clip.num_persons) if clip.visible[kept, person].any()]
     opacity = []
     if clip.confidence is not None:
@@ -145,7 +143,7 @@ def _clip(shown: Shown) -> dict[str, Any]:
         opacity = [base64.b64encode((255 * values[:, p]).astype(np.uint8).tobytes()).decode() for p in persons]
     first = 0 if clip.frame_numbers is None else int(clip.frame_numbers[0])
     size = f", image {clip.image_size[0]} x {clip.image_size[1]}" if clip.image_size else ""
-    return animation(upright, frames=kept) | {
+    return animation(clip, frames=kept) | {
         "fps": clip.fps / step,
         "start": max(0, first) / clip.fps,
         "name": f"{clip.label} ({clip.id})" if clip.label else clip.id,
@@ -154,20 +152,6 @@ def _clip(shown: Shown) -> dict[str, Any]:
         "annotations": [[start // step, -(-end // step), label] for start, end, label in shown.annotations],
         "facts": f"{clip.num_frames:,} frames at {clip.fps:g} per second, {len(persons)} persons{size}",
     }
-
-
-def _metres(clip: Clip) -> Clip:
-    """Return a clip upright and about as large as a person, so that it can be drawn like any other."""
-    position = clip.position.astype(np.float64)
-    if clip.dimensions == 2:
-        position = position * np.array([1.0, -1.0, 1.0])
-    if clip.units == "millimetres":
-        position = position / 1000
-    elif clip.units != "metres":
-        seen = position[clip.visible]
-        height = float(np.ptp(np.percentile(seen[:, 1], [2, 98]))) if len(seen) else 1.0
-        position = position * (IMAGE_HEIGHT / max(height, 1e-9))
-    return replace(clip, position=np.where(clip.visible[..., None], position, 0), units="metres")
 
 
 def recordings_of(dataset: Dataset) -> tuple[list[Shown], int]:

@@ -42,6 +42,12 @@ def _show_dataset(dataset: object, *, verify: bool) -> None:
     print(
         f"skeleton     {readable(skeleton.name)}, {skeleton.num_joints} joints, up to {dataset.num_persons} persons"
     )  # fmt: skip
+    more = [name for name in ("confidence", "frame_numbers") if getattr(dataset, name) is not None]
+    more += [name for name in ("recording", "group", "tracks") if name in dataset.table.column_names]
+    print(
+        f"positions    {dataset.dimensions}-D in {dataset.units}"
+        + "".join(f", {name.replace('_', ' ')}" for name in more)
+    )
     labelled = dataset.labels[dataset.labels >= 0]
     print(f"classes      {len(dataset.classes)}; {len(labelled):,} clips have a label")
     for label, count in enumerate(np.bincount(labelled, minlength=len(dataset.classes))):

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ulna.core import Clip, Count, InputError, Skeleton, known_skeleton
-from ulna.formats.base import BadFileError, Format, Source, list_files
+from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files
 from ulna.formats.bvh import METRES
 from ulna.formats.labels import Labels
 
@@ -99,7 +99,7 @@ class MarkerFormat(Format, ABC):
         return [
             Clip(
                 id=known.id,
-                position=np.where(visible[..., None], position, 0).astype(np.float32),
+                position=as_float32(path, np.where(visible[..., None], position, 0), recorded),
                 skeleton=skeleton,
                 visible=visible,
                 fps=found.fps / self.every,

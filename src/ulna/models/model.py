@@ -42,9 +42,9 @@ from ulna.models.folder import (
 from ulna.models.recipe import Recipe
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
+from ulna.quality import plausibility
 
-BODY_SIZE = (0.1, 10.0)  # metres; plausible extents of a body
-MOST_CHECKED = 20  # clips whose bodies are checked
+MOST_CHECKED = 20  # clips that are checked for plausibility
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,13 @@ class Model:
                 raise InputError("expected at least one clip, found none")
             for clip in clips:
                 preprocessor.check(clip.skeleton, clip.num_persons, clip.dimensions)
-        warn_about_units(clips)
+        some = (
+            [clips.clip(int(i)) for i in np.unique(np.linspace(0, clips.num_clips - 1, MOST_CHECKED).astype(int))]
+            if isinstance(clips, Dataset)
+            else clips[:MOST_CHECKED]
+        )
+        for message in plausibility(some):
+            warnings.warn(message, UlnaWarning, stacklevel=3)
         pooling = pooling or self.recipe.pooling
         self.encoder.check_pooling(pooling)
         return Embedder(self.encoder, preprocessor, pooling)
@@ -302,30 +308,6 @@ class Model:
             clips.verify()
             return embedder.embed_dataset(clips, np.arange(clips.num_clips))
         return embedder.embed_clips(clips)
-
-
-def warn_about_units(clips: Sequence[Clip] | Dataset) -> None:
-    """Warn if the bodies of some clips are too large or too small for positions in metres, or millimetres."""
-    if isinstance(clips, Dataset):
-        some: list[Clip] = [clips.clip(int(i)) for i in np.linspace(0, clips.num_clips - 1, MOST_CHECKED).astype(int)]
-    else:
-        some = list(clips[:MOST_CHECKED])
-    factor = {"metres": 1.0, "millimetres": 0.001}.get(some[0].units)
-    if factor is None:
-        return
-    sizes = []
-    for clip in some:
-        frame = int(clip.visible.any(axis=(1, 2)).argmax())
-        person = int(clip.visible[frame].any(axis=1).argmax())
-        joints = clip.position[frame, person][clip.visible[frame, person]]
-        sizes.append(factor * float(np.ptp(joints, axis=0).max()) if len(joints) else 1.0)
-    size = float(np.median(sizes))
-    if not BODY_SIZE[0] <= size <= BODY_SIZE[1]:
-        warnings.warn(
-            f"bodies are {size:.3g} metres large, which is implausible. Convert positions to metres.",
-            UlnaWarning,
-            stacklevel=4,
-        )
 
 
 def load(path: str | Path, *, device: str = "auto") -> Model:
