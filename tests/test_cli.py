@@ -198,7 +198,7 @@ def test_a_file_that_is_bad(command, source, tmp_path):
     assert not (tmp_path / "dataset").exists()
     code, _, err = command("prepare", "nw_ucla", source, tmp_path / "dataset", "--skip-bad")
     assert code == 0
-    assert "1 bad files left out" in err
+    assert "1 unreadable files skipped" in err
     assert Dataset(tmp_path / "dataset").num_clips == 23
 
 

@@ -95,7 +95,7 @@ def test_openpose_frames_may_be_missing_and_people_may_vanish(tmp_path):
     assert clip.visible.any(axis=2).sum(axis=0).tolist() == [4, 3]
     assert not clip.visible[2].any()
     assert clip.position[:, 0, 0, 0].max() > 350, "the person who is visible longer comes first"
-    with pytest.warns(UlnaWarning, match=r"1 of 2 persons left out \(3 detections\)"):
+    with pytest.warns(UlnaWarning, match=r"video: kept 1 of 2 persons \(--max-persons\), dropped 3 detections"):
         (clip,) = ulna.read(tmp_path, FORMATS["openpose"](max_persons=1))
     assert clip.num_persons == 1
 
@@ -132,7 +132,7 @@ def test_track_ids_of_the_file(tmp_path):
     assert ulna.read(tmp_path, FORMATS["mmpose"](tracks="link"))[0].tracks == ("0", "1")
     content[1]["instances"][1]["track_id"] = 5
     (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.warns(UlnaWarning, match="1 frames have one track id twice"):
+    with pytest.warns(UlnaWarning, match="1 frames contain a duplicate track id"):
         assert ulna.read(tmp_path)[0].tracks == ("0", "1")
     with pytest.raises(BadFileError, match="1 frames with one id twice"):
         ulna.read(tmp_path, FORMATS["mmpose"](tracks="file"))
@@ -204,7 +204,7 @@ def test_mediapipe_world_landmarks_are_upright_metres(tmp_path):
 
 def test_mediapipe_image_landmarks(tmp_path):
     write_mediapipe(tmp_path / "a.json")
-    with pytest.warns(UlnaWarning, match="size of the image is unknown"):
+    with pytest.warns(UlnaWarning, match="unknown image size"):
         (clip,) = ulna.read(tmp_path)
     np.testing.assert_allclose(clip.position[:, 0, :33, :2], landmarks()[..., :2], rtol=1e-6)
     assert (clip.dimensions, clip.units) == (2, "relative")
@@ -437,7 +437,7 @@ BAD = {
     ],
     "deeplabcut": [
         ("aDLC.csv", lambda text: text.replace("nose,nose,nose", "nose,nose"), "a name for each column, found 8"),
-        ("aDLC.csv", lambda text: text.replace("likelihood", "x"), "expected different columns, found one twice"),
+        ("aDLC.csv", lambda text: text.replace("likelihood", "x"), "expected unique columns, found a duplicate"),
     ],
     "trc": [
         ("a.trc", lambda text: text.replace("\n2\t", "\n1\t"), "frame numbers that increase, found 1 after 1"),

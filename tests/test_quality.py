@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import ulna
-from ulna.cli.check import check
 from ulna.core import InputError, get_skeleton
 from ulna.formats.writing import write_clips
 from ulna.quality import Repair, measure, plausibility, repair, summarise
@@ -38,7 +37,7 @@ def test_a_good_clip_has_nothing_to_do():
     assert found.height == pytest.approx(1.64, abs=0.05)
     assert found.swaps == 0
     assert found.fast.max() == 0
-    assert "nothing to do" in report.text()
+    assert "no problems found" in report.text()
 
 
 def test_measures_by_hand():
@@ -76,7 +75,7 @@ def test_outliers_and_gaps_are_repaired():
     visible[10:13, 0, 5] = False
     visible[40:50, 0, 6] = False
     position[~visible] = 0
-    repaired, changes = repair(replace(clip, position=position, visible=visible), Repair(max_gap=0.25))
+    repaired, changes = repair(replace(clip, position=position, visible=visible), Repair(fill_gap=0.25))
     assert (changes.removed, changes.filled) == (1, 4)
     np.testing.assert_allclose(repaired.position[repaired.visible], clip.position[repaired.visible], atol=0.02)
     assert repaired.visible[:, 0, 5].all()
@@ -95,11 +94,13 @@ def test_smoothing_keeps_parabolas():
 
 
 def test_implausible_units_and_axes_are_named():
-    assert plausibility([upright(scale=1000.0)])[-1].endswith("these are probably millimetres")
-    assert "these are probably centimetres" in plausibility([upright(scale=100.0)])[0]
+    assert plausibility([upright(scale=1000.0)])[-1].endswith("the unit is probably millimetres")
+    assert "the unit is probably centimetres" in plausibility([upright(scale=100.0)])[0]
     assert plausibility([upright(scale=1000.0, units="millimetres")]) == []
     lying = replace(upright(), position=upright().position[..., [0, 2, 1]])
-    assert plausibility([lying]) == ["heads are above feet along z, not y: state which axis points up in the files"]
+    assert plausibility([lying]) == [
+        "the vertical axis appears to be z: expected y. Set it with --up if the format has it."
+    ]
     far = replace(upright(), position=upright().position + np.float32(5000))
     assert "coordinates beyond one kilometre" in plausibility([far])[0]
     flat = upright().position * np.array([1, -1, 0]) * 300
@@ -110,13 +111,13 @@ def test_repeated_frames_are_found():
     clip = upright()
     doubled = replace(clip, position=clip.position.repeat(2, axis=0), visible=clip.visible.repeat(2, axis=0), fps=60.0)
     advice = summarise([doubled]).advice
-    assert any("the true rate is about 29.7" in text for text in advice), advice
+    assert any("the effective frame rate is about 29.7" in text for text in advice), advice
 
 
 def test_check_reports_and_repairs(command, tmp_path):
     write_openpose(tmp_path / "files" / "v_000000000000_keypoints.json", 20)
     _, out, _ = command("check", tmp_path / "files", "--out", tmp_path / "page.html", "--repair", tmp_path / "fixed")
-    assert "1 clips, 20 frames at 30 per second, 2-D in pixels" in out
+    assert "1 clip, 20 frames at 30 per second, 2-D in pixels" in out
     assert "left_wrist" in out
     assert ulna.Dataset(tmp_path / "fixed").num_frames == 20
     text = (tmp_path / "page.html").read_text()
@@ -125,8 +126,9 @@ def test_check_reports_and_repairs(command, tmp_path):
     _, out, _ = command("check", tmp_path / "fixed")
     assert "20 frames" in out
     command("prepare", "openpose", tmp_path / "files", tmp_path / "cut", "--window", "0.3")
-    with pytest.raises(InputError, match="Repair before cutting"):
-        check(tmp_path / "cut", repair=tmp_path / "other")
+    code, _, err = command("check", tmp_path / "cut", "--repair", tmp_path / "other")
+    assert code == 2
+    assert "Repair before cutting" in err
 
 
 def test_show_marks_windows_on_a_timeline(command, tmp_path):

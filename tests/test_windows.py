@@ -1,5 +1,6 @@
 """Windows, annotations, default splits and overlapping copies."""
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -53,10 +54,32 @@ def test_windows_of_each_person(tmp_path, recordings):
     np.testing.assert_array_equal(dataset.clip(3).position[:, 0], whole.position[:30, 1])
 
 
+def test_windows_without_people_are_left_out(tmp_path):
+    write_openpose(tmp_path / "files" / OPENPOSE.format("a"), 60, people=2)
+    for frame in range(20, 60):
+        path = tmp_path / "files" / f"a_{frame:012d}_keypoints.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"people": content["people"][:1]}))
+    options = Windows(window=1.0, persons="separate")
+    with pytest.warns(UlnaWarning, match=r"1 windows left out, .* \(--min-visible 0.5\)"):
+        dataset = prepare("openpose", tmp_path / "files", tmp_path / "d", windows=options, progress=False)
+    assert dataset.ids == ["a/person 0@0-30", "a/person 0@30-60", "a/person 1@0-30"]
+    assert cut(tmp_path / "files", tmp_path / "e", window=1.0, persons="separate", min_visible=0.0).num_clips == 3
+
+
+def test_datasets_can_be_cut(tmp_path, recordings):
+    whole = cut(recordings, tmp_path / "whole")
+    again = prepare(None, tmp_path / "whole", tmp_path / "again", windows=Windows(window=1.0), progress=False)
+    direct = cut(recordings, tmp_path / "direct", window=1.0)
+    assert again.ids == direct.ids
+    assert again.fingerprint == direct.fingerprint
+    assert whole.num_clips == 2
+
+
 def test_short_recordings_are_one_window(tmp_path, recordings):
     dataset = cut(recordings, tmp_path / "d", window=2.5)
     assert dataset.lengths.tolist() == [75, 60]
-    with pytest.raises(InputError, match="stride: expected a window too"):
+    with pytest.raises(InputError, match="stride: expected --window as well"):
         cut(recordings, tmp_path / "e", stride=1.0)
 
 
@@ -97,12 +120,15 @@ def test_annotations_that_do_not_fit_are_counted(tmp_path, recordings):
     with pytest.warns(UlnaWarning) as caught:
         prepare("openpose", recordings, tmp_path / "d", windows=Windows(annotations=table), progress=False)
     text = " | ".join(str(one.message) for one in caught)
-    assert "1 annotations overlap another label" in text
-    assert "1 annotations that end after the recording are cut" in text
-    assert "1 annotations that start after the end of the recording are left out" in text
-    assert "annotations of 1 recordings that were not found: c" in text
+    assert "1 annotations overlap one with another label" in text
+    assert "1 annotations extend past the end of the recording and were truncated" in text
+    assert "1 annotations start after the end of the recording and were skipped" in text
+    assert "annotations refer to 1 unknown recordings: c; known recordings: a, b" in text
+    table = write_csv(tmp_path / "u.csv", ["0,1,jump,other"], "start,end,label,file")
+    with pytest.raises(InputError, match="expected annotations of the recordings a, b, found those of other"):
+        prepare("openpose", recordings, tmp_path / "e", windows=Windows(annotations=table), progress=False)
     table = write_csv(tmp_path / "u.csv", ["0,1,jump"])
-    with pytest.raises(InputError, match=r"expected a column file .* since there are several \(a, b\)"):
+    with pytest.raises(InputError, match=r"expected a column `file`, because there are several recordings \(a, b\)"):
         prepare("openpose", recordings, tmp_path / "e", windows=Windows(annotations=table), progress=False)
     assert not (tmp_path / "e").exists()
 
@@ -136,12 +162,20 @@ TIME_SLOT_REF2="2"><ANNOTATION_VALUE>walk</ANNOTATION_VALUE></ALIGNABLE_ANNOTATI
 <TIER TIER_ID="u"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="y" TIME_SLOT_REF1="3" TIME_SLOT_REF2="4">
 <ANNOTATION_VALUE>rest</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>
 """
+EXCEL = "Start;End;Label;Person;File\n0.5;1.5;walk;mouse 1;a\n1;2;rest;;a\n"
 PLAIN = "start,end,label,person,file\n0:00.5,1.5,walk,mouse 1,a\n1,2,rest,,a\n"
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("a.csv", BORIS_EVENTS), ("a.csv", BORIS_AGGREGATED), ("a.csv", BORIS_OLD), ("a.eaf", ELAN), ("a.csv", PLAIN)],
+    [
+        ("a.csv", BORIS_EVENTS),
+        ("a.csv", BORIS_AGGREGATED),
+        ("a.csv", BORIS_OLD),
+        ("a.eaf", ELAN),
+        ("a.csv", PLAIN),
+        ("a.csv", EXCEL),
+    ],
 )
 def test_annotations_from_other_programs(tmp_path, name, text):
     (tmp_path / name).write_text(text)
@@ -156,13 +190,13 @@ def test_annotations_from_other_programs(tmp_path, name, text):
     ("text", "message"),
     [
         ("a,b\n1,2\n", "columns start, end and label"),
-        ("start,end,label\n2,1,x\n", "row 1: expected an end after the start, found 2 to 1 seconds"),
+        ("start,end,label\n2,1,x\n", "line 2: expected an end after the start, found 2 to 1 seconds"),
         ("start,end,label\n-1,1,x\n", "a time in seconds of at least 0"),
         ("start,end,label\n0,nan,x\n", "a time in seconds"),
         ("start,end,label\n0,1,\n", "expected a label"),
         ("Time,Behavior,Status\n1,x,START\n", "a stop of 'x', found none"),
         ("Time,Behavior,Status\n1,x,STOP\n", "a start of 'x' first"),
-        ("Time,Behavior,Status\n1,x,START\n2,x,START\n", "a stop of 'x' first, found a second start"),
+        ("Time,Behavior,Status\n1,x,START\n2,x,START\n", "STOP of 'x' before its next START, found START"),
         ("", "an empty file"),
     ],
 )

@@ -41,7 +41,7 @@ function start(tap = () => {}) {
   $("play").onclick = () => setRunning(!state.running);
   let from = null, moved = 0, before = null;
   $("body").addEventListener("pointerdown", (e) => { from = e.clientX; moved = 0; $("body").setPointerCapture(e.pointerId); });
-  $("body").addEventListener("pointermove", (e) => { if (from !== null) { state.angle += (e.clientX - from) / 110; moved += Math.abs(e.clientX - from); from = e.clientX; paint(); } });
+  $("body").addEventListener("pointermove", (e) => { if (from !== null && DATA.dimensions !== 2) { state.angle += (e.clientX - from) / 110; moved += Math.abs(e.clientX - from); from = e.clientX; paint(); } });
   $("body").addEventListener("pointerup", (e) => { from = null; if (moved < 4) tap(e.offsetX * devicePixelRatio, e.offsetY * devicePixelRatio); });
   addEventListener("resize", paint);
   requestAnimationFrame(function tick(time) {

@@ -50,6 +50,7 @@ def show_clips(clips: Sequence[Shown], out: str | Path, *, title: str, more: int
     sub = f"{first.skeleton.name}, {first.skeleton.num_joints} joints, {first.dimensions}-D in {first.units}. "
     sub += "Pale joints have a low confidence. " if first.confidence is not None else ""
     sub += "Drag to rotate the body. " if first.dimensions == 3 else ""
+    sub += "Colours are persons. " if first.num_persons > 1 else ""
     sub += f"The first {min(len(clips), MOST_CLIPS)} clips of {len(clips) + more:,}." if left > 0 else ""
     return write_page("viewer.html", _content(clips[:MOST_CLIPS], "show", title, sub), Path(out))
 
@@ -101,16 +102,19 @@ def show_map(dataset: Dataset, vectors: np.ndarray, out: str | Path, *, title: s
     place = flatten(torch.from_numpy(np.asarray(vectors[kept], dtype=np.float32)))
     played = kept[np.unique(np.linspace(0, len(kept) - 1, MOST_PLAYED).round().astype(int))].tolist()
     labels, recordings, ids = dataset.labels, dataset.recordings, dataset.ids
-    groups = [dataset.classes[labels[c]] if labels[c] >= 0 else recordings[c] for c in kept]
+    is_labelled = bool((labels >= 0).any())
+    groups = [
+        dataset.classes[labels[c]] if labels[c] >= 0 else "no label" if is_labelled else recordings[c] for c in kept
+    ]
     points = [
         [*map(float, place[i]), groups[i], ids[clip], played.index(clip) if clip in played else -1]
         for i, clip in enumerate(kept.tolist())
     ]
     content = _content(
         [Shown(dataset.clip(clip)) for clip in played], "map", title,
-        f"{dataset.num_clips:,} clips, {vectors.shape[1]} numbers each, laid out by t-SNE.",
+        f"{dataset.num_clips:,} clips, {vectors.shape[1]} dimensions each, laid out by t-SNE.",
     )  # fmt: skip
-    note = "Click on a large point to see its clip. Colours are labels, or recordings where there is no label."
+    note = f"Click on a point to see its clip. Colours are {'labels' if is_labelled else 'recordings'}."
     return write_page("viewer.html", content | {"map": points, "mapnote": note}, Path(out))
 
 
@@ -143,6 +147,7 @@ def _clip(shown: Shown) -> dict[str, Any]:
         opacity = [base64.b64encode((255 * values[:, p]).astype(np.uint8).tobytes()).decode() for p in persons]
     first = 0 if clip.frame_numbers is None else int(clip.frame_numbers[0])
     size = f", image {clip.image_size[0]} x {clip.image_size[1]}" if clip.image_size else ""
+    people = f"{len(persons)} person{'' if len(persons) == 1 else 's'}"
     return animation(clip, frames=kept) | {
         "fps": clip.fps / step,
         "start": max(0, first) / clip.fps,
@@ -150,7 +155,7 @@ def _clip(shown: Shown) -> dict[str, Any]:
         "label": -1,
         "opacity": opacity,
         "annotations": [[start // step, -(-end // step), label] for start, end, label in shown.annotations],
-        "facts": f"{clip.num_frames:,} frames at {clip.fps:g} per second, {len(persons)} persons{size}",
+        "facts": f"{clip.num_frames:,} frames at {clip.fps:g} per second, {people}{size}",
     }
 
 

@@ -1,31 +1,44 @@
-"""ulna convert SOURCE DEST"""
+"""ulna convert [FORMAT] SOURCE DEST"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from ulna.cli.options import Flag, Positional, run
+from ulna.cli.clips import read_clips, run_with_format
+from ulna.cli.options import DEST, INLINE, SOURCE, Flag
+from ulna.core import Config
 
 
-def convert(
-    source: Positional[Path], dest: Positional[Path], /, *, format: str | None = None, skip_bad: Flag = False
-) -> None:
-    """Convert recordings to another format: .npz, .csv, .trc (3-D) or .pose (2-D), by the ending of the destination.
+def command(default: Config) -> Callable[..., None]:
+    """Return the command with the options of a format."""
 
-    Args:
-        source: A file, a folder of files, or a dataset.
-        dest: File to write for one clip, such as walk.trc; for several, a folder and an ending, such as out/*.trc.
-        format: Name of the format of the source; detected by default.
-        skip_bad: Leave bad files out, with a warning.
-    """
-    from ulna.cli.clips import read_clips
-    from ulna.formats.writing import write_clips
+    def convert(
+        source: Annotated[Path, SOURCE],
+        dest: Annotated[Path, DEST],
+        /,
+        *,
+        skip_bad: Flag = False,
+        reading: Annotated[Config, INLINE] = default,
+    ) -> None:
+        """Convert recordings to .npz, .csv, .trc (3-D) or .pose (2-D), chosen by the file extension of DEST.
 
-    paths = write_clips(read_clips(source, format, skip_bad=skip_bad), dest)
-    print(f"{len(paths):,} files, the first is {paths[0]}")
+        Args:
+            source: A file, a folder of files, or a dataset.
+            dest: File to write for one clip, such as walk.trc; for several, a quoted pattern such as 'out/*.trc'.
+            skip_bad: Leave bad files out, with a warning.
+            reading: Options of the format.
+        """
+        from ulna.formats.writing import check_ending, write_clips
+
+        check_ending(dest)
+        paths = write_clips(read_clips(source, reading, skip_bad=skip_bad), dest)
+        print("\n".join(str(path) for path in paths[:20]) + (f"\n... {len(paths):,} files" if len(paths) > 20 else ""))
+
+    return convert
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    run(convert, arguments, prog="convert")
+    run_with_format(command, arguments, prog="convert")

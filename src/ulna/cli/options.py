@@ -20,7 +20,14 @@ Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]"), ty
 INLINE: Any = tyro.conf.arg(name="")
 """Annotation of a parameter whose fields are options without a common prefix."""
 
-__all__ = ["INLINE", "Files", "Flag", "Models", "Positional", "choose", "run", "value_of"]
+SOURCE: Any = tyro.conf.arg(metavar="SOURCE")
+"""Annotation of the file, folder or dataset that a command reads, by position."""
+DATASET: Any = tyro.conf.arg(metavar="DATASET")
+"""Annotation of the dataset that a command writes, by position."""
+DEST: Any = tyro.conf.arg(metavar="DEST")
+"""Annotation of the file that a command writes, by position."""
+
+__all__ = ["DATASET", "DEST", "INLINE", "SOURCE", "Files", "Flag", "Models", "Positional", "choose", "run", "value_of"]
 
 
 def run(function: Callable[..., None], arguments: Sequence[str], *, prog: str) -> None:

@@ -31,16 +31,17 @@ def pose(
     """Estimate the poses of all people in videos with rtmlib (RTMPose), for `ulna prepare mmpose`.
 
     Needs `pip install 'ulna[pose]'`; rtmlib downloads the weights of its networks at first use. Writes one JSON file
-    per video, and prints its frame rate, which `ulna prepare` is told with --fps.
+    per video, and prints its frame rate; pass it to `ulna prepare` with --fps.
 
     Args:
         videos: Video files.
         out: Folder to write VIDEO.json into; files must not exist.
         keypoints: "body" (COCO, 17), "body_with_feet" (Halpe, 26) or "wholebody" (COCO-WholeBody, 133).
-        mode: Size of the networks.
+        mode: RTMPose model size.
         device: Device of onnxruntime: "cpu", "cuda" or "mps".
-        max_jump: Largest mean distance that one person's joints move between frames, in sizes of the person.
-        max_gap: Number of frames after which a person who is not seen counts as another one.
+        max_jump: Largest mean distance that one person's joints move between frames, relative to the person's
+            size (bounding-box diagonal).
+        max_gap: Number of frames after which an undetected person gets a new id.
     """
     check_range("max_jump", max_jump, 0, open_low=True)
     check_range("max_gap", max_gap, 1)
@@ -48,7 +49,7 @@ def pose(
         raise InputError("expected at least one video, found none")
     paths = [out / f"{video.stem}.json" for video in videos]
     if len(set(paths)) < len(paths):
-        raise InputError("expected videos of different names, found two of one name")
+        raise InputError("expected videos of different names, found duplicate names")
     for video, path in zip(videos, paths, strict=True):
         if not video.is_file():
             raise MissingError(f"{video}: expected a video, found nothing. Check the path.")
@@ -102,7 +103,7 @@ def _frames(video: Path) -> tuple[Iterator[np.ndarray], float, int]:
         raise MissingError("expected the library OpenCV, found none. Install it: pip install 'ulna[pose]'") from None
     capture = cv2.VideoCapture(str(video))
     if not capture.isOpened():
-        raise InputError(f"{video}: expected a video that can be decoded, found another file")
+        raise InputError(f"{video}: expected a video that can be decoded, could not open it")
     fps = capture.get(cv2.CAP_PROP_FPS) or 30.0
 
     def images() -> Iterator[np.ndarray]:

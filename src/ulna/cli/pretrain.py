@@ -52,6 +52,7 @@ def command(name: str) -> Callable[..., None]:
         """
         from lightning.fabric.utilities import rank_zero_only
 
+        from ulna.dataset import Dataset
         from ulna.training import pretrain as run_pretrain
 
         with exit_when_stopped("Continue with --resume."), keep_freed_memory():
@@ -62,7 +63,9 @@ def command(name: str) -> Callable[..., None]:
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
         minutes = (model.config.training_seconds or 0) / 60
-        print(f"{model.path}: {minutes:.1f} minutes; next: ulna evaluate {model.path} --data {data}")
+        has_labels = bool((Dataset(data).labels >= 0).any())
+        then = "evaluate {} --data {}" if has_labels else "embed {} --data {} --out FILE.parquet --page FILE.html"
+        print(f"{model.path}: {minutes:.1f} minutes; next: ulna {then.format(model.path, data)}")
 
     pretrain.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{inspect.cleandoc(pretrain.__doc__ or '')}"
     return pretrain

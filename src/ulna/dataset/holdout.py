@@ -53,6 +53,8 @@ def with_holdout(index: pa.Table, by: HoldOut | None = None) -> pa.Table:
         for clip in labelled:
             by_class[labels[clip]].append(clip)
         test = {clip for clips in by_class.values() for clip in clips[FIFTH]}
+    if not test:
+        return index  # too few clips to hold any out
     # An unlabelled clip of a test subject belongs to neither part, so that it is not used for pretraining.
     parts = [TEST if clip in test else None if owner in held else TRAIN for clip, owner in enumerate(owners)]
     return index.append_column(f"split:{NAME}", pa.array(parts, pa.string()))

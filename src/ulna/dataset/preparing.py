@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from ulna.core import Clip, Config, InputError, UlnaWarning, check_range, refuse_existing
 from ulna.dataset.dataset import Dataset
-from ulna.dataset.description import REJECTED
+from ulna.dataset.description import DESCRIPTION, REJECTED
 from ulna.dataset.holdout import HoldOut
 from ulna.dataset.windows import Cutter, Windows
 from ulna.dataset.writing import write_dataset
 from ulna.formats import FORMATS, BadFileError, Format, Source
-from ulna.formats.reading import FileResult, open_format, read_file
+from ulna.formats.reading import FileResult, detect_format, open_format, read_file
 from ulna.quality import plausibility
 
 MOST_WARNINGS = 10
@@ -30,7 +30,7 @@ FEW_FILES = 200  # below this, starting processes costs more than it saves
 
 
 def prepare(
-    format: str | Format,
+    format: str | Format | None,
     source: str | Path,
     path: str | Path,
     *,
@@ -43,8 +43,8 @@ def prepare(
     """Read the files of a folder and write them as a dataset.
 
     Args:
-        format: Name of a format, or a `Format` with options.
-        source: Folder with the files.
+        format: Name of a format, or a `Format` with options; None detects it.
+        source: Folder with the files, one file, or a dataset whose clips are cut anew.
         path: Dataset folder to write; must not exist.
         windows: How long recordings are cut into clips; by default they are not.
         hold_out: What the default split keeps together: "group", "subject", "recording" or "clip". By default the first
@@ -57,8 +57,11 @@ def prepare(
         ExistsError: If the dataset exists.
         BadFileError: If a file cannot be read.
     """
-    format, source, path = open_format(format), Path(source), Path(path)
+    source, path = Path(source), Path(path)
     refuse_existing(path)
+    if (source / DESCRIPTION).is_file():
+        return _recut(Dataset(source), path, windows or Windows(), hold_out)
+    format = open_format(detect_format(source) if format is None else format)
     if workers is not None:
         check_range("workers", workers, 1, 4096)
     found = format.open(source)
@@ -86,6 +89,7 @@ def prepare(
                     bar.close()
                     raise result.error
                 rejected.append(result.error)
+        cutter.check()
         if len(rejected) == len(found.files):
             raise InputError(
                 f"{source}: expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}"
@@ -109,6 +113,28 @@ def prepare(
         warnings.warn(message, UlnaWarning, stacklevel=2)
     if len(messages) > MOST_WARNINGS:
         warnings.warn(f"{len(messages) - MOST_WARNINGS} more warnings about files", UlnaWarning, stacklevel=2)
+    return Dataset(path)
+
+
+def _recut(dataset: Dataset, path: Path, windows: Windows, hold_out: HoldOut | None) -> Dataset:
+    """Cut the clips of a dataset and write them as another."""
+    if "recording" in dataset.table.column_names and len(set(dataset.recordings)) < dataset.num_clips:
+        raise InputError(f"{dataset.path}: expected whole recordings to cut, found windows. Cut the recordings again.")
+    cutter = Cutter(windows)
+    classes = tuple(sorted({*dataset.classes, *cutter.annotations.labels})) if cutter.annotations.labels else None
+    write_dataset(
+        path,
+        (part for clip in range(dataset.num_clips) for part in cutter.clips(dataset.clip(clip))),
+        dataset.skeleton,
+        classes=dataset.classes if classes is None else classes,
+        class_groups=dataset.class_groups,
+        num_persons=1 if windows.persons == "separate" else dataset.num_persons,
+        cut=cutter if windows.is_active else None,
+        hold_out=hold_out,
+        source=dataset.description.source | ({"windows": _portable(windows)} if windows.is_active else {}),
+    )
+    for message in cutter.warnings():
+        warnings.warn(message, UlnaWarning, stacklevel=3)
     return Dataset(path)
 
 

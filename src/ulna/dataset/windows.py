@@ -39,17 +39,20 @@ class Windows(Config):
     """How recordings are cut into clips. Frames are stored once, however much the clips overlap."""
 
     window: Positive | None = None
-    """Length of each clip in seconds; a recording that is shorter is one clip. None cuts at the annotations only."""
+    """Length of each clip in seconds; a recording that is shorter is one clip. If omitted, recordings are cut only at
+    annotations."""
     stride: Positive | None = None
     """Seconds from the start of one window to that of the next; the window's length by default."""
     persons: Literal["together", "separate"] = "together"
-    """Keep the persons of a recording together, or make clips of each person alone."""
+    """Keep the persons of a recording together, or write one clip per person."""
     annotations: Path | None = None
     """File or folder of annotations: CSV with columns start, end, label (and person, file), BORIS exports, or ELAN
-    .eaf. With windows, a window has the label that covers most of it; without, each annotated part and each part
-    between them is a clip. Parts without annotation have no label."""
+    .eaf. With windows, each window gets the label that covers most of it. Without windows, each annotated interval and
+    each gap between intervals becomes a clip. Gaps have no label. Annotations without a person hold for all persons."""
     min_overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Smallest share of a window that a label must cover."""
+    """Minimum share of a window covered by its label."""
+    min_visible: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Minimum share of a window's frames in which anybody is visible; windows with less are left out."""
 
     @property
     def is_active(self) -> bool:
@@ -58,7 +61,7 @@ class Windows(Config):
 
 
 class Cutter:
-    """Cuts recordings, and counts what the annotations say about parts that do not exist.
+    """Cuts recordings, and counts annotations that do not fit the recordings.
 
     Args:
         options: How to cut.
@@ -69,10 +72,12 @@ class Cutter:
 
     def __init__(self, options: Windows) -> None:
         if options.stride is not None and options.window is None:
-            raise InputError("stride: expected a window too, found none")
+            raise InputError("stride: expected --window as well, found none. Add --window SECONDS.")
         self.options = options
         self.problems: Counter[str] = Counter()
         self.seen: list[str] = []
+        self.num_left_out = 0
+        self.used: set[Annotation] = set()
 
     @cached_property
     def annotations(self) -> Annotations:
@@ -84,7 +89,7 @@ class Cutter:
         self.seen.append(clip.id)
         if None in self.annotations.by_recording and len(self.seen) == 2:
             raise InputError(
-                f"{self.options.annotations}: expected a column file that names the recording, since there are several "
+                f"{self.options.annotations}: expected a column `file`, because there are several recordings "
                 f"({self.seen[0]}, {self.seen[1]}), found none"
             )
         if self.options.persons == "together" or clip.num_persons == 1:
@@ -104,7 +109,7 @@ class Cutter:
             )
 
     def __call__(self, clip: Clip) -> list[Window]:
-        """Return the windows of a clip that show somebody."""
+        """Return the windows in which enough frames show a person."""
         annotations = self._of(clip)
         if self.options.window is not None:
             windows = self._regular(clip, annotations)
@@ -113,23 +118,36 @@ class Cutter:
         else:
             windows = [Window(clip.id, 0, clip.num_frames, clip.label)]
         seen: np.ndarray = np.any(clip.visible, axis=(1, 2))
-        return [one for one in windows if seen[one.start : one.start + one.length].any()]
+        kept = []
+        for one in windows:
+            share = float(seen[one.start : one.start + one.length].mean())
+            if share > 0 and share >= self.options.min_visible:
+                kept.append(one)
+        self.num_left_out += len(windows) - len(kept)
+        return kept
 
     def _of(self, clip: Clip) -> list[Annotation]:
         """Return the annotations of a clip within its duration; counts what lies outside or overlaps."""
         recording = clip.recording or clip.id
         duration = clip.num_frames / clip.fps
+        # Times count from the start of the recording, which may come before the first frame that shows anybody.
+        skipped = 0.0 if clip.frame_numbers is None else float(clip.frame_numbers[0]) / clip.fps
         kept: list[Annotation] = []
-        for one in self.annotations.of(recording):
-            if one.person is not None and self.options.persons == "separate" and clip.tracks != (one.person,):
+        for whole in self.annotations.of(recording):
+            if whole.person is not None and self.options.persons == "separate" and clip.tracks != (whole.person,):
+                continue
+            self.used.add(whole)
+            one = replace(whole, start=max(0.0, whole.start - skipped), end=whole.end - skipped)
+            if one.end <= 0:
+                self.problems["annotations end before the first frame that shows anybody and were skipped"] += 1
                 continue
             if one.start >= duration:
-                self.problems["annotations that start after the end of the recording are left out"] += 1
+                self.problems["annotations start after the end of the recording and were skipped"] += 1
                 continue
             if one.end > duration + 1 / clip.fps:
-                self.problems["annotations that end after the recording are cut"] += 1
+                self.problems["annotations extend past the end of the recording and were truncated"] += 1
             if kept and kept[-1].end > one.start and kept[-1].label != one.label:
-                self.problems["annotations overlap another label; each is used"] += 1
+                self.problems["annotations overlap one with another label; both are used"] += 1
             kept.append(replace(one, end=min(one.end, duration)))
         return kept
 
@@ -153,9 +171,12 @@ class Cutter:
         if self.options.annotations is None:
             return clip.label
         begin, end = start / clip.fps, (start + num) / clip.fps
-        covered: Counter[str] = Counter()
+        covered: dict[str, float] = {}
+        reached: dict[str, float] = {}  # end of what is counted already, since annotations of one label may overlap
         for one in annotations:
-            covered[one.label] += max(0.0, min(end, one.end) - max(begin, one.start))  # type: ignore[assignment]
+            low, high = max(begin, one.start, reached.get(one.label, begin)), min(end, one.end)
+            covered[one.label] = covered.get(one.label, 0.0) + max(0.0, high - low)
+            reached[one.label] = max(reached.get(one.label, begin), high)
         label, most = max(covered.items(), key=lambda item: item[1], default=("", 0.0))
         return label if most >= self.options.min_overlap * (end - begin) and most > 0 else None
 
@@ -181,9 +202,35 @@ class Cutter:
         add(done, clip.num_frames, None)
         return windows
 
+    def check(self) -> None:
+        """Raise InputError if there are annotations, and none of them belongs to a recording that was read."""
+        if self.annotations.by_recording and not any(self.annotations.of(name) for name in self.seen):
+            raise InputError(
+                f"{self.options.annotations}: expected annotations of the recordings {', '.join(self.seen[:5])}, found "
+                f"those of {', '.join(map(str, list(self.annotations.by_recording)[:5]))}"
+            )
+
     def warnings(self) -> list[str]:
         """Return what was found in the annotations that did not fit."""
         messages = [f"{count} {text}" for text, count in self.problems.items()]
         if missing := unmatched(self.annotations, self.seen):
-            messages.append(f"annotations of {len(missing)} recordings that were not found: {', '.join(missing[:5])}")
+            messages.append(
+                f"annotations refer to {len(missing)} unknown recordings: {', '.join(missing[:5])}; known recordings: "
+                f"{', '.join(self.seen[:5])}{', ...' if len(self.seen) > 5 else ''}"
+            )
+        others = {
+            one.person
+            for some in self.annotations.by_recording.values()
+            for one in some
+            if one.person is not None and one not in self.used
+        }
+        if others and self.options.persons == "separate":
+            messages.append(
+                f"annotations of persons that no track is named after were skipped: {', '.join(sorted(others)[:5])}"
+            )
+        if self.num_left_out:
+            messages.append(
+                f"{self.num_left_out} windows left out, in which nobody is visible in enough frames (--min-visible "
+                f"{self.options.min_visible:g})"
+            )
         return messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from ulna.formats.base import BadFileError, Source, head, list_files, read_json
 from ulna.formats.detections import Detection, PoseFormat, flat_keypoints, frame_number
 from ulna.formats.labels import Labels
 
-KEYPOINTS = {17: "coco17", 26: "halpe26", 136: "halpe26", 16: "mpii16"}
+COCO_KEYS = (b'"annotations"', b'"images"', b'"categories"')
+KEYPOINTS = {17: "coco17", 26: "halpe26", 136: "halpe26", 16: "mpii16", 18: "openpose18"}
 
 
 class AlphaPose(PoseFormat):
@@ -33,7 +35,7 @@ class AlphaPose(PoseFormat):
             return False
         begin = head(path, 1 << 14)
         is_image = any(ending in begin for ending in (b'.jpg"', b'.png"', b'.jpeg"'))
-        return is_image and b'"keypoints"' in begin and b'"annotations"' not in begin
+        return is_image and b'"keypoints"' in begin and not any(key in begin for key in COCO_KEYS)
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.json", "AlphaPose results")
@@ -94,4 +96,6 @@ def _track(value: Any) -> str | None:
     """Return a track id; AlphaPose writes a number or a list of one."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return str(int(value)) if value == int(value) else str(value)

@@ -1,4 +1,4 @@
-"""Annotations of recordings: what happens from when to when, from CSV tables, BORIS exports and ELAN files."""
+"""Annotations of recordings: labelled time intervals from CSV tables, BORIS exports and ELAN files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ulna.formats.base import BadFileError, decoded
 
 SUFFIXES = (".csv", ".tsv", ".eaf")
 RECORDING_COLUMNS = ("file", "recording", "Media file name", "Media file path", "Media file", "Observation id")
-MOST = 1_000_000
+MEDIA = (
+    "mp4", "avi", "mov", "mkv", "m4v", "mpg", "mpeg", "wmv", "webm", "wav", "mp3", "json", "csv", "npz", "npy", "pose", "slp",
+    "h5", "nc", "c3d", "trc", "bvh", "glb", "gltf",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Annotation:
         start: Start in seconds.
         end: End in seconds.
         label: Name of the class.
-        person: Name of the person, as the track of a clip; None if it holds for all.
+        person: Track id of the person; None applies to all persons.
     """
 
     start: float
@@ -37,7 +40,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Annotations:
-    """Annotations by name of recording; those under None belong to the only recording there is."""
+    """Annotations by name of recording; None: annotations of a single recording."""
 
     by_recording: Mapping[str | None, tuple[Annotation, ...]]
 
@@ -47,9 +50,27 @@ class Annotations:
         return tuple(sorted({one.label for some in self.by_recording.values() for one in some}))
 
     def of(self, clip: str) -> tuple[Annotation, ...]:
-        """Return the annotations of a clip, by its id or the last part of its id."""
-        names = (clip, clip.rpartition("/")[2])
-        return tuple(one for name, some in self.by_recording.items() if name is None or name in names for one in some)
+        """Return the annotations of a clip.
+
+        They are those of the recordings whose path ends like its id, or the other way round; if there are none, of the
+        only recording with the same file name.
+        """
+        names = [name for name in self.by_recording if name is None or is_same(name, clip)]
+        if not names:
+            alike = [name for name in self.by_recording if name is not None and _last(name) == _last(clip)]
+            names = list(alike) if len(alike) == 1 else []
+        return tuple(one for name in names for one in self.by_recording[name])
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def is_same(recording: str, clip: str) -> bool:
+    """Return whether a recording's name and a clip's id are the same path, as far as both are given."""
+    one, two = recording.split("/"), clip.split("/")
+    length = min(len(one), len(two))
+    return one[-length:] == two[-length:]
 
 
 def read_annotations(source: Path) -> Annotations:
@@ -74,7 +95,7 @@ def read_annotations(source: Path) -> Annotations:
         raise InputError(f"{source}: expected annotations ({', '.join(SUFFIXES)}), found none")
     found: dict[str | None, list[Annotation]] = {}
     for path in files:
-        default = None if source.is_file() else path.stem
+        default = None if source.is_file() else path.relative_to(source).with_suffix("").as_posix()
         entries = _elan(path) if path.suffix == ".eaf" else _table(path)
         for recording, annotation in entries:
             found.setdefault(recording or default, []).append(annotation)
@@ -83,22 +104,27 @@ def read_annotations(source: Path) -> Annotations:
 
 def _table(path: Path) -> list[tuple[str | None, Annotation]]:
     text = decoded(path, path.read_bytes())
-    separator = "\t" if "\t" in text.splitlines()[0] else ","
+    first = text.splitlines()[0]
+    separator = max((",", ";", "\t"), key=first.count)
     try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if any(cell.strip() for cell in row)]
+        reader = csv.reader(io.StringIO(text), delimiter=separator)
+        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise BadFileError(path, "whole file", expected="a table", found=str(error)) from None
-    for number, row in enumerate(rows[:50]):
+    for number, (_, row) in enumerate(lines[:50]):
         header = [cell.strip() for cell in row]
+        plain = [cell.lower() for cell in header]
+        if {"start", "end", "label"} <= set(plain):
+            header = plain
         columns = {name: header.index(name) for name in header}
         if {"start", "end", "label"} <= set(columns):
-            return _intervals(path, rows[number + 1 :], columns, ("start", "end", "label", "person"))
+            return _intervals(path, lines[number + 1 :], columns, ("start", "end", "label", "person"))
         if {"Start (s)", "Stop (s)", "Behavior"} <= set(columns):
-            return _intervals(path, rows[number + 1 :], columns, ("Start (s)", "Stop (s)", "Behavior", "Subject"))
+            return _intervals(path, lines[number + 1 :], columns, ("Start (s)", "Stop (s)", "Behavior", "Subject"))
         if {"Time", "Behavior"} <= set(columns) and {"Status", "Behavior type"} & set(columns):
-            return _events(path, rows[number + 1 :], columns)
+            return _events(path, lines[number + 1 :], columns)
     expected = "columns start, end and label, or a table exported by BORIS"
-    raise BadFileError(path, "line 1", expected=expected, found=", ".join(rows[0])[:100])
+    raise BadFileError(path, "line 1", expected=expected, found=first[:100])
 
 
 def _cell(row: list[str], columns: Mapping[str, int], name: str) -> str:
@@ -107,17 +133,18 @@ def _cell(row: list[str], columns: Mapping[str, int], name: str) -> str:
 
 
 def _recording(row: list[str], columns: Mapping[str, int]) -> str | None:
-    """Return the name of a recording without folder and extension, None if the table names none."""
+    """Return the path of a recording without extension, None if the table names none."""
     for name in RECORDING_COLUMNS:
         if value := _cell(row, columns, name):
-            return _stem(value)
+            return _plain(value)
     return None
 
 
-def _stem(value: str) -> str:
-    """Return a file's name without its folder, on any system, and without its extension."""
-    name = value.replace("\\", "/").rpartition("/")[2]
-    return Path(name).stem if "." in name else name
+def _plain(value: str) -> str:
+    """Return a path with slashes, on any system, without the extension of a media or pose file."""
+    path = value.replace("\\", "/").removeprefix("file:").lstrip("/")
+    ending = path.rpartition("/")[2].rpartition(".")[2]
+    return path.removesuffix(f".{ending}") if ending.lower() in MEDIA else path
 
 
 def _seconds(path: Path, place: str, text: str) -> float:
@@ -144,11 +171,11 @@ def _interval(path: Path, place: str, start: float, end: float, label: str, pers
 
 
 def _intervals(
-    path: Path, rows: list[list[str]], columns: Mapping[str, int], names: tuple[str, str, str, str]
+    path: Path, rows: list[tuple[int, list[str]]], columns: Mapping[str, int], names: tuple[str, str, str, str]
 ) -> list[tuple[str | None, Annotation]]:
     found = []
-    for number, row in enumerate(rows):
-        place = f"row {number + 1}"
+    for line, row in rows:
+        place = f"line {line}"
         begin, end, label, person = (_cell(row, columns, name) for name in names)
         if end in ("", "NA"):
             continue  # an event without duration in an aggregated table
@@ -159,17 +186,19 @@ def _intervals(
     return found
 
 
-def _events(path: Path, rows: list[list[str]], columns: Mapping[str, int]) -> list[tuple[str | None, Annotation]]:
+def _events(
+    path: Path, rows: list[tuple[int, list[str]]], columns: Mapping[str, int]
+) -> list[tuple[str | None, Annotation]]:
     """Pair the starts and stops of a table of events."""
     open_: dict[tuple[str | None, str, str], tuple[float, str]] = {}
     found = []
-    for number, row in enumerate(rows):
-        place = f"row {number + 1}"
+    for line, row in rows:
+        place = f"line {line}"
         status = (_cell(row, columns, "Status") or _cell(row, columns, "Behavior type")).upper()
         key = (_recording(row, columns), _cell(row, columns, "Behavior"), _cell(row, columns, "Subject"))
         if status == "START":
             if key in open_:
-                raise BadFileError(path, place, expected=f"a stop of {key[1]!r} first", found="a second start")
+                raise BadFileError(path, place, expected=f"STOP of {key[1]!r} before its next START", found="START")
             open_[key] = (_seconds(path, place, _cell(row, columns, "Time")), place)
         elif status == "STOP":
             if key not in open_:
@@ -197,14 +226,14 @@ def _elan(path: Path) -> list[tuple[str | None, Annotation]]:
         slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT") if slot.get("TIME_VALUE")
     }
     media = [one.get("RELATIVE_MEDIA_URL") or one.get("MEDIA_URL") or "" for one in root.iter("MEDIA_DESCRIPTOR")]
-    recording = _stem(media[0]) if media and media[0] else None
+    recording = _plain(media[0]) if media and media[0] else None
     found = []
     for tier in root.iter("TIER"):
         for entry in tier.iter("ALIGNABLE_ANNOTATION"):
             place = f"tier {tier.get('TIER_ID')!r}, annotation {entry.get('ANNOTATION_ID')!r}"
             times = [slots.get(entry.get(key)) for key in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")]
             if None in times:
-                continue  # its time was left open in ELAN
+                continue  # unaligned in ELAN
             start, end = (_seconds(path, place, str(time)) / 1000 for time in times)
             label = (entry.findtext("ANNOTATION_VALUE") or "").strip()
             if label:
@@ -214,5 +243,6 @@ def _elan(path: Path) -> list[tuple[str | None, Annotation]]:
 
 def unmatched(annotations: Annotations, clips: Iterable[str]) -> list[str]:
     """Return the names of recordings that no clip has."""
-    known = {name for clip in clips for name in (clip, clip.rpartition("/")[2])}
-    return [name for name in annotations.by_recording if name is not None and name not in known]
+    ids = list(clips)
+    names = [name for name in annotations.by_recording if name is not None]
+    return [name for name in names if not any(_last(name) == _last(clip) for clip in ids)]

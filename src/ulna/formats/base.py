@@ -1,4 +1,4 @@
-"""Base class of formats, which read the files of one dataset or file format into clips in metres, y up."""
+"""Base class of formats, which read the files of one dataset or file format into clips."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from ulna.formats.reader_process import load_safely
 
 
 class C3D(MarkerFormat):
-    """Reads the markers of .c3d files with ezc3d. Force plates and other analogue channels are not read.
+    """Reads the markers of .c3d files with ezc3d. Force plates, other analogue channels, and computed angles,
+    forces, moments and powers are not read.
 
     The axis that points up is that of the parameter POINT:Y_SCREEN, z if the file has none.
     """
@@ -47,6 +48,12 @@ def load(path: Path) -> dict[str, Any]:
     for key in ("LABELS", *(f"LABELS{number}" for number in range(2, 20))):
         labels += [str(label) for label in parameters[key]["value"]] if key in parameters else []
     num = points.shape[1]
+    computed = {
+        str(label)
+        for key in ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS", "REACTIONS")
+        if key in parameters
+        for label in parameters[key]["value"]
+    }
     names = [label or f"marker {number}" for number, label in enumerate(labels[:num])]
     names += [f"marker {number}" for number in range(len(names), num)]
     rate = float(content["header"]["points"]["frame_rate"])
@@ -54,6 +61,8 @@ def load(path: Path) -> dict[str, Any]:
         raise BadFileError(path, "POINT:RATE", expected="frames per second above 0", found=str(rate))
     position = points[:3].transpose(2, 1, 0)
     position[~np.isfinite(position).all(axis=-1)] = np.nan
+    kept = [number for number, name in enumerate(names) if name not in computed]
+    names, position = [names[number] for number in kept], position[:, kept]
     screen = _text(parameters, "Y_SCREEN").lower().lstrip("+")
     return {
         "markers": np.array(names, dtype=str),

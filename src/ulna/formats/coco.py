@@ -98,7 +98,7 @@ def _content(path: Path) -> tuple[list[dict[str, Any]], Skeleton, dict[int, tupl
     entries = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadFileError(path, "top level", expected="a list of detections", found=repr(entries)[:60])
-    entries = [entry for entry in entries if "keypoints" in entry]
+    entries = [entry for entry in entries if entry.get("keypoints")]
     if not entries:
         raise BadFileError(path, "whole file", expected="a detection with keypoints", found="zero people")
     own = _category(path, content) if isinstance(content, dict) else None
@@ -118,7 +118,9 @@ def _category(path: Path, content: dict[str, Any]) -> Skeleton | None:
         return None
     try:
         names = [str(name) for name in first["keypoints"]]
-        edges = [(int(a) - 1, int(b) - 1) for a, b in first.get("skeleton") or []]
+        pairs = [(int(a), int(b)) for a, b in first.get("skeleton") or []]
+        base = 0 if any(0 in pair for pair in pairs) else 1  # COCO counts from 1, some tools from 0
+        edges = [(a - base, b - base) for a, b in pairs]
         return known_skeleton(names) or Skeleton.from_edges(str(first.get("name") or "coco"), names, edges)
     except (InputError, ValueError, TypeError) as error:
         raise BadFileError(path, "categories", expected="names and bones of keypoints", found=str(error)) from None

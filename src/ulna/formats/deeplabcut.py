@@ -12,7 +12,7 @@ import numpy as np
 
 from ulna.core import Clip, InputError, Skeleton, known_skeleton
 from ulna.formats.base import BadFileError, Source, decoded, head, list_files
-from ulna.formats.detections import PoseFormat
+from ulna.formats.detections import PoseFormat, warn
 from ulna.formats.labels import Labels
 from ulna.formats.markers import edges_of
 from ulna.formats.reader_process import load_safely
@@ -22,7 +22,8 @@ HDF5 = b"\x89HDF"
 
 
 class DeepLabCut(PoseFormat):
-    """Reads DeepLabCut's tables, single-animal, multi-animal and 3-D, in pixels or, in 3-D, in the calibration's unit.
+    """Reads DeepLabCut's tables (single-animal, multi-animal, 3-D). 2-D positions are in pixels, 3-D positions in
+    calibration units.
 
     The tables name joints but no bones: pass the bones with `bones`. Joints with a likelihood of `min_confidence` or
     less are missing; DeepLabCut suggests 0.6.
@@ -41,7 +42,7 @@ class DeepLabCut(PoseFormat):
     def recognises(cls, path: Path) -> bool:
         """Return whether a file is a table of DeepLabCut."""
         if path.suffix == ".csv":
-            return head(path, 64).startswith(b"scorer,")
+            return head(path, 64).removeprefix(b"\xef\xbb\xbf").startswith(b"scorer,")
         is_other = path.name.endswith(".analysis.h5")
         return path.suffix in (".h5", ".hdf5") and not is_other and head(path, 4) == HDF5
 
@@ -85,7 +86,7 @@ class DeepLabCut(PoseFormat):
         try:
             return known_skeleton(names) or Skeleton.from_edges("deeplabcut", names, edges)
         except InputError as error:
-            raise BadFileError(path, "bodyparts", expected="joints of different names", found=str(error)) from None
+            raise BadFileError(path, "bodyparts", expected="unique joint names", found=str(error)) from None
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -113,8 +114,11 @@ def _csv(path: Path) -> dict[str, Any]:
             numbers[line] = [float(cell) if cell.strip() else np.nan for cell in row[1:]]
         except ValueError:
             raise BadFileError(path, place, expected="numbers", found=repr(row)[:60]) from None
-    first = table[0][0].strip()
-    index = int(first) if first.isdecimal() and len(first) < 12 else 0
+    cells = [row[0].strip() for row in table]
+    is_counted = all(cell.isdecimal() and len(cell) < 12 for cell in cells)
+    if not is_counted:
+        warn(f"{path.name}: rows are named {cells[0][:40]!r}, not numbered; they are read as consecutive frames")
+    numbers, index = _in_time(path, numbers, np.array([int(cell) for cell in cells]) if is_counted else None)
     names = levels.get("individuals", [""] * width)
     return arranged(path, list(zip(names, levels["bodyparts"], levels["coords"], strict=False)), numbers, index)
 
@@ -133,7 +137,7 @@ def arranged(path: Path, columns: list[tuple[str, str, str]], numbers: np.ndarra
         raise BadFileError(path, "coords", expected="x, y, (z,) likelihood", found=", ".join(sorted(kinds))[:60])
     axes = ["x", "y", *(["z"] if "z" in kinds else []), "likelihood"]
     if len(set(columns)) != len(columns):
-        raise BadFileError(path, "header", expected="different columns", found="one twice")
+        raise BadFileError(path, "header", expected="unique columns", found="a duplicate")
     if len(numbers) * len(people) * len(joints) > 1 << 29:
         raise BadFileError(path, "header", expected="fewer columns", found=f"{len(people)} x {len(joints)}")
     rows = np.full((len(numbers), len(people), len(joints), len(axes)), np.nan)
@@ -159,8 +163,21 @@ def load_h5(path: Path) -> dict[str, Any]:
             columns, numbers, index = _table(table)
         else:
             raise BadFileError(path, "top level", expected="a table of pandas", found=str(sorted(file))[:60])
-    first = int(index[0]) if len(index) and index.dtype.kind in "iu" else 0
+    numbers, first = _in_time(path, numbers, index if len(index) and index.dtype.kind in "iu" else None)
     return arranged(path, columns, numbers, first)
+
+
+def _in_time(path: Path, numbers: np.ndarray, index: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Return rows with empty ones for frames that are left out, and the number of the first frame."""
+    if index is None or not len(index):
+        return numbers, 0
+    first, last = int(index[0]), int(index[-1])
+    if (np.diff(index) < 1).any() or first < 0 or last - first > 10_000 + 1000 * len(index):
+        expected = "frame numbers that increase"
+        raise BadFileError(path, "first column", expected=expected, found=f"{len(index)} from {first} to {last}")
+    whole = np.full((last - first + 1, numbers.shape[1]), np.nan)
+    whole[index - first] = numbers
+    return whole, first
 
 
 def _fixed(group: Any) -> tuple[list[tuple[str, str, str]], np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from abc import ABC
@@ -44,18 +45,19 @@ class PoseFormat(Format, ABC):
     """
 
     fps: Positive = 30.0
-    """Frames per second, which these files do not state."""
+    """Frame rate; the files do not contain it."""
     min_confidence: NonNegative = 0.0
     """Joints whose confidence is not above this are missing."""
     max_persons: Annotated[int, Field(ge=1, le=100)] = 2
-    """Maximum number of persons per clip; those who are visible most are kept."""
+    """Maximum number of persons per clip; those visible in most frames are kept."""
     tracks: Literal["auto", "file", "link"] = "auto"
-    """How persons are told apart over time: by the track ids of the file ("file"), by linking joints ("link"), or by
-    ids if every detection has one, else by linking ("auto")."""
+    """How persons are identified across frames: by the track ids of the file ("file"), by linking joints ("link"),
+    or by ids where detections have one and by linking the others ("auto")."""
     max_jump: Positive = 0.5
-    """Largest mean distance that the joints of one person move between frames, in sizes of the person, for linking."""
+    """Largest mean distance that the joints of one person move between frames, relative to the person's size
+    (bounding-box diagonal), for linking."""
     max_gap: Count = 30
-    """Number of frames after which a person who is not seen counts as another one, for linking."""
+    """Number of frames after which an undetected person gets a new id, for linking."""
     width: Count | None = None
     """Width of the images in pixels, if the files do not state it."""
     height: Count | None = None
@@ -86,7 +88,7 @@ class PoseFormat(Format, ABC):
 
         Args:
             path: File that the detections come from, for messages.
-            frames: Detections by number of frame; frames without an entry show nobody.
+            frames: Detections by number of frame; frames without an entry are empty.
             skeleton: Skeleton of the joints.
             origin: Folder that was searched; the id of the clip is relative to it.
             name: File whose name is the id of the clip and is looked up in the table of labels; `path` by default.
@@ -105,20 +107,27 @@ class PoseFormat(Format, ABC):
             raise BadFileError(path, "frame numbers", expected=expected, found=found)
         detections = {number: self._usable(path, number, frames[number]) for number in sorted(frames)}
         if not any(detections.values()):
-            raise BadFileError(path, "whole file", expected="a body in at least one frame", found="zero people")
+            raise BadFileError(path, "whole file", expected="at least one detection", found="none (zero people)")
         owners = self._owners(path, detections, first)
         most = Counter(name for own in owners.values() for name in own).most_common()
         some = next(one for own in detections.values() for one in own).joints
-        rows = np.full((num_frames, len(most), *some.shape), np.nan)
-        order = {name: person for person, (name, _) in enumerate(most)}
+        kept = [name for name, _ in most[: self.max_persons]]
+        rows = np.full((num_frames, len(kept), *some.shape), np.nan)
         for number, own in detections.items():
             for one, owner in zip(own, owners[number], strict=True):
-                rows[number - first, order[owner]] = one.joints
+                if owner in kept:
+                    rows[number - first, kept.index(owner)] = one.joints
+        if left := most[self.max_persons :]:
+            name_of_clip = Labels.read(self.labels).of(name or path, origin).id
+            warn(
+                f"{name_of_clip}: kept {len(kept)} of {len(most)} persons (--max-persons), dropped "
+                f"{sum(count for _, count in left)} detections"
+            )
         return self.clip_of_rows(
             path,
             rows,
             skeleton,
-            tracks=tuple(name for name, _ in most),
+            tracks=tuple(kept),
             origin=origin,
             name=name,
             units=units,
@@ -160,12 +169,12 @@ class PoseFormat(Format, ABC):
         order = np.argsort(-counts, kind="stable")
         kept = order[: self.max_persons][counts[order[: self.max_persons]] > 0]
         left = [person for person in order[self.max_persons :] if counts[person]]
+        known = Labels.read(self.labels).of(name or path, origin)
         if left:
             warn(
-                f"{path.name}: {len(left)} of {len(left) + len(kept)} persons left out "
-                f"({int(counts[left].sum())} detections). Raise --max-persons to keep more."
+                f"{known.id}: kept {len(kept)} of {len(left) + len(kept)} persons (--max-persons), dropped "
+                f"{int(counts[left].sum())} detections"
             )
-        known = Labels.read(self.labels).of(name or path, origin)
         return Clip(
             id=known.id,
             skeleton=skeleton,
@@ -214,22 +223,31 @@ class PoseFormat(Format, ABC):
         """Return the name of the person of each detection."""
         ids = {number: [one.track for one in own] for number, own in frames.items()}
         is_known = all(track is not None for own in ids.values() for track in own)
-        repeated = sum(len(set(own)) < len(own) for own in ids.values())
+        is_any = any(track is not None for own in ids.values() for track in own)
+        known = [[track for track in own if track is not None] for own in ids.values()]
+        repeated = sum(len(set(own)) < len(own) for own in known)
         if is_known and not repeated and self.tracks != "link":
             return {number: [str(track) for track in own] for number, own in ids.items()}
         if self.tracks == "file":
             found = f"{repeated} frames with one id twice" if is_known else "detections without"
             raise BadFileError(path, "track ids", expected="one id for each person", found=found)
-        if is_known and repeated and self.tracks == "auto":
-            warn(f"{path.name}: {repeated} frames have one track id twice; persons are linked by their joints instead")
+        if repeated and self.tracks == "auto":
+            warn(f"{path.name}: {repeated} frames contain a duplicate track id; persons are linked by joints instead")
         num_frames = max(frames) - first + 1
+        keeps_ids = is_any and not repeated and self.tracks == "auto"
         joints: list[list[np.ndarray]] = [[] for _ in range(num_frames)]
         for number, own in frames.items():
-            joints[number - first] = [_located(one.joints) for one in own]
+            joints[number - first] = [_located(one.joints) for one in own if not (keeps_ids and one.track is not None)]
         from ulna.formats.linking import link
 
         names = link(joints, max_jump=self.max_jump, max_gap=self.max_gap)
-        return {number: names[number - first] for number in frames}
+        if not keeps_ids:
+            return {number: names[number - first] for number in frames}
+        owners = {}
+        for number, some in ids.items():
+            linked = iter(names[number - first])
+            owners[number] = [f"linked {next(linked)}" if track is None else track for track in some]
+        return owners
 
 
 def _located(joints: np.ndarray) -> np.ndarray:
@@ -288,6 +306,17 @@ def frame_number(name: str) -> int | None:
     """Return the last number in a file name, which counts frames; None if there is none."""
     numbers = re.findall(r"[0-9]{1,12}", Path(name).stem)
     return int(numbers[-1]) if numbers else None
+
+
+@functools.lru_cache(maxsize=4)
+def _frames_in(folder: Path, stamp: int) -> dict[Path, dict[int, Path]]:  # noqa: ARG001
+    numbered = [path for path in sorted(folder.glob("*.json")) if NUMBERED.fullmatch(path.stem)]
+    return numbered_files([path for path in numbered if not path.name.startswith(".")])
+
+
+def frames_in(folder: Path) -> dict[Path, dict[int, Path]]:
+    """Return the numbered .json files of a folder by video; the listing is kept until the folder changes."""
+    return _frames_in(folder, folder.stat().st_mtime_ns)
 
 
 def numbered_files(files: Sequence[Path]) -> dict[Path, dict[int, Path]]:

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -28,7 +29,7 @@ PATHS = {"translation": 3, "rotation": 4, "scale": 3}
 
 
 class GLTF(Format):
-    """Reads the animations of .glb and .gltf files: the joints of the first skin, in metres, y up.
+    """Reads the animations of .glb and .gltf files: the joints of all skins, in metres, y up.
 
     Each animation is one clip, sampled at `fps`: linearly (rotations on the shortest arc), stepwise or by cubic
     splines, as the file states. Meshes, materials and morph targets are not read.
@@ -65,7 +66,9 @@ class GLTF(Format):
             raise BadFileError(path, "skins", expected=expected, found=found)
         animations = scene.content.get("animations") or []
         clips = []
-        for number in range(len(animations)):
+        for number, animation in enumerate(animations):
+            if not any(c.get("target", {}).get("path") in PATHS for c in animation.get("channels", [])):
+                continue  # morph targets only
             try:
                 position = scene.positions(number, self.fps)
             except _DAMAGE as error:
@@ -87,7 +90,7 @@ def _bad(path: Path, error: Exception) -> BadFileError:
 
 @dataclass(frozen=True)
 class _Scene:
-    """Nodes of a file, and the joints of its first skin."""
+    """Nodes of a file, and the joints of its skins."""
 
     path: Path
     content: dict[str, Any]
@@ -105,8 +108,12 @@ class _Scene:
                 raise InputError("no animation")
             nodes = content["nodes"]
             skins = content.get("skins") or []
-            animated = sorted({c["target"]["node"] for a in content["animations"] for c in a["channels"]})
-            joints = [int(node) for node in (skins[0]["joints"] if skins else animated)]
+            animated = sorted(
+                {c["target"]["node"] for a in content["animations"] for c in a["channels"] if "node" in c["target"]}
+            )
+            joints = [
+                int(node) for node in (dict.fromkeys(j for s in skins for j in s["joints"]) if skins else animated)
+            ]
             parent_of: dict[int, int] = {}
             for number, node in enumerate(nodes):
                 for child in node.get("children", []):
@@ -268,6 +275,7 @@ def _buffer(path: Path, entry: dict[str, Any], binary: bytes | None) -> bytes:
             return base64.b64decode(uri.partition(",")[2], validate=True)
         except binascii.Error as error:
             raise InputError(f"a data URI that does not decode ({error})") from None
+    uri = unquote(uri)
     file = path.parent / uri
     if Path(uri).name != uri or not file.is_file():
         raise InputError(f"no file {uri!r} beside it")

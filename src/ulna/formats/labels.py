@@ -36,7 +36,8 @@ class Labels:
         """Raise InputError if the table has rows, but none for any of these files."""
         if self.rows and not any(self.of(path, origin).metadata for path in files):
             row = next(iter(self.rows))
-            raise InputError(f"expected labels of files like {files[0].name}, found a table of files like {row}")
+            name = self.of(files[0], origin).id
+            raise InputError(f"expected labels of files like {name}, found a table of files like {row}")
 
     def of(self, path: Path, origin: Path | None) -> Known:
         """Return the id and metadata of a file.

@@ -16,7 +16,7 @@ class _Track:
     name: str
     last_frame: int
     joints: np.ndarray  # (K, D) last known position of each joint, NaN if it was never seen
-    size: float = field(default=1.0)
+    size: float = field(default=1e-6)
 
 
 def link(frames: Sequence[Sequence[np.ndarray]], *, max_jump: float, max_gap: int) -> list[list[str]]:
@@ -27,9 +27,9 @@ def link(frames: Sequence[Sequence[np.ndarray]], *, max_jump: float, max_gap: in
 
     Args:
         frames: Detections of each frame, each (K, D) with NaN for missing joints.
-        max_jump: Largest mean distance of joints between two frames for the same person, in sizes of the person (the
-            diagonal of the box around all joints). A gap of n frames allows for the square root of n times as much.
-        max_gap: Number of frames after which a person who is not seen is given up.
+        max_jump: Largest mean distance of joints between two frames for the same person, relative to the person's size
+            (bounding-box diagonal). A gap of n frames allows for the square root of n times as much.
+        max_gap: Number of frames after which an undetected person is dropped.
 
     Returns:
         A name for each detection of each frame.
@@ -39,7 +39,7 @@ def link(frames: Sequence[Sequence[np.ndarray]], *, max_jump: float, max_gap: in
     num = 0
     for frame, detections in enumerate(frames):
         tracks = [track for track in tracks if frame - track.last_frame <= max_gap]
-        cost = np.array([[_distance(track, one, frame, max_jump) for one in detections] for track in tracks])
+        cost = _costs(tracks, detections, frame, max_jump)
         own: list[str | None] = [None] * len(detections)
         if cost.size:
             for row, column in zip(*linear_sum_assignment(cost), strict=True):
@@ -61,15 +61,19 @@ def _update(track: _Track, detection: np.ndarray, frame: int) -> None:
     known = np.isfinite(detection).all(axis=1)
     track.joints[known] = detection[known]
     track.last_frame = frame
-    if known.any():
-        track.size = max(float(np.linalg.norm(np.ptp(detection[known], axis=0))), 1e-6)
+    if known.sum() > 1:  # a few joints make a small box: the size does not shrink at once
+        size = float(np.linalg.norm(np.ptp(detection[known], axis=0)))
+        track.size = max(size, 0.9 * track.size, 1e-6)
 
 
-def _distance(track: _Track, detection: np.ndarray, frame: int, max_jump: float) -> float:
-    """Return the mean distance of joints in sizes of the person; NEVER if it is too large."""
-    distances = np.linalg.norm(track.joints - detection, axis=1)
+def _costs(tracks: Sequence[_Track], detections: Sequence[np.ndarray], frame: int, max_jump: float) -> np.ndarray:
+    """Return the mean distances of joints (tracks, detections), relative to sizes; NEVER where they are too large."""
+    if not tracks or not detections:
+        return np.empty((0, 0))
+    joints, sizes = np.stack([track.joints for track in tracks]), np.array([track.size for track in tracks])
+    gaps = np.array([frame - track.last_frame for track in tracks])
+    distances = np.linalg.norm(joints[:, None] - np.stack(list(detections))[None], axis=-1)  # (tracks, detections, K)
     known = np.isfinite(distances)
-    if not known.any():
-        return NEVER
-    distance = float(distances[known].mean()) / track.size
-    return distance if distance <= max_jump * np.sqrt(frame - track.last_frame) else NEVER
+    count = known.sum(axis=2)
+    mean = np.where(known, distances, 0).sum(axis=2) / np.maximum(count, 1) / sizes[:, None]
+    return np.where((count > 0) & (mean <= max_jump * np.sqrt(gaps)[:, None]), mean, NEVER)

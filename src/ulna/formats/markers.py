@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ulna.core import Clip, Count, InputError, Skeleton, known_skeleton
+from ulna.core import Clip, Count, InputError, Skeleton, UlnaWarning, known_skeleton
 from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files
 from ulna.formats.bvh import METRES
 from ulna.formats.labels import Labels
@@ -85,6 +86,10 @@ class MarkerFormat(Format, ABC):
         if not any(place is not None for place in places):
             expected, markers = f"the markers of {source.files[0].name}", ", ".join(found.markers)
             raise BadFileError(path, "markers", expected=expected, found=markers)
+        other = [marker for marker in found.markers if marker not in recorded]
+        if other and known_skeleton(found.markers) != skeleton:
+            message = f"{path.name}: markers left out that {source.files[0].name} does not have: {', '.join(other[:5])}"
+            warnings.warn(message, UlnaWarning, stacklevel=2)
         position = np.full((len(found.position), len(places), 3), np.nan)
         for joint, place in enumerate(places):
             if place is not None:

@@ -1,8 +1,9 @@
-"""MediaPipe landmarks as JSON, CSV or NumPy files, in the forms that people save them."""
+"""MediaPipe landmarks as JSON, CSV or NumPy files, in common layouts."""
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from ulna.core import Clip, Units, get_skeleton
 from ulna.formats.base import BadFileError, Source, decoded, head, list_files, read_json
-from ulna.formats.detections import NUMBERED, PoseFormat, as_numbers, warn
+from ulna.formats.detections import NUMBERED, Detection, PoseFormat, as_numbers, warn
 from ulna.formats.labels import Labels
 
 NUM_LANDMARKS = 33
@@ -35,14 +36,15 @@ NEAR_ORIGIN = 0.05  # metres
 class MediaPipe(PoseFormat):
     """Reads the 33 body landmarks of MediaPipe's pose and holistic models from .json, .csv and .npy files.
 
-    JSON: a list of frames (or an object with the list), each a list of 33 landmarks, of several people's lists, or an
+    JSON: a list of frames (or an object with the list), each a list of 33 landmarks, one such list per person, or an
     object with pose_world_landmarks, pose_landmarks or landmarks. CSV: one row per frame (99 or 132 columns of
     coordinates) or per landmark (columns frame, landmark, x, y, z, visibility). NumPy: (T, 33, 3 or 4), (T, 99 or 132),
     or holistic vectors of 1662, 1629, 258 or 225 numbers, of which the body comes first. A folder of numbered .npy or
     .json files with one frame each is one clip.
 
-    World landmarks are 3-D in metres; y and z are turned so that y is up. Image landmarks are 2-D shares of the image's
-    size, or pixels if `width` and `height` are given, which keeps the aspect ratio. Visibility is the confidence.
+    World landmarks are 3-D in metres; y and z are negated so that y points up. Image landmarks are 2-D normalised image
+    coordinates, or pixels if `width` and `height` are given, which keeps the aspect ratio. Visibility is the
+    confidence.
     """
 
     landmarks: Literal["auto", "world", "image"] = "auto"
@@ -67,6 +69,8 @@ class MediaPipe(PoseFormat):
             return any(f'"{key}"'.encode() in begin for key in KEYS) or (b'"visibility"' in begin and b'"z"' in begin)
         if path.suffix == ".csv":
             first = begin.partition(b"\n")[0].lower()
+            if b"scorer," in first[:10]:
+                return False  # DeepLabCut
             return first.count(b",") in range(98, 140) or (b"landmark" in first and b"x" in first)
         return False
 
@@ -74,78 +78,116 @@ class MediaPipe(PoseFormat):
         if source.is_file():
             files: tuple[Path, ...] = (source,)
         else:
-            files = tuple(p for p in list_files(source, "*", "MediaPipe landmarks") if p.suffix in SUFFIXES)
+            files = tuple(p for p in list_files(source, "*", "MediaPipe landmarks") if _is_candidate(p))
         origin = source if source.is_dir() else source.parent
         labels = Labels.read(self.labels)
-        firsts = tuple(sorted(own[0] for own in _videos(files).values()))
+        firsts = tuple(sorted(own[min(own)] for own in _videos(files).values()))
         if not firsts:
             raise BadFileError(source, "folder", expected=self.files_wanted, found="none")
         labels.check(firsts, origin)
         return Source(firsts, get_skeleton("mediapipe33"), labels.classes, num_persons=None, origin=origin)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
-        files = next((own for own in _videos(_siblings(path)).values() if path in own), [path])
-        parts = [_load(file) for file in files]
+        numbers = next((own for own in _videos_in(path.parent).values() if path in own.values()), {0: path})
+        files = list(numbers.values())
+        parts = [_load(file, self.landmarks) for file in files]
         is_world = {world for _, world in parts if world is not None}
         num_people = max(rows.shape[1] for rows, _ in parts)
-        rows = np.concatenate(
-            [
-                np.pad(r, [(0, 0), (0, num_people - r.shape[1]), (0, 0), (0, 0)], constant_values=np.nan)
-                for r, _ in parts
-            ]
-        )
+        first = min(numbers)
+        if len(files) == 1:
+            rows = parts[0][0]
+        else:
+            if max(numbers) - first > 10_000 + 1000 * len(files):
+                raise BadFileError(path, "file names", expected="consecutive numbers", found=f"up to {max(numbers)}")
+            rows = np.full((max(numbers) - first + 1, num_people, NUM_LANDMARKS, 4), np.nan)
+            for number, (part, _) in zip(numbers, parts, strict=True):
+                rows[number - first, : part.shape[1]] = part[0]
         world = is_world == {True} if is_world else _hips_at_origin(rows)
         if self.landmarks != "auto":
             world = self.landmarks == "world"
         name = path if len(files) == 1 else _video_name(path)
+        units: Units = "metres"
         if world:
             rows[..., :3] *= np.array([1, -1, -1])
+        else:
+            size = self.image_size
+            if size is None:
+                warn(
+                    f"{path.name}: unknown image size, so the aspect ratio is not corrected. Set --width and --height."
+                )
+            else:
+                rows[..., :3] *= np.array([size[0], size[1], size[0]])
+            if self.depth:
+                rows[..., :3] *= np.array([1, -1, -1])
+            else:
+                rows = rows[..., [0, 1, 3]]
+            units = "pixels" if size and not self.depth else "relative"
+        if num_people == 1:
             return [
                 self.clip_of_rows(
-                    path, rows, source.skeleton, tracks=None, origin=source.origin, name=name, units="metres"
+                    path, rows, source.skeleton, tracks=None, origin=source.origin, name=name, units=units,
+                    first_frame=first if len(files) > 1 else 0,
                 )
-            ]
-        size = self.image_size
-        if size is None:
-            warn(f"{path.name}: the size of the image is unknown (--width, --height); its aspect ratio is lost")
-        else:
-            rows[..., :3] *= np.array([size[0], size[1], size[0]])
-        if self.depth:
-            rows[..., :3] *= np.array([1, -1, -1])
-        else:
-            rows = rows[..., [0, 1, 3]]
-        units: Units = "pixels" if size and not self.depth else "relative"
-        return [
-            self.clip_of_rows(path, rows, source.skeleton, tracks=None, origin=source.origin, name=name, units=units)
-        ]
+            ]  # fmt: skip
+        frames = {
+            first + t: [Detection(person) for person in frame if np.isfinite(person[:, 0]).any()]
+            for t, frame in enumerate(rows)
+        }
+        return [self.build_clip(path, frames, source.skeleton, origin=source.origin, name=name, units=units)]
 
 
-def _siblings(path: Path) -> tuple[Path, ...]:
-    return tuple(sorted(p for p in path.parent.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")))
+@functools.lru_cache(maxsize=4)
+def _listed(folder: Path, stamp: int) -> dict[Path, dict[int, Path]]:  # noqa: ARG001
+    return _videos(_siblings(folder))
 
 
-def _videos(files: tuple[Path, ...]) -> dict[Path, list[Path]]:
+def _videos_in(folder: Path) -> dict[Path, dict[int, Path]]:
+    """Return the files of a folder by clip and number of frame; the listing is kept until the folder changes."""
+    return _listed(folder, folder.stat().st_mtime_ns)
+
+
+def _siblings(folder: Path) -> tuple[Path, ...]:
+    found = (path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    return tuple(sorted(path for path in found if _is_candidate(path)))
+
+
+def _is_candidate(path: Path) -> bool:
+    """Return whether a file may hold landmarks; tables beside them, such as labels, do not."""
+    return path.suffix in SUFFIXES and (path.suffix != ".csv" or MediaPipe.recognises(path))
+
+
+def _videos(files: tuple[Path, ...]) -> dict[Path, dict[int, Path]]:
     """Group files: each is a clip, except for numbered files of a single frame, which together are one."""
-    videos: dict[Path, list[tuple[int, Path]]] = {}
+    videos: dict[Path, dict[int, Path]] = {}
     for path in files:
         match = NUMBERED.fullmatch(path.stem)
         if match and _is_single_frame(path):
-            videos.setdefault(_video_name(path), []).append((int(match[2]), path))
+            videos.setdefault(_video_name(path), {})[int(match[2])] = path
         else:
-            videos[path] = [(0, path)]
-    return {video: [path for _, path in sorted(own)] for video, own in videos.items()}
+            videos[path] = {0: path}
+    return {video: dict(sorted(own.items())) for video, own in videos.items()}
 
 
 def _video_name(path: Path) -> Path:
     match = NUMBERED.fullmatch(path.stem)
-    return path.parent / f"{match[1]}{path.suffix}" if match and match[1] else path.parent.with_suffix(path.suffix)
+    own = path.parent / f"{match[1]}{path.suffix}" if match and match[1] else None
+    return own or path.parent.with_name(f"{path.parent.name}{path.suffix}")
 
 
 def _is_single_frame(path: Path) -> bool:
+    """Return whether a file holds one frame: a vector or 33 landmarks, or one JSON object with landmarks."""
     if path.suffix == ".npy":
         shape = _npy_shape(path)
-        return shape is not None and (len(shape) == 1 or (len(shape) == 2 and shape[0] == NUM_LANDMARKS))
-    return path.suffix == ".json" and path.stat().st_size < 20_000
+        return shape is not None and (len(shape) == 1 or shape in ((NUM_LANDMARKS, 3), (NUM_LANDMARKS, 4)))
+    if path.suffix != ".json":
+        return False
+    try:
+        content = read_json(path)
+    except BadFileError:
+        return False
+    if isinstance(content, dict):
+        return not any(isinstance(content.get(key), list) for key in LISTS) and bool(set(content) & set(KEYS))
+    return _depth_of(content) == 1
 
 
 def _npy_shape(path: Path) -> tuple[int, ...] | None:
@@ -159,20 +201,20 @@ def _npy_shape(path: Path) -> tuple[int, ...] | None:
         return None
 
 
-def _load(path: Path) -> tuple[np.ndarray, bool | None]:
+def _load(path: Path, landmarks: str = "auto") -> tuple[np.ndarray, bool | None]:
     """Return landmarks (T, P, 33, 4) as x, y, z, visibility, and whether they are world landmarks (None if unknown)."""
     if path.suffix == ".npy":
         return _of_numbers(path, _npy(path)), None
     if path.suffix == ".csv":
         return _csv(path), None
-    return _json(path)
+    return _json(path, KEYS if landmarks != "image" else tuple(key for key in KEYS if key not in WORLD_KEYS))
 
 
 def _npy(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except Exception:  # damaged files raise many kinds of exceptions
-        found = "what cannot be read as a plain array" if path.stat().st_size else "an empty file"
+        found = "data that is not a plain NumPy array" if path.stat().st_size else "an empty file"
         raise BadFileError(path, "whole file", expected="an array saved by numpy.save", found=found) from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or not array.size:
         raise BadFileError(path, "whole file", expected="an array of numbers", found="something else")
@@ -192,7 +234,7 @@ def _of_numbers(path: Path, array: np.ndarray) -> np.ndarray:
     if array.ndim == 3:
         array = array[:, None]
     if array.ndim != 4 or array.shape[2] != NUM_LANDMARKS or array.shape[3] not in (3, 4, 5) or 0 in array.shape:
-        expected = "(T, 33, 3 or 4), (T, 99 or 132), or holistic vectors of 1662 or 258 numbers"
+        expected = "(T, 33, 3 or 4), (T, 99 or 132), or holistic vectors of 1662, 1629, 258 or 225 numbers"
         raise BadFileError(path, "whole file", expected=expected, found=f"numbers {shape}")
     if array.shape[3] == 3:
         array = np.concatenate([array, np.ones_like(array[..., :1])], axis=-1)
@@ -204,14 +246,14 @@ def _of_numbers(path: Path, array: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _json(path: Path) -> tuple[np.ndarray, bool | None]:
+def _json(path: Path, keys: tuple[str, ...] = KEYS) -> tuple[np.ndarray, bool | None]:
     content = read_json(path)
     if isinstance(content, dict):
         content = next((content[key] for key in LISTS if isinstance(content.get(key), list)), content)
     world: bool | None = None
     if isinstance(content, dict):
-        world = any(key in content for key in WORLD_KEYS) or None
-        content = _landmarks(content)
+        world = any(key in content for key in keys if key in WORLD_KEYS) or None
+        content = _landmarks(content, keys)
         if _depth_of(content) == 1:
             content = [content]
     elif (
@@ -225,8 +267,8 @@ def _json(path: Path) -> tuple[np.ndarray, bool | None]:
         raise BadFileError(path, "top level", expected="a list of frames", found=repr(content)[:60])
     if all(isinstance(frame, dict) for frame in content):
         found = {key for frame in content for key in frame}
-        world = True if found & set(WORLD_KEYS) else False if found & set(KEYS[2:4]) else None
-    frames = [_people(path, number, _landmarks(frame)) for number, frame in enumerate(content)]
+        world = True if found & set(WORLD_KEYS) & set(keys) else False if found & set(KEYS[2:4]) else None
+    frames = [_people(path, number, _landmarks(frame, keys)) for number, frame in enumerate(content)]
     num_people = max(1, *(len(people) for people in frames))
     rows = np.full((len(frames), num_people, NUM_LANDMARKS, 4), np.nan)
     for number, people in enumerate(frames):
@@ -237,10 +279,10 @@ def _json(path: Path) -> tuple[np.ndarray, bool | None]:
     return rows, world
 
 
-def _landmarks(frame: Any) -> Any:
-    """Return the landmarks of a frame, world landmarks first."""
+def _landmarks(frame: Any, keys: tuple[str, ...] = KEYS) -> Any:
+    """Return the landmarks of a frame under the first of some keys."""
     while isinstance(frame, dict):
-        key = next((key for key in KEYS if frame.get(key)), None)
+        key = next((key for key in keys if frame.get(key)), None)
         if key is None:
             return []
         frame = frame[key]
@@ -274,7 +316,8 @@ def _points(path: Path, place: str, points: Any) -> np.ndarray:
         raise BadFileError(path, place, expected="33 landmarks", found=found)
     if all(isinstance(point, dict) for point in points):
         points = [
-            [point.get("x"), point.get("y"), point.get("z", 0.0), point.get("visibility", 1.0)] for point in points
+            [point.get("x"), point.get("y"), point.get("z", 0.0), 1.0 if (v := point.get("visibility")) is None else v]
+            for point in points
         ]
     numbers = as_numbers(path, place, points)
     if numbers.ndim != 2 or numbers.shape[1] not in (3, 4, 5):
@@ -288,37 +331,54 @@ def _csv(path: Path) -> np.ndarray:
     table = list(csv.reader(io.StringIO(decoded(path, path.read_bytes()))))
     table = [row for row in table if any(cell.strip() for cell in row)]
     header = [cell.strip().lower() for cell in table[0]]
-    has_header = any(_number(cell) is None for cell in header if cell)
+    numbers = [_number(cell) for cell in header if cell]
+    is_counted = numbers == [float(n) for n in range(len(numbers))]  # the header that pandas writes for an array
+    has_header = is_counted or any(number is None for number in numbers)
     body = table[1:] if has_header else table
     if not body:
         raise BadFileError(path, "whole file", expected="at least one frame", found="a header only")
     if has_header and {"x", "y"} <= set(header):
         return _long_table(path, header, body)
-    columns = _coordinate_columns(header) if has_header else list(range(len(header)))
-    if len(columns) not in (99, 132):
-        columns = (
-            columns[-132:]
-            if len(columns) in range(133, 136)
-            else columns[-99:]
-            if len(columns) in range(100, 103)
-            else columns
-        )
+    columns, axes = _coordinate_columns(header) if has_header else (list(range(len(header))), "")
     rows = []
     for line, row in enumerate(body, 2 if has_header else 1):
         if len(row) != len(header):
             raise BadFileError(path, f"line {line}", expected=f"{len(header)} columns", found=str(len(row)))
-        numbers = [_number(row[column]) for column in columns]
-        if any(number is None for number in numbers):
-            bad = next(row[c] for c, number in zip(columns, numbers, strict=True) if number is None)
+        cells = [_number(row[column]) for column in columns]
+        if None in cells:
+            bad = row[columns[cells.index(None)]]
             raise BadFileError(path, f"line {line}", expected="numbers", found=repr(bad)[:60])
-        rows.append(numbers)
-    return _of_numbers(path, np.array(rows, dtype=np.float64))
+        rows.append(cells)
+    found = _of_numbers(path, np.array(rows, dtype=np.float64))
+    if axes == "xyv":
+        found = np.concatenate([found[..., :2], np.zeros_like(found[..., :1]), found[..., 2:3]], axis=-1)
+    return found
 
 
-def _coordinate_columns(header: list[str]) -> list[int]:
-    """Return the columns named as coordinates, such as x0, left_hip_x, v12, nose.visibility."""
-    pattern = re.compile(r"([xyzv][_ ]?[0-9]{1,2})|(.*[^a-z]|)(x|y|z|v|vis|visibility)|[0-9]{1,3}")
-    return [k for k, name in enumerate(header) if pattern.fullmatch(name)]
+AXIS_FIRST = re.compile(r"([xyzv])[_ ]?([0-9]{1,2})")
+AXIS_LAST = re.compile(r"(.*?)[_. \[]?(x|y|z|v|vis|visibility)\]?")
+
+
+def _coordinate_columns(header: list[str]) -> tuple[list[int], str]:
+    """Return the columns of coordinates, landmark by landmark, and the axes that each landmark has.
+
+    Names are like x0 or left_hip_x. Other columns, such as a number of the frame or a label, are left out.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for column, name in enumerate(header):
+        first, last = AXIS_FIRST.fullmatch(name), AXIS_LAST.fullmatch(name)
+        if first:
+            found.setdefault(first[2], {})[first[1]] = column
+        elif last and last[1]:
+            found.setdefault(last[1], {})[last[2][0]] = column
+    if len(found) >= NUM_LANDMARKS:
+        landmarks = list(found)[:NUM_LANDMARKS]
+        if all(name.isdecimal() for name in landmarks):
+            landmarks.sort(key=int)
+        axes = "".join(axis for axis in "xyzv" if all(axis in found[name] for name in landmarks))
+        return [found[name][axis] for name in landmarks for axis in axes], axes
+    numbered = [column for column, name in enumerate(header) if name.isdecimal()]
+    return numbered or list(range(len(header))), ""
 
 
 def _long_table(path: Path, header: list[str], body: list[list[str]]) -> np.ndarray:
@@ -351,7 +411,16 @@ def _long_table(path: Path, header: list[str], body: list[list[str]]) -> np.ndar
         if time is None or None in cells or not 0 <= number < NUM_LANDMARKS:
             raise BadFileError(path, f"line {line}", expected="frame, landmark and coordinates", found=repr(row)[:60])
         frames.setdefault(time, np.full((NUM_LANDMARKS, 4), np.nan))[number] = [float(cell or 0.0) for cell in cells]
-    return np.stack([frames[time] for time in sorted(frames)])[:, None]
+    times = sorted(frames)
+    if header[frame] in ("time", "timestamp") or not all(time == int(time) for time in times):
+        return np.stack([frames[time] for time in times])[:, None]
+    first, last = int(times[0]), int(times[-1])
+    if last - first > 10_000 + 1000 * len(times):
+        raise BadFileError(path, "frames", expected="consecutive numbers", found=f"{first} to {last}")
+    rows = np.full((last - first + 1, NUM_LANDMARKS, 4), np.nan)
+    for time in times:
+        rows[int(time) - first] = frames[time]
+    return rows[:, None]
 
 
 def _number(cell: str) -> float | None:

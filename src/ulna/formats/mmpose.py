@@ -9,12 +9,20 @@ import numpy as np
 
 from ulna.core import Clip, InputError, Skeleton, Units
 from ulna.formats.base import BadFileError, Source, head, list_files, read_json
-from ulna.formats.detections import Detection, PoseFormat, as_numbers, by_number_of_joints, numbered_files
+from ulna.formats.detections import (
+    NUMBERED,
+    Detection,
+    PoseFormat,
+    as_numbers,
+    by_number_of_joints,
+    frames_in,
+    numbered_files,
+)
 from ulna.formats.labels import Labels
 
 KEYPOINTS = {17: "coco17", 133: "coco_wholebody", 23: "coco_wholebody", 26: "halpe26"}
 KEYPOINTS_3D = {17: "human36m"}
-VIDEO_KEYS = (b'"instances"', b'"instance_info"')
+VIDEO_KEYS = (b'"instances"', b'"instance_info"', b'"meta_info"')
 
 
 class MMPose(PoseFormat):
@@ -45,10 +53,9 @@ class MMPose(PoseFormat):
         labels = Labels.read(self.labels)
         first = [path for path in files if _is_video(path)]
         images = [path for path in files if path not in first]
-        if len(images) == 1:
-            first += images
-        elif images:
-            first += [own[min(own)] for own in numbered_files(images).values()]
+        single = [path for path in images if len(images) == 1 or not NUMBERED.fullmatch(path.stem)]
+        numbered = [path for path in images if path not in single]
+        first += single + [own[min(own)] for own in numbered_files(numbered).values()]
         files = tuple(sorted(first))
         labels.check(files, origin)
         return Source(files, _first_skeleton(files), labels.classes, num_persons=None, origin=origin)
@@ -58,9 +65,10 @@ class MMPose(PoseFormat):
         if _is_video(path):
             frames = _frames_of_video(path, source.skeleton)
         else:
-            images = [other for other in sorted(path.parent.glob("*.json")) if not _is_video(other)]
-            videos = numbered_files(images) if len(images) > 1 else {path.with_suffix(""): {0: path}}
+            alone = {path.with_suffix(""): {0: path}}
+            videos = frames_in(path.parent) if NUMBERED.fullmatch(path.stem) else alone
             video, own = next((video, own) for video, own in videos.items() if path in own.values())
+            video, own = (video, own) if len(own) > 1 else next(iter(alone.items()))
             frames = {n: _instances(file, read_json(file), "instances", source.skeleton) for n, file in own.items()}
             name = video.with_name(video.name + ".json")
         if not any(own for own in frames.values()):

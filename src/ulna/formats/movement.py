@@ -85,6 +85,11 @@ def load(path: Path) -> dict[str, Any]:
             known = np.isfinite(confidence)
             rows[..., -1] = np.where(known, confidence, 1.0 if not known.any() else 0.0).transpose(0, 2, 1)
         fps = float(np.ravel(file.attrs["fps"])[0]) if "fps" in file.attrs else 0.0
+        times = np.asarray(file["time"], dtype=np.float64) if "time" in file else np.empty(0)
+        unit = file.attrs.get("time_unit", b"seconds")
+        if len(times) > 1 and (unit.decode() if isinstance(unit, bytes) else str(unit)) == "seconds" and fps > 0:
+            step = float(np.median(np.diff(times)))  # data that were thinned keep the attribute of the recording
+            fps = 1 / step if step > 0 else fps
         return {
             "keypoints": np.array(names["keypoints"], dtype=str),
             "individuals": np.array(names["individuals"], dtype=str),
@@ -101,6 +106,13 @@ def _ordered(path: Path, file: Any, name: str, wanted: tuple[str, ...]) -> np.nd
     if sorted(found) != sorted(wanted):
         raise BadFileError(path, name, expected=f"dimensions {', '.join(wanted)}", found=", ".join(found)[:60])
     values = np.asarray(variable, dtype=np.float64)
+    for key in ("_FillValue", "missing_value"):
+        if key in variable.attrs:
+            values[values == float(np.ravel(variable.attrs[key])[0])] = np.nan
+    scale, offset = (
+        float(np.ravel(variable.attrs.get(key, d))[0]) for key, d in (("scale_factor", 1), ("add_offset", 0))
+    )
+    values = values * scale + offset
     return values.transpose([found.index(dimension) for dimension in wanted])
 
 

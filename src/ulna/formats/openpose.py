@@ -7,7 +7,15 @@ from typing import Any
 
 from ulna.core import Clip, Skeleton
 from ulna.formats.base import BadFileError, Source, head, list_files, read_json
-from ulna.formats.detections import Detection, PoseFormat, flat_keypoints, numbered_files
+from ulna.formats.detections import (
+    NUMBERED,
+    Detection,
+    PoseFormat,
+    flat_keypoints,
+    frames_in,
+    numbered_files,
+    warn,
+)
 from ulna.formats.labels import Labels
 
 KEYPOINTS = {25: "openpose25", 18: "openpose18"}
@@ -17,7 +25,7 @@ KEYS = ("pose_keypoints_2d", "pose_keypoints")
 class OpenPose(PoseFormat):
     """Reads folders of `VIDEO_000000000000_keypoints.json`, one file per frame: BODY_25 or COCO-18, in pixels.
 
-    A folder may hold several videos. Hands and faces are not read. Frames without a file show nobody.
+    A folder may hold several videos. Hands and faces are not read. Frames without a file are empty.
     """
 
     title = "OpenPose JSON output (2-D)"
@@ -28,11 +36,17 @@ class OpenPose(PoseFormat):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Return whether a file lists people as OpenPose does."""
+        """Return whether a file looks like OpenPose output."""
         return path.suffix == ".json" and b'"people"' in head(path)
 
     def open(self, source: Path) -> Source:
-        files = list_files(source, "*.json", "OpenPose files")
+        found = list_files(source, "*.json", "OpenPose files")
+        files = tuple(path for path in found if NUMBERED.fullmatch(path.stem) or self.recognises(path))
+        if len(files) < len(found):
+            other = next(path for path in found if path not in files)
+            warn(f"{len(found) - len(files)} .json files are not OpenPose frames and are skipped, such as {other.name}")
+        if not files:
+            raise BadFileError(source, "folder", expected=self.files_wanted, found=f"files like {found[0].name}")
         videos = numbered_files(files)
         labels = Labels.read(self.labels)
         origin = source if source.is_dir() else source.parent
@@ -42,7 +56,7 @@ class OpenPose(PoseFormat):
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         # The files of a video are listed again, so that workers need not be sent all of them.
-        siblings = numbered_files(sorted(path.parent.glob("*.json")))
+        siblings = frames_in(path.parent)
         video, files = next((video, own) for video, own in siblings.items() if path in own.values())
         frames = {number: _people(file, source.skeleton) for number, file in files.items()}
         name = video.with_name(video.name + ".json")

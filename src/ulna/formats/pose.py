@@ -190,6 +190,9 @@ def _arrays(reader: _Reader, content: _Content) -> None:
     num_points = sum(len(component.points) for component in content.components)
     dimensions = max((component.num_dimensions for component in content.components), default=0)
     content.fps = float(fps)
+    if round(content.version, 1) == 0.1:  # the field holds 16 bits, which is too few for long files
+        size = 4 * num_people * num_points * (dimensions + 1)
+        num_frames = (len(reader.content) - reader.at) // size if size else 0
     content.position = reader.floats(num_frames, num_people, num_points, dimensions)
     content.confidence = reader.floats(num_frames, num_people, num_points)
 

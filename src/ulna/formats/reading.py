@@ -23,7 +23,7 @@ def read(source: str | Path, format: str | Format | None = None, *, skip_bad: bo
         skip_bad: Skip files that cannot be read, with one warning per file, instead of raising an error.
 
     Returns:
-        The clips, in metres, y up, sorted by file.
+        The clips, sorted by file: in metres, y up, or in image coordinates (2-D formats).
 
     Raises:
         MissingError: If `source` does not exist.
@@ -119,6 +119,8 @@ def _examples(source: Path) -> list[Path]:
     """Return some files of a folder: up to 20 of each ending."""
     if source.is_file():
         return [source]
+    if (source / "dataset.json").is_file():
+        raise InputError(f"{source}: expected files of one known format, found a dataset. Open it with ulna.Dataset.")
     counts: Counter[str] = Counter()
     examples = []
     for path in source.rglob("*"):

@@ -21,8 +21,8 @@ MOST_NUMBERS = 1 << 31
 class SLEAP(PoseFormat):
     """Reads `.slp` files and analysis files (`.analysis.h5`) of SLEAP: animals or people in pixels, with tracks.
 
-    Each video of an `.slp` file is one clip. Joints have the names of the file, and the bones of `.slp` files; analysis
-    files name bones in newer versions only. Where a frame has user labels and predictions of one instance, the labels
+    Each video of an `.slp` file is one clip. Joint names and bones come from the file; older
+    analysis files contain no bones. Where a frame has user labels and predictions of one instance, the labels
     are read, with a confidence of 1. Instances without a track are linked over time.
     """
 
@@ -43,6 +43,9 @@ class SLEAP(PoseFormat):
         else:
             found = list_files(source, "*", "SLEAP files")
             files = tuple(path for path in found if path.suffix in (".slp", ".h5"))
+            labelled = {path.with_suffix("") for path in files if path.suffix == ".slp"}
+            exported = {path for path in files if path.with_name(path.name.partition(".")[0]) in labelled}
+            files = tuple(path for path in files if path.suffix == ".slp" or path not in exported)
             if not files:
                 raise InputError(f"{source}: expected {self.files_wanted}, found none")
         origin = source if source.is_dir() else source.parent
@@ -67,12 +70,21 @@ class SLEAP(PoseFormat):
         for number, video in enumerate(content["videos"]):
             name = path if len(content["videos"]) == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
             rows, tracks = content[f"rows{number}"], content[f"tracks{number}"].tolist()
-            clips.append(
-                self._clip(path, rows, tracks, source, first=int(video["first"]), name=_plain(name))
-            )  # fmt: skip
+            owners = content.get(f"owners{number}")
+            clips.append(self._clip(path, rows, tracks, owners, source, first=int(video["first"]), name=_plain(name)))
         return clips
 
-    def _clip(self, path: Path, rows: np.ndarray, tracks: list[str], source: Source, *, first: int, name: Path) -> Clip:
+    def _clip(
+        self,
+        path: Path,
+        rows: np.ndarray,
+        tracks: list[str],
+        owners: np.ndarray | None,
+        source: Source,
+        *,
+        first: int,
+        name: Path,
+    ) -> Clip:
         if all(tracks):
             return self.clip_of_rows(
                 path, rows, source.skeleton, tracks=tuple(tracks), origin=source.origin, name=name, first_frame=first
@@ -80,7 +92,11 @@ class SLEAP(PoseFormat):
         from ulna.formats.detections import Detection
 
         frames = {
-            first + t: [Detection(person) for person in frame if np.isfinite(person[:, 0]).any()]
+            first + t: [
+                Detection(person, None if owners is None or owners[t, p] < 0 else str(owners[t, p]))
+                for p, person in enumerate(frame)
+                if np.isfinite(person[:, 0]).any()
+            ]
             for t, frame in enumerate(rows)
         }
         return self.build_clip(path, frames, source.skeleton, origin=source.origin, name=name)
@@ -96,7 +112,7 @@ def _skeleton(path: Path, content: dict[str, Any]) -> Skeleton:
     try:
         return known_skeleton(names) or Skeleton.from_edges("sleap", names, [(a, b) for a, b in content["edges"]])
     except InputError as error:
-        raise BadFileError(path, "skeleton", expected="joints with names of their own", found=str(error)) from None
+        raise BadFileError(path, "skeleton", expected="unique joint names", found=str(error)) from None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -104,22 +120,21 @@ def load(path: Path) -> dict[str, Any]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        return _analysis(path, file) if "tracks" in file else _slp(path, file)
+        return _analysis(file) if "tracks" in file else _slp(path, file)
 
 
 def _names(values: Any) -> np.ndarray:
     return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values[:]], dtype=str)
 
 
-def _analysis(path: Path, file: Any) -> dict[str, Any]:
+def _analysis(file: Any) -> dict[str, Any]:
     """Read an analysis file, whose arrays are (P, 2, K, T)."""
     positions = np.asarray(file["tracks"], dtype=np.float64)
     joints = _names(file["node_names"])
     tracks = _names(file["track_names"]) if "track_names" in file else np.array([], dtype=str)
-    if positions.ndim != 4 or positions.shape[1] not in (2, 3) or positions.shape[2] != len(joints):
-        raise BadFileError(path, "tracks", expected=f"(P, 2, {len(joints)}, T)", found=str(positions.shape))
     if len(tracks) != len(positions):
         tracks = np.array([str(person) for person in range(len(positions))])
+    positions = _canonical(positions, file["tracks"].attrs, len(joints))
     scores = np.ones_like(positions[:, 0])
     if "point_scores" in file and file["point_scores"].shape == scores.shape:
         scores = np.nan_to_num(np.asarray(file["point_scores"], dtype=np.float64))
@@ -128,6 +143,25 @@ def _analysis(path: Path, file: Any) -> dict[str, Any]:
     if "edge_inds" in file and file["edge_inds"].ndim == 2 and file["edge_inds"].shape[1] == 2:
         edges = [[int(a), int(b)] for a, b in file["edge_inds"][:]]
     return {"joints": joints, "edges": edges, "videos": [{"first": 0}], "rows0": rows, "tracks0": tracks}
+
+
+def _canonical(positions: np.ndarray, attributes: Any, num_joints: int) -> np.ndarray:
+    """Return positions as (P, 2, K, T), whatever order the file states."""
+    found = str(positions.shape)
+    if "dims" in attributes and positions.ndim == 4:
+        stated = attributes["dims"]
+        text = stated.decode() if isinstance(stated, bytes) else str(stated)
+        names = [name.strip(" \"'") for name in text.strip("[]()").split(",")]
+        kinds = {"track": "track", "tracks": "track", "xy": "xy", "node": "node", "nodes": "node", "frame": "frame",
+                 "frames": "frame"}  # fmt: skip
+        order = [kinds.get(name, "") for name in names]
+        if sorted(order) == ["frame", "node", "track", "xy"]:
+            positions = positions.transpose([order.index(name) for name in ("track", "xy", "node", "frame")])
+    elif "transpose" in attributes and not attributes["transpose"]:
+        positions = positions.transpose()
+    if positions.ndim != 4 or positions.shape[1] not in (2, 3) or positions.shape[2] != num_joints:
+        raise InputError(f"tracks: expected (P, 2, {num_joints}, T), found {found}")
+    return positions
 
 
 def _slp(path: Path, file: Any) -> dict[str, Any]:
@@ -149,19 +183,23 @@ def _slp(path: Path, file: Any) -> dict[str, Any]:
         own = frames[frames["video"] == video]
         first, last = int(own["frame_idx"].min()), int(own["frame_idx"].max())
         people = [_people(instances, frame) for frame in own]
-        with_tracks = all(one["track"] >= 0 for some in people for one in some)
+        ids = [[int(one["track"]) for one in some] for some in people]
+        with_tracks = all(track >= 0 for own in ids for track in own) and all(len(set(own)) == len(own) for own in ids)
         most = len(names) if with_tracks else max((len(some) for some in people), default=0)
         if (last - first + 1) * max(most, 1) * len(joints) * 3 > MOST_NUMBERS:
             raise BadFileError(path, "frames", expected="fewer frames and tracks", found=f"frames {first} to {last}")
         rows = np.full((last - first + 1, most, len(joints), 3), np.nan)
+        owners = np.full((last - first + 1, most), -1)
         for frame, some in zip(own, people, strict=True):
             for place, one in enumerate(some):
                 person = int(one["track"]) if with_tracks else place
                 rows[int(frame["frame_idx"]) - first, person] = _joints(one, points, predicted)
+                owners[int(frame["frame_idx"]) - first, person] = int(one["track"])
         number = len(content["videos"])
         content["videos"].append({"first": first})
         content[f"rows{number}"] = rows
         content[f"tracks{number}"] = np.array(names if with_tracks else [""] * most, dtype=str)
+        content[f"owners{number}"] = owners
     if not content["videos"]:
         raise BadFileError(path, "frames", expected="at least one labelled frame", found="none")
     return content

@@ -41,7 +41,7 @@ class TRC(MarkerFormat):
         frames: dict[int, list[float]] = {}
         for number, line in enumerate(lines[4:], 5):
             row = [cell.strip() for cell in line.rstrip("\r\n").split(separator)]
-            if not any(row) or not row[0]:
+            if not any(row) or (number == 5 and not row[0]):
                 continue  # the names of the axes, and empty lines
             frame, coordinates = _row(path, number, row, num_markers)
             if frame in frames or frame <= max(frames, default=-1):

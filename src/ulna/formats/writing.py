@@ -28,8 +28,7 @@ def write_clips(clips: Sequence[Clip], dest: Path) -> list[Path]:
         ExistsError: If a file exists.
         InputError: If a format is unknown or cannot hold the clips, or there are several clips for one file.
     """
-    if dest.suffix not in WRITERS:
-        raise InputError(unknown_name("format to write", dest.suffix, WRITERS))
+    check_ending(dest)
     if dest.stem == "*":
         paths = [dest.parent / f"{_file_name(clip.id)}{dest.suffix}" for clip in clips]
         if len(set(paths)) < len(paths):
@@ -44,6 +43,14 @@ def write_clips(clips: Sequence[Clip], dest: Path) -> list[Path]:
         with new_file(path) as partial:
             WRITERS[dest.suffix](clip, partial)
     return paths
+
+
+def check_ending(dest: Path) -> None:
+    """Raise InputError if files with the ending of a path cannot be written."""
+    if not dest.suffix:
+        raise InputError(f"{dest}: expected a file extension, found none. To write into a folder: '{dest}/*.npz'.")
+    if dest.suffix not in WRITERS:
+        raise InputError(unknown_name("format to write", dest.suffix, WRITERS))
 
 
 def _file_name(name: str) -> str:
@@ -95,7 +102,9 @@ def write_csv(clip: Clip, path: Path) -> None:
             number = frame if clip.frame_numbers is None else int(clip.frame_numbers[frame])
             name = clip.tracks[person] if clip.tracks else str(person)
             sure = "" if clip.confidence is None else f"{clip.confidence[frame, person, joint]:.6g}"
-            position = [repr(float(value)) for value in clip.position[frame, person, joint, : clip.dimensions]]
+            position = [
+                str(value) for value in clip.position[frame, person, joint, : clip.dimensions].astype(np.float32)
+            ]
             rows.writerow([number, f"{number / clip.fps:.6f}", name, clip.skeleton.joints[joint], *position, sure])
 
 
@@ -130,8 +139,9 @@ def write_trc(clip: Clip, path: Path) -> None:
 
 def write_pose(clip: Clip, path: Path) -> None:
     """Write the recorded joints as one component of a .pose file, version 0.2."""
-    if clip.dimensions != 2:
-        raise InputError(f"clip {clip.id!r}: expected two dimensions to write as .pose, found {clip.dimensions}")
+    if clip.dimensions != 2 or clip.units != "pixels":
+        found = f"{clip.dimensions} in {clip.units}"
+        raise InputError(f"clip {clip.id!r}: expected two dimensions in pixels to write as .pose, found {found}")
     joints = clip.skeleton.joints[: clip.skeleton.num_recorded]
     limbs = [(child, parent) for child, parent in clip.skeleton.bones if max(child, parent) < len(joints)]
     width, height = clip.image_size or (0, 0)

@@ -8,7 +8,10 @@ import numpy as np
 
 from ulna.core import Clip, Skeleton, joint_names
 
-FASTEST = {"metres": 15.0, "millimetres": 15_000.0}  # per second; sprinters' feet and throwing hands reach about 20 m/s
+FASTEST = {
+    "metres": 15.0,
+    "millimetres": 15_000.0,
+}  # per second; faster joints are rare outside of sprinting and throwing
 FASTEST_SIZES = 10.0  # body sizes per second, for positions without a physical unit
 TOP_WORDS, BOTTOM_WORDS = ("head", "nose", "neck", "shoulder"), ("ankle", "foot", "toe", "heel")
 SWAP_GAIN = 0.5  # a frame is swapped if exchanging left and right halves the distance to the frame before
@@ -21,18 +24,19 @@ class ClipQuality:
     Args:
         clip: Id of the clip.
         num_frames: T, the number of frames.
-        empty: Share of frames that show nobody.
-        missing: (K,) share of frames, of those that show the person, in which each joint is missing.
+        empty: Share of frames without a visible person.
+        missing: (K,) share of frames, among frames in which the person is visible, in which each joint is missing.
         confidence: (K,) mean confidence of visible joints, NaN where unknown.
         jitter: (K,) median of the second difference of positions, in percent of the body's size.
         fast: (K,) share of steps in which a joint is implausibly fast.
-        bone_spread: (N,) standard deviation of each bone's length over its mean; NaN in two dimensions, where bones
-            are foreshortened.
-        swaps: Number of frames in which left and right joints seem to be exchanged.
+        num_fast: Number of such steps of all joints.
+        bone_spread: (N,) standard deviation of each bone's length divided by its mean; NaN in two dimensions, where
+            bones are foreshortened.
+        swaps: Number of frames in which left and right joints appear to be swapped.
         repeated: Share of frames that equal the frame before.
-        size: Size of the body in the unit of the clip: the median over frames of the diagonal of its box.
+        size: Size of the body in the unit of the clip: the median over frames of the bounding-box diagonal.
         height: Its vertical extent when upright, estimated as the 95th percentile over frames of the largest extent.
-        up: Axis that points from feet to head, such as "y" or "-y"; "" if it cannot be told.
+        up: Axis that points from feet to head, such as "y" or "-y"; "" if undetermined.
         farthest: Largest absolute coordinate.
     """
 
@@ -43,6 +47,7 @@ class ClipQuality:
     confidence: np.ndarray
     jitter: np.ndarray
     fast: np.ndarray
+    num_fast: int
     bone_spread: np.ndarray
     swaps: int
     repeated: float
@@ -53,7 +58,8 @@ class ClipQuality:
 
     @property
     def score(self) -> float:
-        """How bad a clip is, to find the worst: the sum of its shares of missing, fast and swapped joints."""
+        """Score for ranking clips, higher is worse: weighted sum of empty frames, missing, fast and swapped joints, and
+        bone spread."""
         parts = [
             self.empty,
             float(np.mean(self.missing)),
@@ -94,6 +100,7 @@ def measure(clip: Clip) -> ClipQuality:
         confidence=confidence,
         jitter=jitter,
         fast=fast,
+        num_fast=int(np.where(known, step > limit, False).sum()),
         bone_spread=_bone_spread(position, clip),
         swaps=sum(len(swapped_frames(one, clip.skeleton, size)) for one in position),
         repeated=float(equal.mean()) if len(equal) else 0.0,
@@ -139,7 +146,7 @@ def _bone_spread(position: np.ndarray, clip: Clip) -> np.ndarray:
 
 
 def swapped_frames(position: np.ndarray, skeleton: Skeleton, size: float) -> list[int]:
-    """Return the frames in which left and right joints of one person seem to be exchanged.
+    """Return the frames in which left and right joints of one person appear to be swapped.
 
     A frame counts if exchanging them brings the joints twice as near to where they were in the last frame that showed
     the person, and they are otherwise farther than a twentieth of the body's size from there.
@@ -172,7 +179,7 @@ def swapped_frames(position: np.ndarray, skeleton: Skeleton, size: float) -> lis
 
 
 def up_axis(position: np.ndarray, skeleton: Skeleton) -> str:
-    """Return the axis along which the head is farthest from the feet, with its sign; "" if it cannot be told.
+    """Return the axis along which the head is farthest from the feet, with its sign; "" if undetermined.
 
     Args:
         position: Positions (..., K, 3), NaN where missing.

@@ -1,4 +1,4 @@
-"""Repair of a clip: exchanged sides, outliers, short gaps, and noise."""
+"""Repair of a clip: left-right swaps, outliers, short gaps, and noise."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SCALED_MAD = 1.4826  # of a normal distribution
 
 
 class Repair(Config):
-    """What is repaired, in this order: exchanged sides, outliers, gaps, noise."""
+    """What is repaired, in this order: left-right swaps, outliers, gaps, noise."""
 
     sides: bool = True
-    """Exchange left and right joints in frames in which they seem to be exchanged."""
+    """Swap left and right joints back in frames in which they appear to be swapped."""
     outlier: NonNegative = 5.0
     """Remove a joint's position if it is farther from the median of the seven frames around it than this many standard
     deviations, estimated by the median absolute deviation (Hampel), and than a tenth of the body's size; 0 removes
     none."""
-    max_gap: Positive = 0.25
+    fill_gap: Positive = 0.25
     """Longest gap in seconds that is interpolated linearly between the visible frames around it."""
     smooth: Annotated[int, Field(ge=0, le=1001)] = 0
-    """Length in frames of a Savitzky-Golay filter of order 2 over visible stretches; 0 does not smooth."""
+    """Window length in frames of a second-order Savitzky-Golay filter; 0 disables smoothing."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Changes:
     """What a repair changed.
 
     Args:
-        swapped: Number of frames whose sides were exchanged.
+        swapped: Number of frames whose left and right joints were swapped back.
         removed: Number of outliers removed.
-        filled: Number of missing joints interpolated, those removed before included.
+        filled: Number of missing joints interpolated, including removed outliers.
         smoothed: Number of joints that were smoothed.
     """
 
@@ -76,7 +76,7 @@ def repair(clip: Clip, options: Repair) -> tuple[Clip, Changes]:
             confidence[swapped, person] = confidence[swapped, person][:, mirror]
         removed = _outliers(own, options.outlier, 0.1 * size) if options.outlier else np.zeros(own.shape[:2], bool)
         own[removed] = np.nan
-        filled = _fill(own, round(options.max_gap * clip.fps))
+        filled = _fill(own, round(options.fill_gap * clip.fps))
         if confidence is not None:
             confidence[:, person][removed | filled] = 0
         smoothed = _smooth(own, options.smooth) if options.smooth else 0
@@ -104,14 +104,14 @@ def _outliers(position: np.ndarray, threshold: float, least: float) -> np.ndarra
     return found
 
 
-def _fill(position: np.ndarray, max_gap: int) -> np.ndarray:
-    """Interpolate gaps of at most `max_gap` frames in place; returns what was filled (T, K)."""
+def _fill(position: np.ndarray, fill_gap: int) -> np.ndarray:
+    """Interpolate gaps of at most `fill_gap` frames in place; returns what was filled (T, K)."""
     missing = ~np.isfinite(position[..., 0])
     filled = np.zeros_like(missing)
     for joint in range(position.shape[1]):
         known = np.flatnonzero(~missing[:, joint])
         for one, two in itertools.pairwise(known.tolist()):
-            if 1 < two - one <= max_gap + 1:
+            if 1 < two - one <= fill_gap + 1:
                 part = (np.arange(1, two - one) / (two - one))[:, None]
                 position[one + 1 : two, joint] = position[one, joint] * (1 - part) + position[two, joint] * part
                 filled[one + 1 : two, joint] = True

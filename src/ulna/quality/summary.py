@@ -1,4 +1,4 @@
-"""Summary of the quality of several clips, with the advice that follows."""
+"""Summary of the quality of several clips, with recommendations."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ulna.quality.measures import ClipQuality, measure, up_axis
 FARTHEST = {"metres": 1000.0, "millimetres": 1e6}  # a kilometre
 HEIGHTS = {"metres": (0.3, 3.0), "centimetres": (30.0, 300.0), "millimetres": (300.0, 3000.0)}
 MISSING, EMPTY, JITTER, SPREAD, REPEATED = 0.2, 0.1, 2.0, 0.15, 0.2  # shares above which advice is given
+FEWEST_FAST = 3  # steps
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,18 @@ class QualityReport:
         return sorted(self.clips, key=lambda clip: -clip.score)
 
     def text(self) -> str:
-        """Return a table for people."""
+        """Format the report as text."""
         frames = sum(clip.num_frames for clip in self.clips)
         height = np.nanmedian([clip.height for clip in self.clips])
         ups = Counter(clip.up for clip in self.clips if clip.up)
         up = ups.most_common(1)[0][0] if ups else "unknown"
         lines = [
-            f"{len(self.clips):,} clips, {frames:,} frames at {self.fps:g} per second, "
+            f"{_clips(len(self.clips))}, {frames:,} frames at {self.fps:g} per second, "
             f"{self.dimensions}-D in {self.units}",
-            f"bodies are {height:.3g} {self.units} large, up is {up}; "
-            f"{100 * np.mean([clip.empty for clip in self.clips]):.1f} % of frames show nobody, "
-            f"{100 * np.mean([clip.repeated for clip in self.clips]):.1f} % repeat the frame before, "
-            f"left and right are exchanged in {sum(clip.swaps for clip in self.clips):,} frames",
+            f"median body extent {height:.3g} {self.units}, vertical axis {up} (up); "
+            f"{100 * np.mean([clip.empty for clip in self.clips]):.1f} % of frames are empty, "
+            f"{100 * np.mean([clip.repeated for clip in self.clips]):.1f} % duplicate the previous frame, "
+            f"left and right joints are swapped in {sum(clip.swaps for clip in self.clips):,} frames",
             f"{'joint':22} {'missing':>8} {'confidence':>11} {'jitter':>8} {'too fast':>9}",
         ]
         columns = [self.per_joint(name) for name in ("missing", "confidence", "jitter", "fast")]
@@ -79,7 +80,7 @@ class QualityReport:
                 if np.isfinite(spread[b])
             )
             lines.append(f"bone lengths vary by {100 * np.nanmean(spread):.1f} % on average, most: {listed}")
-        lines += [f"- {advice}" for advice in self.advice] or ["- nothing to do"]
+        lines += [f"- {advice}" for advice in self.advice] or ["no problems found"]
         return "\n".join(lines)
 
 
@@ -103,27 +104,30 @@ def _advice(report: QualityReport) -> list[str]:
     missing, jitter = report.per_joint("missing"), report.per_joint("jitter")
     names = np.array(report.skeleton.joints)
     if (gone := missing >= 0.999).any():
-        advice.append(f"{', '.join(names[gone][:8])} are never visible; a model cannot use them")
+        advice.append(f"{', '.join(names[gone][:8])} never visible; a model cannot use these joints")
     if (often := (missing > MISSING) & ~gone).any():
         advice.append(
-            f"{', '.join(names[often][:8])} are missing in more than {100 * MISSING:.0f} % of frames; lower "
-            "--min-confidence if positions are good, or --repair to interpolate short gaps"
+            f"{', '.join(names[often][:8])} missing in more than {100 * MISSING:.0f} % of frames; "
+            "--repair DATASET interpolates short gaps"
         )
     empty = [clip.clip for clip in report.clips if clip.empty > EMPTY]
     if empty:
-        advice.append(f"{len(empty)} clips show nobody in more than {100 * EMPTY:.0f} % of frames, such as {empty[0]}")
+        advice.append(f"{_clips(len(empty))} empty in more than {100 * EMPTY:.0f} % of frames, such as {empty[0]}")
     if np.isfinite(jitter).any() and np.nanmedian(jitter) > JITTER:
         advice.append(
-            f"joints jitter by {np.nanmedian(jitter):.1f} % of the body's size; smooth them (--repair --smooth 7)"
+            f"joints jitter by {np.nanmedian(jitter):.1f} % of the body's size; --repair DATASET --smooth 7 smooths them"
         )
-    fast = sum(bool((clip.fast > 0.01).any()) for clip in report.clips)
+    fast = [clip for clip in report.clips if (clip.fast > 0.01).any() and clip.num_fast >= FEWEST_FAST]
     if fast:
-        advice.append(f"joints of {fast} clips jump implausibly in more than 1 % of steps; --repair removes outliers")
+        advice.append(
+            f"joints move implausibly fast in {sum(clip.num_fast for clip in fast)} steps of {_clips(len(fast))}; "
+            "--repair DATASET removes outliers"
+        )
     swaps = [clip for clip in report.clips if clip.swaps]
     if swaps:
         advice.append(
-            f"left and right are exchanged in {sum(clip.swaps for clip in swaps)} frames of {len(swaps)} clips; "
-            "--repair exchanges them back"
+            f"left and right joints are swapped in {sum(clip.swaps for clip in swaps)} frames of {_clips(len(swaps))}; "
+            "--repair DATASET swaps them back"
         )
     spread = report.per_joint("bone_spread")
     if np.isfinite(spread).any() and np.nanmean(spread) > SPREAD:
@@ -133,14 +137,14 @@ def _advice(report: QualityReport) -> list[str]:
     repeated = float(np.mean([clip.repeated for clip in report.clips]))
     if repeated > REPEATED:
         advice.append(
-            f"{100 * repeated:.0f} % of frames repeat the frame before: the true rate is about "
+            f"{100 * repeated:.0f} % of frames duplicate the previous frame: the effective frame rate is about "
             f"{report.fps * (1 - repeated):.1f} frames per second"
         )
     return advice
 
 
 def plausibility(clips: Sequence[Clip]) -> list[str]:
-    """Return warnings about units, the axis that points up, and coordinates that cannot be."""
+    """Return warnings about units, the vertical axis, and implausible coordinates."""
     if not clips:
         return []
     messages = []
@@ -154,8 +158,8 @@ def plausibility(clips: Sequence[Clip]) -> list[str]:
         low, high = HEIGHTS[units]
         if not low <= height <= high:
             fits = [name for name, (a, b) in HEIGHTS.items() if a <= height <= b and name != units]
-            guess = f"these are probably {fits[0]}" if fits else "check the unit"
-            messages.append(f"bodies are {height:.4g} {units} large, which is implausible; {guess}")
+            guess = f"the unit is probably {fits[0]}" if fits else "check the unit"
+            messages.append(f"median body extent {height:.4g} {units} is implausible; {guess}")
     ups = Counter(
         axis
         for clip in clips
@@ -165,8 +169,14 @@ def plausibility(clips: Sequence[Clip]) -> list[str]:
     found, count = ups.most_common(1)[0] if ups else (expected, 0)
     is_possible = clips[0].dimensions == 2 and found[-1] == "x"  # people lie down in images
     if found != expected and count > len(clips) / 2 and not is_possible:
-        messages.append(f"heads are above feet along {found}, not {expected}: state which axis points up in the files")
+        messages.append(
+            f"the vertical axis appears to be {found}: expected {expected}. Set it with --up if the format has it."
+        )
     return messages
+
+
+def _clips(number: int) -> str:
+    return f"{number:,} clip{'' if number == 1 else 's'}"
 
 
 def _height(clip: Clip) -> float:
