@@ -357,8 +357,10 @@ def test_penn_action(tmp_path):
     (clip,) = ulna.read(tmp_path)
     np.testing.assert_allclose(clip.position[0, 0, :13, :2], joints[0, :, :2], rtol=1e-6)
     assert (clip.label, clip.image_size, clip.splits["official"]) == ("squat", (640, 480), "train")
-    assert np.argwhere(~clip.visible[:, 0, :13]).tolist() == [[1, 4]]
-    assert ulna.read(tmp_path, FORMATS["penn_action"](hidden=True))[0].visible[:, :, :13].all()
+    assert clip.visible[:, 0, :13].all()
+    assert np.argwhere(clip.confidence[:, 0, :13] == 0).tolist() == [[1, 4]]
+    strict = ulna.read(tmp_path, FORMATS["penn_action"](only_visible=True))[0]
+    assert np.argwhere(~strict.visible[:, 0, :13]).tolist() == [[1, 4]]
 
 
 def test_msr_action3d_is_reordered(tmp_path):

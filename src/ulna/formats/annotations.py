@@ -16,8 +16,8 @@ from ulna.formats.base import BadFileError, decoded
 SUFFIXES = (".csv", ".tsv", ".eaf")
 RECORDING_COLUMNS = ("file", "recording", "Media file name", "Media file path", "Media file", "Observation id")
 MEDIA = (
-    "mp4", "avi", "mov", "mkv", "m4v", "mpg", "mpeg", "wmv", "webm", "wav", "mp3", "json", "csv", "npz", "npy", "pose", "slp",
-    "h5", "nc", "c3d", "trc", "bvh", "glb", "gltf",
+    "mp4", "avi", "mov", "mkv", "m4v", "mpg", "mpeg", "wmv", "webm", "wav", "mp3", "json", "csv", "npz", "npy", "pose",
+    "slp", "h5", "nc", "c3d", "trc", "bvh", "glb", "gltf",
 )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def load(path: Path) -> dict[str, Any]:
         unit = file.attrs.get("time_unit", b"seconds")
         if len(times) > 1 and (unit.decode() if isinstance(unit, bytes) else str(unit)) == "seconds" and fps > 0:
             step = float(np.median(np.diff(times)))  # data that were thinned keep the attribute of the recording
-            fps = 1 / step if step > 0 else fps
+            fps = 1 / step if step > 0 and abs(1 / step - fps) > 0.01 * fps else fps
         return {
             "keypoints": np.array(names["keypoints"], dtype=str),
             "individuals": np.array(names["individuals"], dtype=str),

@@ -22,14 +22,14 @@ DEV_EVERY = 5
 class PennAction(Format):
     """Reads `labels/NNNN.mat`: 13 joints (T, 13) in pixels with visibility flags.
 
-    Joints outside the image or hidden have a flag of 0; annotators still placed most of them, and these positions are
-    read with a confidence of 0. Frames have no stated rate; 50 per second is assumed.
+    Hidden joints have a flag of 0, but annotators estimated where they are; their positions are read with a confidence
+    of 0. The files do not state the frame rate; 50 per second is assumed.
 
     Splits: `official` (the split of the authors), `official-dev` (every fifth training clip validates).
     """
 
-    hidden: bool = False
-    """Treat joints that are flagged as hidden as visible, at the place that the annotators estimated."""
+    only_visible: bool = False
+    """Treat joints that are flagged as hidden as missing, instead of taking the annotators' estimate."""
 
     title = "Penn Action (15 classes, 2,326 clips, 2-D)"
     pattern = "[0-9][0-9][0-9][0-9].mat"
@@ -56,9 +56,9 @@ class PennAction(Format):
             raise BadFileError(path, "key 'action'", expected="a known action", found=repr(action))
         position = as_float32(path, np.stack([x, y], axis=-1)[:, None].astype(np.float64), source.skeleton.joints)
         seen: np.ndarray = np.asarray(flags[:, None] > 0)
-        visible: np.ndarray = np.any(position > 0, axis=-1) if self.hidden else seen
+        visible: np.ndarray = seen if self.only_visible else np.any(position > 0, axis=-1)
         if not visible.any():
-            raise BadFileError(path, "key 'visibility'", expected="a body", found="no visible joint")
+            raise BadFileError(path, "key 'visibility'", expected="a body", found="no joint")
         train = _train_flag(path, content["train"])
         number = int(path.stem) if path.stem.isdecimal() else 0
         splits = {"official": train_or_test(train)}

@@ -115,7 +115,7 @@ def _advice(report: QualityReport) -> list[str]:
         advice.append(f"{_clips(len(empty))} empty in more than {100 * EMPTY:.0f} % of frames, such as {empty[0]}")
     if np.isfinite(jitter).any() and np.nanmedian(jitter) > JITTER:
         advice.append(
-            f"joints jitter by {np.nanmedian(jitter):.1f} % of the body's size; --repair DATASET --smooth 7 smooths them"
+            f"joints jitter by {np.nanmedian(jitter):.1f} % of the body's size; --repair DATASET --smooth 7 smooths"
         )
     fast = [clip for clip in report.clips if (clip.fast > 0.01).any() and clip.num_fast >= FEWEST_FAST]
     if fast:
