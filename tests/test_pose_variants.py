@@ -229,17 +229,7 @@ def test_movement_files_that_are_packed_and_thinned(tmp_path):
 
 
 def test_c3d_computed_angles_are_no_markers(tmp_path):
-    import ezc3d
-
-    write_c3d(tmp_path / "a.c3d")
-    content = ezc3d.c3d(str(tmp_path / "a.c3d"))
-    content["parameters"]["POINT"]["ANGLES"] = {
-        "type": 4,
-        "description": "",
-        "is_locked": False,
-        "value": ["left_foot"],
-    }
-    content.write(str(tmp_path / "a.c3d"))
+    write_c3d(tmp_path / "a.c3d", angles=["left_foot"])
     assert ulna.read(tmp_path)[0].skeleton.joints == ("head", "right_foot")
 
 

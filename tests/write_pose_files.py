@@ -209,7 +209,7 @@ def write_trc(path, num_frames=4, *, separator="\t"):
     return rows.reshape(num_frames, 3, 3)
 
 
-def write_c3d(path, num_frames=4):
+def write_c3d(path, num_frames=4, *, angles=()):
     import ezc3d
 
     rows = np.random.default_rng(0).uniform(0, 1.7, (num_frames, 3, 3))
@@ -217,6 +217,8 @@ def write_c3d(path, num_frames=4):
     content["parameters"]["POINT"]["RATE"]["value"] = [100.0]
     content["parameters"]["POINT"]["LABELS"]["value"] = MARKERS
     content["parameters"]["POINT"]["UNITS"]["value"] = ["m"]
+    if angles:
+        content.add_parameter("POINT", "ANGLES", list(angles))
     content["data"]["points"] = np.concatenate([rows.transpose(2, 1, 0), np.ones((1, 3, num_frames))])
     path.parent.mkdir(parents=True, exist_ok=True)
     content.write(str(path))

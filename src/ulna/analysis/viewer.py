@@ -71,7 +71,7 @@ def show_quality(report: QualityReport, clips: Sequence[Clip], out: str | Path, 
     worst = [Shown(by_id[one.clip]) for one in report.worst[:MOST_CLIPS]]
     facts = {
         one.clip: f"{one.num_frames:,} frames; {100 * float(np.mean(one.missing)):.1f} % of joints missing, "
-        f"{100 * one.empty:.1f} % of frames empty, {one.swaps} frames with sides exchanged"
+        f"{100 * one.empty:.1f} % of frames empty, {one.swaps} frames with swapped left and right"
         for one in report.worst[:MOST_CLIPS]
     }
     lines = report.text().splitlines()
