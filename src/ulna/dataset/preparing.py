@@ -66,9 +66,6 @@ def prepare(
         check_range("workers", workers, 1, 4096)
     found = format.open(source)
     cutter = Cutter(windows or Windows())
-    classes = (
-        tuple(sorted({*found.classes, *cutter.annotations.labels})) if cutter.annotations.labels else found.classes
-    )
     is_cut = windows is not None and windows.is_active
     rejected: list[BadFileError] = []
     messages: list[str] = []
@@ -99,7 +96,7 @@ def prepare(
         path,
         clips(),
         found.skeleton,
-        classes=classes,
+        classes=cutter.with_labels(found.classes),
         class_groups=found.class_groups,
         num_persons=1 if is_cut and cutter.options.persons == "separate" else found.num_persons,
         cut=cutter if is_cut else None,
@@ -121,12 +118,17 @@ def _recut(dataset: Dataset, path: Path, windows: Windows, hold_out: HoldOut | N
     if "recording" in dataset.table.column_names and len(set(dataset.recordings)) < dataset.num_clips:
         raise InputError(f"{dataset.path}: expected whole recordings to cut, found windows. Cut the recordings again.")
     cutter = Cutter(windows)
-    classes = tuple(sorted({*dataset.classes, *cutter.annotations.labels})) if cutter.annotations.labels else None
+
+    def clips() -> Iterator[Clip]:
+        for clip in range(dataset.num_clips):
+            yield from cutter.clips(dataset.clip(clip))
+        cutter.check()
+
     write_dataset(
         path,
-        (part for clip in range(dataset.num_clips) for part in cutter.clips(dataset.clip(clip))),
+        clips(),
         dataset.skeleton,
-        classes=dataset.classes if classes is None else classes,
+        classes=cutter.with_labels(dataset.classes),
         class_groups=dataset.class_groups,
         num_persons=1 if windows.persons == "separate" else dataset.num_persons,
         cut=cutter if windows.is_active else None,

@@ -84,6 +84,11 @@ class Cutter:
         """The annotations of all recordings."""
         return Annotations({}) if self.options.annotations is None else read_annotations(self.options.annotations)
 
+    def with_labels(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return classes with the labels of the annotations, in alphabetical order; unchanged if there are none."""
+        labels = self.annotations.labels
+        return tuple(sorted({*classes, *labels})) if labels else classes
+
     def clips(self, clip: Clip) -> Iterator[Clip]:
         """Yield a recording, or one for each person who is ever visible."""
         self.seen.append(clip.id)
