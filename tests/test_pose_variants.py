@@ -1,6 +1,8 @@
 """Variants of pose files that real programs write, each once read wrongly or refused."""
 
 import json
+import sys
+import types
 import warnings
 
 import h5py
@@ -267,6 +269,49 @@ def test_other_json_files_beside_frames(tmp_path):
     (tmp_path / "info.json").write_text('{"camera": 1}')
     with pytest.warns(UlnaWarning, match=r"1 .json files are not OpenPose frames and are skipped, such as info.json"):
         assert len(ulna.read(tmp_path, "openpose")) == 1
+
+
+def test_images_of_different_sizes_are_counted(tmp_path):
+    write_coco(tmp_path / "a.json")
+    entries = json.loads((tmp_path / "a.json").read_text())
+    images = [{"id": t, "width": 64 + t // 2, "height": 48} for t in range(4)]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": entries}))
+    with pytest.warns(UlnaWarning, match="images have 2 different sizes"):
+        assert ulna.read(tmp_path)[0].image_size == (64, 48)
+
+
+def test_videos_that_do_not_decode(command, tmp_path, monkeypatch):
+    class Capture:
+        def __init__(self, path):
+            self.is_open = path.endswith("empty.mp4")
+
+        def isOpened(self):
+            return self.is_open
+
+        def get(self, _):
+            return 25.0
+
+        def read(self):
+            return False, None
+
+        def release(self):
+            pass
+
+    names = {"CAP_PROP_FPS": 5, "CAP_PROP_FRAME_COUNT": 7, "VideoCapture": Capture}
+    monkeypatch.setitem(sys.modules, "cv2", types.SimpleNamespace(**names))
+    monkeypatch.setitem(sys.modules, "rtmlib", types.SimpleNamespace(Body=lambda **_: None))
+    for name, message in (
+        ("text.mp4", "could not open it"),
+        ("empty.mp4", "found none"),
+        ("none.mp4", "found nothing"),
+    ):
+        if name != "none.mp4":
+            (tmp_path / name).write_text("no video")
+        code, _, err = command("pose", tmp_path / name, "--out", tmp_path / "out")
+        assert code == 2
+        assert name in err
+        assert message in err
+        assert not list(tmp_path.glob("out/*"))
 
 
 def test_what_looks_alike_is_told_apart(tmp_path):
