@@ -179,7 +179,7 @@ def test_values_that_are_not_numbers(tmp_path):
     [
         ("a,walk\na,run\n", "line 3: expected one row per file, found 'a' again"),
         ("a,walk,extra\n", "line 2: expected one row per file, found too many cells"),
-        ("zzz,walk\n", "expected labels of files like a.bvh, found a table of files like zzz"),
+        ("zzz,walk\n", "expected labels of files like a, found a table of files like zzz"),
     ],
 )
 def test_label_tables_that_do_not_fit(tmp_path, rows, message):
