@@ -67,9 +67,9 @@ class GLTF(Format):
         animations = scene.content.get("animations") or []
         clips = []
         for number, animation in enumerate(animations):
-            if not any(c.get("target", {}).get("path") in PATHS for c in animation.get("channels", [])):
-                continue  # morph targets only
             try:
+                if not any(channel["target"].get("path") in PATHS for channel in animation["channels"]):
+                    continue  # morph targets only
                 position = scene.positions(number, self.fps)
             except _DAMAGE as error:
                 raise _bad(path, error) from None
