@@ -181,7 +181,7 @@ def penn_action() -> Recipe:
     """Penn Action, in two dimensions, for two CPU cores.
 
     Positions in the image are turned upright and scaled by the length of the torso. Half of the clips are mirrored.
-    Linear 93.4 ± 0.3, random init 93.6 ± 0.3; three models of 7 to 26 minutes on one core of an AMD EPYC.
+    Linear 93.4 ± 0.3, random init 93.6 ± 0.3; three models of 10 to 26 minutes on one core of an AMD EPYC.
 
     ulna pretrain gl_transformer/penn_action --data DATASET --out MODEL
     """
@@ -197,8 +197,8 @@ def penn_action() -> Recipe:
 def ui_prmd() -> Recipe:
     """UI-PRMD, trained on odd subjects, for two CPU cores.
 
-    Linear 93.9 ± 0.6 (movements), 82.2 ± 0.7 (correct or incorrect), random init 94.9 ± 0.3 and 83.0 ± 1.0; three models
-    of 9 to 15 minutes on one core of an AMD EPYC.
+    Linear 93.9 ± 0.6 (movements), 82.2 ± 0.7 (correct or incorrect), random init 94.9 ± 0.3 and 83.0 ± 1.0; three
+    models of 9 to 15 minutes on one core of an AMD EPYC.
 
     ulna pretrain gl_transformer/ui_prmd --data DATASET --out MODEL
     """
