@@ -72,8 +72,8 @@ class COCO(PoseFormat):
         follow = sum(b - a == 1 for a, b in itertools.pairwise(numbers))
         if 2 * follow >= len(numbers) - 1:
             size = sizes.get(numbers[0]) if numbers else None
-            if len(found := {sizes[number] for number in numbers if number in sizes}) > 1:
-                warn(f"{path.name}: images have {len(found)} different sizes; that of the first is stored")
+            if len(different := {sizes[number] for number in numbers if number in sizes}) > 1:
+                warn(f"{path.name}: images have {len(different)} different sizes; that of the first is stored")
             return [self.build_clip(path, frames, skeleton, origin=source.origin, image_size=size)]
         clips, empty = [], 0
         for number in numbers:
