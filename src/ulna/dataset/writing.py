@@ -191,7 +191,7 @@ class _Arrays:
         missing = [(0, 0), (0, self.num_persons - clip.num_persons), (0, 0)]
         mask = np.pad(clip.visible, missing)
         with np.errstate(over="ignore", invalid="ignore"):
-            kept = clip.position.astype(ARRAYS[FRAMES])
+            kept = clip.position.astype(ARRAYS[FRAMES], copy=False)
         position = np.where(mask[..., None], np.pad(kept, [*missing, (0, 0)]), 0)
         self.files[FRAMES].append(position)
         self.files[VISIBLE].append(mask)
@@ -235,7 +235,7 @@ def _append(
             {
                 "id": window.id,
                 "start": start + window.start,
-                "hash": _hash(np.ascontiguousarray(position[part]).tobytes()),
+                "hash": _hash(position[part]),
                 "length": window.length,
                 "fps": float(clip.fps),
                 "persons": int(mask[part].any(axis=(0, 2)).sum()),
@@ -252,8 +252,9 @@ def _append(
     return rows
 
 
-def _hash(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+def _hash(rows: np.ndarray) -> str:
+    """Return the hash of an array's bytes, which are not copied."""
+    return hashlib.blake2b(np.ascontiguousarray(rows).data.cast("B"), digest_size=8).hexdigest()
 
 
 def _check_clip(clip: Clip, num_persons: int, skeleton: Skeleton, labels: Mapping[str, int]) -> None:
@@ -266,7 +267,7 @@ def _check_clip(clip: Clip, num_persons: int, skeleton: Skeleton, labels: Mappin
             f"found {clip.skeleton.name!r} and {clip.num_persons}"
         )
     with np.errstate(over="ignore"):
-        kept = clip.position.astype(ARRAYS[FRAMES])
+        kept = clip.position.astype(ARRAYS[FRAMES], copy=False)
     if not np.isfinite(kept[clip.visible]).all():
         raise InputError(f"{name}: expected finite positions of visible joints, found others")
     if not clip.visible.any():

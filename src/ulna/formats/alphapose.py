@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ulna.core import Clip
+from ulna.core import Clip, Skeleton
 from ulna.formats.base import BadFileError, Source, head, list_files, read_json
 from ulna.formats.detections import Detection, PoseFormat, flat_keypoints, frame_number
-from ulna.formats.labels import Labels
+from ulna.formats.labels import labelled_source
 
 COCO_KEYS = (b'"annotations"', b'"images"', b'"categories"')
 KEYPOINTS = {17: "coco17", 26: "halpe26", 136: "halpe26", 16: "mpii16", 18: "openpose18"}
@@ -39,19 +39,13 @@ class AlphaPose(PoseFormat):
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.json", "AlphaPose results")
-        origin = source if source.is_dir() else source.parent
-        labels = Labels.read(self.labels)
-        labels.check(files, origin)
-        errors = []
-        for path in files:
-            try:
-                for _, entry in _entries(path):
-                    skeleton = flat_keypoints(path, "first detection", entry.get("keypoints"), KEYPOINTS)[1]
-                    return Source(files, skeleton, labels.classes, num_persons=None, origin=origin)
-                raise BadFileError(path, "whole file", expected="a detection", found="zero people")
-            except BadFileError as error:
-                errors.append(error)
-        raise errors[0]
+
+        def skeleton_of(path: Path) -> Skeleton:
+            for _, entry in _entries(path):
+                return flat_keypoints(path, "first detection", entry.get("keypoints"), KEYPOINTS)[1]
+            raise BadFileError(path, "whole file", expected="a detection", found="zero people")
+
+        return labelled_source(files, source, self.labels, skeleton_of, num_persons=None)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         frames: dict[int, list[Detection]] = {}

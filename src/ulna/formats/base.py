@@ -196,6 +196,14 @@ def parse_table(path: Path, content: bytes, num_columns: int, *, separator: str 
     return np.array(rows)
 
 
+def odd_subjects_train(subject: int) -> dict[str, str]:
+    """Return the splits `xsub`, in which odd subjects train, and `xsub-dev`, in which every other one of them does."""
+    splits = {"xsub": train_or_test(subject % 2 == 1)}
+    if subject % 2 == 1:
+        splits["xsub-dev"] = train_or_test(subject % 4 == 1)
+    return splits
+
+
 def train_or_test(is_train: bool) -> str:
     """Return the part of a split, "train" or "test"."""
     return "train" if is_train else "test"

@@ -11,7 +11,7 @@ import numpy as np
 from ulna.core import Clip, InputError, Skeleton, known_skeleton
 from ulna.formats.base import BadFileError, Source, head, list_files, read_json
 from ulna.formats.detections import Detection, PoseFormat, flat_keypoints, warn
-from ulna.formats.labels import Labels
+from ulna.formats.labels import labelled_source
 
 KEYPOINTS = {17: "coco17", 23: "coco_wholebody", 133: "coco_wholebody", 26: "halpe26", 18: "openpose18"}
 
@@ -43,17 +43,11 @@ class COCO(PoseFormat):
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.json", "COCO keypoints")
-        origin = source if source.is_dir() else source.parent
-        labels = Labels.read(self.labels)
-        labels.check(files, origin)
-        errors = []
-        for path in files:
-            try:
-                skeleton = _content(path)[1]
-                return Source(files, skeleton, labels.classes, num_persons=None, origin=origin)
-            except BadFileError as error:
-                errors.append(error)
-        raise errors[0]
+
+        def skeleton_of(path: Path) -> Skeleton:
+            return _content(path)[1]
+
+        return labelled_source(files, source, self.labels, skeleton_of, num_persons=None)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         entries, skeleton, sizes = _content(path)

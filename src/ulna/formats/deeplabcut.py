@@ -13,7 +13,7 @@ import numpy as np
 from ulna.core import Clip, InputError, Skeleton, known_skeleton
 from ulna.formats.base import BadFileError, Source, decoded, head, list_files
 from ulna.formats.detections import PoseFormat, warn
-from ulna.formats.labels import Labels
+from ulna.formats.labels import labelled_source
 from ulna.formats.markers import edges_of
 from ulna.formats.reader_process import load_safely
 
@@ -55,17 +55,11 @@ class DeepLabCut(PoseFormat):
             files = tuple(path for path in files if path.suffix == ".csv" or path.with_suffix(".csv") not in files)
             if not files:
                 raise InputError(f"{source}: expected {self.files_wanted}, found none")
-        origin = source if source.is_dir() else source.parent
-        labels = Labels.read(self.labels)
-        labels.check(files, origin)
-        errors = []
-        for path in files:
-            try:
-                skeleton = self._skeleton(path, _load(path)["joints"].tolist())
-                return Source(files, skeleton, labels.classes, num_persons=None, origin=origin)
-            except BadFileError as error:
-                errors.append(error)
-        raise errors[0]
+
+        def skeleton_of(path: Path) -> Skeleton:
+            return self._skeleton(path, _load(path)["joints"].tolist())
+
+        return labelled_source(files, source, self.labels, skeleton_of, num_persons=None)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         content = _load(path)

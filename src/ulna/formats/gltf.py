@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from ulna.core import Clip, InputError, Positive, Skeleton
 from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files
-from ulna.formats.labels import Labels
+from ulna.formats.labels import Labels, labelled_source
 
 TYPES = {5120: "i1", 5121: "u1", 5122: "i2", 5123: "u2", 5125: "u4", 5126: "f4"}
 WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
@@ -48,16 +48,11 @@ class GLTF(Format):
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.gl[bt]*", "glTF files")
-        labels = Labels.read(self.labels)
-        origin = source if source.is_dir() else source.parent
-        labels.check(files, origin)
-        errors = []
-        for path in files:
-            try:
-                return Source(files, _Scene.of(path).skeleton, labels.classes, origin=origin)
-            except BadFileError as error:
-                errors.append(error)
-        raise errors[0]
+
+        def skeleton_of(path: Path) -> Skeleton:
+            return _Scene.of(path).skeleton
+
+        return labelled_source(files, source, self.labels, skeleton_of)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         scene = _Scene.of(path)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ulna.core import TEST, TRAIN, InputError, MissingError
+from ulna.core import TEST, TRAIN, InputError, MissingError, Skeleton
+from ulna.formats.base import BadFileError, Source
 
 NUMBERS = ("subject", "view", "setup")
 TEXTS = ("label", "group")
@@ -71,6 +72,39 @@ class Labels:
         classes = tuple(sorted({row["label"] for row in table if row.get("label")}))
         rows = {row["file"]: _metadata(path, number, row) for number, row in enumerate(table, 2)}
         return Labels(classes, rows)
+
+
+def labelled_source(
+    files: tuple[Path, ...],
+    source: Path,
+    labels: Path | None,
+    skeleton_of: Callable[[Path], Skeleton],
+    *,
+    num_persons: int | None = 1,
+) -> Source:
+    """Return the source of a user's own files: their table of labels, and the skeleton of the first readable file.
+
+    Args:
+        files: The files to read.
+        source: File or folder that was given.
+        labels: Table of labels, None if there is none.
+        skeleton_of: Returns the skeleton of a file; raises BadFileError if it cannot be read.
+        num_persons: Maximum number of persons per clip; None if it is known only after reading.
+
+    Raises:
+        BadFileError: That of the first file, if no file can be read.
+        InputError: If the table lists none of the files.
+    """
+    origin = source if source.is_dir() else source.parent
+    table = Labels.read(labels)
+    table.check(files, origin)
+    errors = []
+    for path in files:
+        try:
+            return Source(files, skeleton_of(path), table.classes, num_persons=num_persons, origin=origin)
+        except BadFileError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _check_table(path: Path, table: list[dict[str, str]]) -> None:

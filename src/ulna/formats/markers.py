@@ -14,7 +14,7 @@ import numpy as np
 from ulna.core import Clip, Count, InputError, Skeleton, UlnaWarning, known_skeleton
 from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files
 from ulna.formats.bvh import METRES
-from ulna.formats.labels import Labels
+from ulna.formats.labels import Labels, labelled_source
 
 Up = Literal["auto", "x", "y", "z"]
 
@@ -63,17 +63,11 @@ class MarkerFormat(Format, ABC):
     def open(self, source: Path) -> Source:
         """List the files; the first readable one decides the markers."""
         files = list_files(source, self.pattern, self.title)
-        labels = Labels.read(self.labels)
-        origin = source if source.is_dir() else source.parent
-        labels.check(files, origin)
-        errors = []
-        for path in files:
-            try:
-                skeleton = self._skeleton(path, self.load(path).markers)
-                return Source(files, skeleton, labels.classes, origin=origin)
-            except BadFileError as error:
-                errors.append(error)
-        raise errors[0]
+
+        def skeleton_of(path: Path) -> Skeleton:
+            return self._skeleton(path, self.load(path).markers)
+
+        return labelled_source(files, source, self.labels, skeleton_of)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         """Read one file; markers that are missing in it are missing joints."""

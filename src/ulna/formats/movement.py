@@ -10,7 +10,7 @@ import numpy as np
 from ulna.core import Clip, InputError, Skeleton, known_skeleton
 from ulna.formats.base import BadFileError, Source, list_files
 from ulna.formats.detections import PoseFormat
-from ulna.formats.labels import Labels
+from ulna.formats.labels import labelled_source
 from ulna.formats.reader_process import load_safely
 
 DIMENSIONS = ("time", "space", "keypoints", "individuals")
@@ -30,17 +30,11 @@ class Movement(PoseFormat):
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.nc", "movement datasets")
-        origin = source if source.is_dir() else source.parent
-        labels = Labels.read(self.labels)
-        labels.check(files, origin)
-        errors = []
-        for path in files:
-            try:
-                skeleton = _skeleton(path, load_safely("movement", path))
-                return Source(files, skeleton, labels.classes, num_persons=None, origin=origin)
-            except BadFileError as error:
-                errors.append(error)
-        raise errors[0]
+
+        def skeleton_of(path: Path) -> Skeleton:
+            return _skeleton(path, load_safely("movement", path))
+
+        return labelled_source(files, source, self.labels, skeleton_of, num_persons=None)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         content = load_safely("movement", path)

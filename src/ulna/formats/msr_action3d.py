@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ulna.core import Clip, get_skeleton, visible_from_zeros
-from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files, number_table, train_or_test
+from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files, number_table, odd_subjects_train
 
 NAME = re.compile(r"a([0-9]{2})_s([0-9]{2})_e([0-9]{2})_skeleton3D")
 ACTIONS = (
@@ -65,10 +65,6 @@ class MSRAction3D(Format):
         visible = visible_from_zeros(position)
         if not visible.any():
             raise BadFileError(path, "whole file", expected="a body", found="only zeros (a clip with no body)")
-        is_odd = subject % 2 == 1
-        splits = {"xsub": train_or_test(is_odd)}
-        if is_odd:
-            splits["xsub-dev"] = train_or_test(subject % 4 == 1)
         return [
             Clip(
                 id=path.stem.removesuffix("_skeleton3D"),
@@ -78,7 +74,7 @@ class MSRAction3D(Format):
                 fps=FPS,
                 label=ACTIONS[action - 1],
                 subject=subject,
-                splits=splits,
+                splits=odd_subjects_train(subject),
                 confidence=as_float32(path, rows[..., 3:], source.skeleton.joints)[..., 0],
             )
         ]

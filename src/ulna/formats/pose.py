@@ -15,7 +15,7 @@ import numpy as np
 from ulna.core import Clip, InputError, Skeleton, known_skeleton
 from ulna.formats.base import BadFileError, Source, list_files
 from ulna.formats.detections import PoseFormat
-from ulna.formats.labels import Labels
+from ulna.formats.labels import labelled_source
 
 BODY = ("POSE_LANDMARKS", "pose_keypoints_2d", "POSE_WORLD_LANDMARKS", "BODY_135", "body")
 MOST_POINTS = 1 << 31
@@ -38,16 +38,11 @@ class Pose(PoseFormat):
 
     def open(self, source: Path) -> Source:
         files = list_files(source, "*.pose", ".pose files")
-        origin = source if source.is_dir() else source.parent
-        labels = Labels.read(self.labels)
-        labels.check(files, origin)
-        errors = []
-        for path in files:
-            try:
-                return Source(files, self._skeleton(path, _read(path)), labels.classes, num_persons=None, origin=origin)
-            except BadFileError as error:
-                errors.append(error)
-        raise errors[0]
+
+        def skeleton_of(path: Path) -> Skeleton:
+            return self._skeleton(path, _read(path))
+
+        return labelled_source(files, source, self.labels, skeleton_of, num_persons=None)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
         content = _read(path)

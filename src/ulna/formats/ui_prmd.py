@@ -17,8 +17,8 @@ from ulna.formats.base import (
     Source,
     as_float32,
     list_files,
+    odd_subjects_train,
     parse_table,
-    train_or_test,
 )
 from ulna.formats.bvh import rotation_about
 
@@ -77,10 +77,6 @@ class UIPRMD(Format):
             found = f"{len(offsets)} and {len(angles)} frames"
             raise BadFileError(path, "whole file", expected="as many frames as the file of angles", found=found)
         position = _absolute(offsets, angles, source.skeleton.parents) * CENTIMETRES
-        is_odd = subject % 2 == 1
-        splits = {"xsub": train_or_test(is_odd)}
-        if is_odd:
-            splits["xsub-dev"] = train_or_test(subject % 4 == 1)
         labels = {"movement": movement, "quality": quality, "movement and quality": f"{movement}, {quality}"}
         return [
             Clip(
@@ -89,7 +85,7 @@ class UIPRMD(Format):
                 skeleton=source.skeleton,
                 label=labels[self.classes],
                 subject=subject,
-                splits=splits,
+                splits=odd_subjects_train(subject),
             )
         ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ulna.core import Clip, get_skeleton, visible_from_zeros
-from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files, train_or_test
+from ulna.formats.base import BadFileError, Format, Source, as_float32, list_files, odd_subjects_train
 from ulna.formats.mat5 import read_mat
 
 NAME = re.compile(r"a([1-9][0-9]?)_s([1-8])_t([1-9])_skeleton")
@@ -58,10 +58,6 @@ class UTDMHAD(Format):
         visible = visible_from_zeros(position)
         if not visible.any():
             raise BadFileError(path, "key 'd_skel'", expected="a body", found="only zeros (a clip with no body)")
-        is_odd = subject % 2 == 1
-        splits = {"xsub": train_or_test(is_odd)}
-        if is_odd:
-            splits["xsub-dev"] = train_or_test(subject % 4 == 1)
         return [
             Clip(
                 id=path.stem.removesuffix("_skeleton"),
@@ -70,7 +66,7 @@ class UTDMHAD(Format):
                 visible=visible,
                 label=ACTIONS[action - 1],
                 subject=subject,
-                splits=splits,
+                splits=odd_subjects_train(subject),
             )
         ]
 

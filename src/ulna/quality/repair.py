@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -93,8 +94,6 @@ def _outliers(position: np.ndarray, threshold: float, least: float) -> np.ndarra
     known = np.isfinite(windows[:, :, 0]).sum(axis=-1) >= 4
     values = np.where(np.isfinite(windows), windows, np.nan)
     with np.errstate(all="ignore"):
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # windows without any number
             median = np.nanmedian(values, axis=-1)
