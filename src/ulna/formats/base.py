@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ulna.core import Clip, Config, InputError, MissingError, Skeleton, readable
+from ulna.core import Clip, Config, InputError, MissingError, Skeleton, known_skeleton, readable
 
 
 class BadFileError(InputError):
@@ -194,6 +194,28 @@ def parse_table(path: Path, content: bytes, num_columns: int, *, separator: str 
     if not rows:
         raise BadFileError(path, "whole file", expected="at least one frame", found="none")
     return np.array(rows)
+
+
+def named_skeleton(
+    path: Path, location: str, name: str, joints: Sequence[str], edges: Sequence[tuple[int, int]], *, expected: str
+) -> Skeleton:
+    """Return the known skeleton with a file's joints, else one of its joints and bones.
+
+    Args:
+        path: The file.
+        location: Where the file names its joints, for the message.
+        name: Name of the skeleton if it is not known.
+        joints: Names of the joints.
+        edges: Index pairs of joints that a bone connects.
+        expected: What the names must be, for the message.
+
+    Raises:
+        BadFileError: If names or bones do not make a skeleton.
+    """
+    try:
+        return known_skeleton(joints) or Skeleton.from_edges(name, joints, edges)
+    except InputError as error:
+        raise BadFileError(path, location, expected=expected, found=str(error)) from None
 
 
 def odd_subjects_train(subject: int) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ulna.core import Clip, InputError, Skeleton, known_skeleton
-from ulna.formats.base import BadFileError, Source, decoded, head, list_files
+from ulna.core import Clip, InputError, Skeleton
+from ulna.formats.base import BadFileError, Source, decoded, head, list_files, named_skeleton
 from ulna.formats.detections import PoseFormat, warn
 from ulna.formats.labels import labelled_source
 from ulna.formats.markers import edges_of
@@ -77,10 +77,7 @@ class DeepLabCut(PoseFormat):
 
     def _skeleton(self, path: Path, names: list[str]) -> Skeleton:
         edges = edges_of(self.bones, names)
-        try:
-            return known_skeleton(names) or Skeleton.from_edges("deeplabcut", names, edges)
-        except InputError as error:
-            raise BadFileError(path, "bodyparts", expected="unique joint names", found=str(error)) from None
+        return named_skeleton(path, "bodyparts", "deeplabcut", names, edges, expected="unique joint names")
 
 
 def _load(path: Path) -> dict[str, Any]:

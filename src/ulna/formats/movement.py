@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ulna.core import Clip, InputError, Skeleton, known_skeleton
-from ulna.formats.base import BadFileError, Source, list_files
+from ulna.core import Clip, Skeleton
+from ulna.formats.base import BadFileError, Source, list_files, named_skeleton
 from ulna.formats.detections import PoseFormat
 from ulna.formats.labels import labelled_source
 from ulna.formats.reader_process import load_safely
@@ -53,10 +53,7 @@ class Movement(PoseFormat):
 
 def _skeleton(path: Path, content: dict[str, Any]) -> Skeleton:
     names = content["keypoints"].tolist()
-    try:
-        return known_skeleton(names) or Skeleton.from_edges("movement", names, [])
-    except InputError as error:
-        raise BadFileError(path, "keypoints", expected="different names", found=str(error)) from None
+    return named_skeleton(path, "keypoints", "movement", names, [], expected="different names")
 
 
 def load(path: Path) -> dict[str, Any]:

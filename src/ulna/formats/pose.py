@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ulna.core import Clip, InputError, Skeleton, known_skeleton
-from ulna.formats.base import BadFileError, Source, list_files
+from ulna.core import Clip, InputError, Skeleton
+from ulna.formats.base import BadFileError, Source, list_files, named_skeleton
 from ulna.formats.detections import PoseFormat
 from ulna.formats.labels import labelled_source
 
@@ -81,10 +81,7 @@ class Pose(PoseFormat):
             prefix = f"{component.name} " if len(components) > 1 else ""
             edges += [(len(names) + a, len(names) + b) for a, b in component.limbs]
             names += [prefix + point for point in component.points]
-        try:
-            return known_skeleton(names) or Skeleton.from_edges("pose", names, edges)
-        except InputError as error:
-            raise BadFileError(path, "header", expected="points of different names", found=str(error)) from None
+        return named_skeleton(path, "header", "pose", names, edges, expected="points of different names")
 
 
 @dataclass

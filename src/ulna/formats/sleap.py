@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ulna.core import Clip, InputError, Skeleton, known_skeleton
-from ulna.formats.base import BadFileError, Source, head, list_files
+from ulna.core import Clip, InputError, Skeleton
+from ulna.formats.base import BadFileError, Source, head, list_files, named_skeleton
 from ulna.formats.detections import PoseFormat
 from ulna.formats.labels import labelled_source
 from ulna.formats.reader_process import load_safely
@@ -103,10 +103,8 @@ def _plain(path: Path) -> Path:
 
 def _skeleton(path: Path, content: dict[str, Any]) -> Skeleton:
     names = content["joints"].tolist()
-    try:
-        return known_skeleton(names) or Skeleton.from_edges("sleap", names, [(a, b) for a, b in content["edges"]])
-    except InputError as error:
-        raise BadFileError(path, "skeleton", expected="unique joint names", found=str(error)) from None
+    edges = [(a, b) for a, b in content["edges"]]
+    return named_skeleton(path, "skeleton", "sleap", names, edges, expected="unique joint names")
 
 
 def load(path: Path) -> dict[str, Any]:
