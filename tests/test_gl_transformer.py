@@ -108,6 +108,82 @@ def test_agrees_with_the_plain_reference(num_persons):
         torch.testing.assert_close(clip, expected[i, : lengths[i]], atol=1e-10, rtol=0)
 
 
+def with_persons(lengths, persons, num_persons):
+    """A preprocessed batch in which only some persons of each clip are visible."""
+    clips = [make_clip(f"c{i}", n, num_persons=num_persons, seed=i) for i, n in enumerate(lengths)]
+    for clip, kept in zip(clips, persons, strict=True):
+        absent = [person for person in range(num_persons) if person not in kept]
+        clip.visible[:, absent], clip.position[:, absent] = False, 0
+    return disentangled(num_persons)(Batch.from_clips(clips))
+
+
+PERSONS = [([(0, 1), (0,), (0, 1), (1,), (0,)], 2), ([(0, 2), (0,), (0, 1, 2), (1,), (0, 2)], 3)]
+
+
+@pytest.mark.parametrize(("persons", "num_persons"), PERSONS, ids=["two", "three"])
+@pytest.mark.parametrize("heads", [4, 5])
+def test_skipping_absent_persons_is_masking_them_in_every_layer(persons, num_persons, heads):
+    lengths = [3, 17, 6, 8, 12]
+    encoder = small(num_persons, absent="skip", num_heads=heads, embed_dim=10 * (2 if heads == 4 else 1)).double()
+    batch = with_persons(lengths, persons, num_persons)
+    double = replace(batch, position=batch.position.double())
+    features = encoder(double)
+    for clip, position, own in zip(
+        batch.packing.split(features), batch.packing.split(double.position), persons, strict=True
+    ):
+        expected = reference.masked_features(encoder, position.transpose(1, 2), own)
+        torch.testing.assert_close(clip, expected, atol=1e-10, rtol=0)
+    for pooling, width in (("mean", encoder.frame_dim), ("blocks", encoder.embedding_dim("blocks"))):
+        embedding = encoder.embed(double, pooling)
+        assert embedding.shape == (5, width)
+        node = embedding.unflatten(1, (-1, num_persons, encoder.config.embed_dim))
+        is_zero = (node == 0).all(dim=(1, 3))
+        assert [tuple(p for p in range(num_persons) if not row[p]) for row in is_zero] == persons
+    torch.testing.assert_close(encoder.embed(double)[1], features[3:20].mean(dim=0))
+
+
+@pytest.mark.parametrize(("persons", "num_persons"), PERSONS, ids=["two", "three"])
+def test_losses_of_skipped_persons(persons, num_persons):
+    lengths = [3, 17, 6, 8, 12]
+    encoder = small(num_persons, absent="skip").double()
+    batch = with_persons(lengths, persons, num_persons)
+    double = replace(batch, position=batch.position.double())
+    mpdp = MPDP(MPDP.Config(), encoder).double()
+    losses, logits, targets = mpdp.losses(double), mpdp.logits(double), mpdp.targets(double)
+    root, num_nodes = encoder.spec.layout.root, len(encoder.spec.layout)
+    for name, scores, classes in zip(("direction", "magnitude"), logits, targets, strict=True):
+        entropy = torch.nn.functional.cross_entropy(scores.movedim(-1, 1), classes, reduction="none")  # (F, N, S)
+        entropy = entropy.unflatten(2, (num_nodes, num_persons)).mean(dim=1)
+        local = entropy[:, [k for k in range(num_nodes) if k != root]].mean(dim=1) + 0.05 * entropy[:, root]
+        for clip, own, kept in zip(batch.packing.split(local), batch.packing.split(losses[name]), persons, strict=True):
+            if 0 in kept:  # otherwise the first visible person takes the part of the first one
+                torch.testing.assert_close(own, clip[:, list(kept)].mean(dim=1))
+    sum(values.mean() for values in losses.values()).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in mpdp.parameters())
+
+
+def test_clips_with_everybody_are_computed_as_before():
+    batch = preprocessed([5, 8], 2)
+    features = [small(2, absent=absent)(batch) for absent in ("skip", "compute")]
+    assert torch.equal(*features)
+
+
+def test_attention_maps_of_skipped_persons():
+    batch, encoder = with_persons([5, 8, 4], [(0, 1), (1,), (0,)], 2), small(2, absent="skip")
+    features, maps = encoder.attention_maps(batch)
+    torch.testing.assert_close(features, encoder(batch))
+    assert [m.shape for m in maps[1].temporal] == [(4, 5, 5), (4, 8, 8), (4, 4, 4)]
+    spatial = maps[0].spatial
+    assert spatial.shape == (17, 4, 40, 40)
+    assert (spatial[5:13, :, :, 0::2] == 0).all()
+    torch.testing.assert_close(spatial[5:13, :, 1::2].sum(-1), torch.ones(8, 4, 20))
+
+
+def test_hidden_units_must_divide_among_persons():
+    with pytest.raises(ValueError, match="a multiple of 2 persons"):
+        small(2, absent="skip", mlp_ratio=1.01)
+
+
 def test_packed_is_clip_by_clip():
     lengths = [3, 17, 1, 8, 8, 25]
     encoder = small(2)

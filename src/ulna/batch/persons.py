@@ -1,9 +1,11 @@
-"""Batches split into persons, for encoders that process one person at a time."""
+"""Batches split by persons: one sequence per person, or groups of clips with the same persons."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -77,3 +79,72 @@ def visible_persons(batch: Batch) -> Bool[Tensor, "B P"]:
     persons = batch.packing.mean(seen) > 0
     persons[:, 0] |= ~persons.any(dim=1)
     return persons
+
+
+@dataclass(frozen=True)
+class PersonGroup:
+    """Clips of a batch in which the same persons are visible, without the other persons.
+
+    Args:
+        batch: The clips, with the visible persons only.
+        persons: Indices of these persons in the original batch, ascending.
+        clips: (b,) index of each clip in the original batch.
+        frames: (F,) index of each frame in the original batch; None if the group is the whole batch.
+    """
+
+    batch: Batch
+    persons: tuple[int, ...]
+    clips: Int[np.ndarray, " b"]
+    frames: Int[Tensor, " F"] | None = None
+
+    @classmethod
+    def whole(cls, batch: Batch) -> PersonGroup:
+        """Return a batch with all of its persons as one group."""
+        return cls(batch, tuple(range(batch.num_persons)), np.arange(batch.num_clips))
+
+    @classmethod
+    def split(cls, batch: Batch) -> tuple[PersonGroup, ...]:
+        """Group the clips of a batch by their visible persons, see `visible_persons`.
+
+        The groups are determined on the host, which waits for the device once.
+        """
+        sets, owner = np.unique(visible_persons(batch).cpu().numpy(), axis=0, return_inverse=True)
+        if len(sets) == 1 and sets.all():
+            return (cls.whole(batch),)
+        return tuple(cls._of(batch, np.flatnonzero(owner == number), persons) for number, persons in enumerate(sets))
+
+    @classmethod
+    def _of(cls, batch: Batch, clips: np.ndarray, is_kept: np.ndarray) -> PersonGroup:
+        persons = np.flatnonzero(is_kept)
+        old = batch.packing
+        packing = Packing(old.lengths[clips], old.device)
+        frames = old.of_clips(old.starts[clips])[packing.clip] + packing.time
+        kept = torch.from_numpy(persons).to(old.device)
+        part = replace(
+            batch,
+            position=batch.position[frames].index_select(1, kept),
+            visible=batch.visible[frames].index_select(1, kept),
+            label=batch.label[torch.from_numpy(clips).to(old.device)],
+            packing=packing,
+            fps=None if batch.fps is None else batch.fps[clips],
+        )
+        return cls(part, tuple(persons.tolist()), clips, frames)
+
+
+def join_frames(groups: Sequence[PersonGroup], values: Sequence[Tensor]) -> Tensor:
+    """Return one value per frame of the original batch (F, ...), from those of the frames of each group."""
+    return _joined([group.frames for group in groups], values)
+
+
+def join_clips(groups: Sequence[PersonGroup], values: Sequence[Tensor]) -> Tensor:
+    """Return one value per clip of the original batch (B, ...), from those of the clips of each group."""
+    clips = [group.frames if group.frames is None else torch.from_numpy(group.clips) for group in groups]
+    return _joined([index if index is None else index.to(values[0].device) for index in clips], values)
+
+
+def _joined(index: Sequence[Tensor | None], values: Sequence[Tensor]) -> Tensor:
+    parts = [part for part in index if part is not None]
+    if not parts:
+        return values[0]
+    together = torch.cat(list(values))
+    return torch.zeros_like(together).index_copy(0, torch.cat(parts), together)

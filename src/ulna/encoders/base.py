@@ -12,9 +12,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from ulna.batch import Batch
+from ulna.batch import Batch, PersonGroup
 from ulna.core import Config as BaseConfig
 from ulna.core import InputError, shown
+from ulna.nn.columns import Columns
 from ulna.preprocessing import InputSpec
 
 Dim = Annotated[int, Field(ge=1, le=16_384)]
@@ -126,6 +127,18 @@ class FrameEncoder(Encoder):
     @abstractmethod
     def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
         """Return one vector per frame."""
+
+    def groups(self, batch: Batch) -> tuple[PersonGroup, ...]:
+        """Return the groups of clips that are encoded together, by default the whole batch."""
+        return (PersonGroup.whole(batch),)
+
+    def columns(self, group: PersonGroup) -> Columns:
+        """Return the columns of a frame's vector that the encoder computes for a group of clips."""
+        return Columns(group.persons, self.spec.num_persons, self.frame_dim // self.spec.num_nodes)
+
+    def encode(self, group: PersonGroup) -> Float[Tensor, "F C"]:
+        """Return these columns for every frame of a group."""
+        return self(group.batch)
 
     def embedding_dim(self, pooling: str = "mean") -> int:
         """Return E, the width of a clip's embedding."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,17 +11,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ulna.batch import Batch, Packing
+from ulna.batch import Batch, Packing, PersonGroup, join_clips, join_frames
 from ulna.core import InputError, NodeLayout, NonNegative, Rate, Skeleton, check_range, get_skeleton
 from ulna.encoders.base import AttentionMaps, Depth, Dim, Encoder, FrameEncoder, Heads, Ratio, drop_path_rates
 from ulna.encoders.released import encoder_weights, read_state
 from ulna.nn.attention import FrameAttention, NodeAttention
+from ulna.nn.columns import Columns
 from ulna.nn.drop_path import DropPath
 from ulna.nn.dropout import Dropout
 from ulna.nn.pos_embed import sine_cosine
 from ulna.preprocessing import InputSpec
 
 PosEmbed = Literal["tight", "once", "fixed"]
+Absent = Literal["compute", "skip"]
 
 
 class GLTransformer(FrameEncoder):
@@ -65,6 +67,12 @@ class GLTransformer(FrameEncoder):
         """Let persons attend to one another."""
         mask_absent: bool = False
         """Exclude persons missing from the first frame from attention among nodes."""
+        absent: Absent = "compute"
+        """Compute the nodes of persons who are visible in no frame of a clip, as zeros ("compute", paper), or not at
+        all ("skip"). With "skip", only the columns of visible persons take part in every layer and in MPDP's heads:
+        the result is that of setting the input and output columns of absent persons to zero in every layer, with layer
+        norms over the other columns, and softmax over the nodes of visible persons. If nobody is visible in a clip, its
+        first person is computed. One person instead of two takes a quarter of the computation."""
         checkpoint_activations: bool = False
         """Store only the input of each block and recompute the block in the backward pass: less memory, a third more
         computation, identical gradients."""
@@ -88,12 +96,27 @@ class GLTransformer(FrameEncoder):
         self.blocks = nn.ModuleList(
             _Block(config, pos_embed, self.frame_dim, rate) for pos_embed, rate in zip(pos_embeds, rates, strict=True)
         )
+        if config.absent == "skip" and int(config.mlp_ratio * self.frame_dim) % (spec.num_persons * dim):
+            raise InputError(
+                f"absent='skip': expected a hidden layer whose width is a multiple of {spec.num_persons} persons * "
+                f"{dim} (embed_dim), found {int(config.mlp_ratio * self.frame_dim)}. Change mlp_ratio."
+            )
         self.norm = nn.LayerNorm(self.frame_dim)
         self.mlp = nn.Sequential(*_layer(self.frame_dim), *_layer(self.frame_dim))
 
     def forward(self, batch: Batch) -> Float[Tensor, "F W"]:
-        """Return one vector per frame."""
-        return self._run(batch, None)
+        """Return one vector per frame; zeros in the columns of persons that are skipped."""
+        groups = self.groups(batch)
+        return join_frames(groups, [self.columns(group).spread(self.encode(group), 1) for group in groups])
+
+    def groups(self, batch: Batch) -> tuple[PersonGroup, ...]:
+        """Return the groups of clips that are encoded together: those with the same persons if others are skipped."""
+        self.check(batch)
+        return PersonGroup.split(batch) if self.config.absent == "skip" else (PersonGroup.whole(batch),)
+
+    def encode(self, group: PersonGroup) -> Float[Tensor, "F C"]:
+        """Return the columns of a group's persons for every frame."""
+        return self._run(group, None)
 
     def embedding_dim(self, pooling: str = "mean") -> int:
         """Return E, the width of a clip's embedding."""
@@ -111,9 +134,15 @@ class GLTransformer(FrameEncoder):
         if pooling == "mean":
             return super().embed(batch)
         self.check_pooling(pooling)
+        groups = self.groups(batch)
+        return join_clips(groups, [self._moments(group) for group in groups])
+
+    def _moments(self, group: PersonGroup) -> Float[Tensor, "B E"]:
+        """Return mean and standard deviation over the frames of the output of every block and of the encoder."""
         outputs: list[Tensor] = []
-        outputs.append(self._run(batch, None, outputs))
-        return torch.cat([batch.packing.moments(values.float()) for values in outputs], dim=1)
+        outputs.append(self._run(group, None, outputs))
+        moments = [group.batch.packing.moments(values.float()) for values in outputs]
+        return self.columns(group).spread(torch.cat(moments, dim=1), 1)
 
     def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:
         """Return the learned position embeddings."""
@@ -126,26 +155,45 @@ class GLTransformer(FrameEncoder):
         return [embed, *([block] for block in self.blocks), [self.norm, self.mlp]]
 
     def attention_maps(self, batch: Batch) -> tuple[Float[Tensor, "F W"], list[AttentionMaps]]:
-        """Return the features and the attention maps of every block."""
-        maps: list[AttentionMaps] = []
-        return self._run(batch, maps), maps
+        """Return the features and the attention maps of every block; skipped persons receive no attention."""
+        groups = self.groups(batch)
+        features, maps = [], []
+        for group in groups:
+            found: list[AttentionMaps] = []
+            columns = self.columns(group)
+            features.append(columns.spread(self._run(group, found), 1))
+            maps.append(found)
+        return join_frames(groups, features), [
+            self._joined_maps(groups, of_block) for of_block in zip(*maps, strict=True)
+        ]
+
+    def _joined_maps(self, groups: Sequence[PersonGroup], maps: Sequence[AttentionMaps]) -> AttentionMaps:
+        """Return a block's maps of all clips from those of each group."""
+        spatial = []
+        temporal: dict[int, Tensor] = {}
+        for group, own in zip(groups, maps, strict=True):
+            assert own.spatial is not None
+            columns = self.columns(group)
+            spatial.append(columns.spread(columns.spread(own.spatial, 2, 1), 3, 1))
+            temporal |= zip(group.clips.tolist(), own.temporal, strict=True)
+        return AttentionMaps(join_frames(groups, spatial), tuple(temporal[clip] for clip in sorted(temporal)))
 
     def _run(
-        self, batch: Batch, maps: list[AttentionMaps] | None, outputs: list[Tensor] | None = None
-    ) -> Float[Tensor, "F W"]:
-        z = self._embed(batch)  # (F, P*K, D)
+        self, group: PersonGroup, maps: list[AttentionMaps] | None, outputs: list[Tensor] | None = None
+    ) -> Float[Tensor, "F C"]:
+        batch, columns = group.batch, self.columns(group)
+        z = self._embed(batch)  # (F, S, D)
         mask = self._node_mask(batch)
         for block in self.blocks:
             if self.config.checkpoint_activations and self.training:
-                z = checkpoint(block, z, batch.packing, mask, maps, use_reentrant=False)
+                z = checkpoint(block, z, batch.packing, columns, mask, maps, use_reentrant=False)
             else:
-                z = block(z, batch.packing, mask, maps)
+                z = block(z, batch.packing, columns, mask, maps)
             if outputs is not None:
                 outputs.append(z.flatten(1))
-        return self.mlp(self.norm(z.flatten(1)))
+        return columns.sequential(columns.norm(z.flatten(1), self.norm), self.mlp)
 
     def _embed(self, batch: Batch) -> Float[Tensor, "F S D"]:
-        self.check(batch)
         nodes = batch.position.transpose(1, 2)  # (F, K, P, 3)
         x = self.embed_local(nodes)
         root = self.spec.layout.root
@@ -159,7 +207,7 @@ class GLTransformer(FrameEncoder):
         num_nodes = len(self.spec.layout)
         mask = None
         if not self.config.person_to_person:
-            person = torch.arange(self.spec.num_persons, device=batch.position.device).repeat(num_nodes)
+            person = torch.arange(batch.num_persons, device=batch.position.device).repeat(num_nodes)
             mask = (person[:, None] == person)[None, None]
         if self.config.mask_absent:
             visible = ~absent_persons(batch)[batch.packing.clip].repeat(1, num_nodes)[:, None, None]
@@ -249,20 +297,26 @@ class _Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(
-        self, z: Float[Tensor, "F S D"], packing: Packing, mask: Tensor | None, maps: list[AttentionMaps] | None
+        self,
+        z: Float[Tensor, "F S D"],
+        packing: Packing,
+        columns: Columns,
+        mask: Tensor | None,
+        maps: list[AttentionMaps] | None,
     ) -> Float[Tensor, "F S D"]:
-        x = self.pos_embed.before_spatial(z, packing)
+        x = self.pos_embed.before_spatial(z, packing, columns)
         normed = self.spatial_norm(x)
         s = x + self.drop_path(self.spatial(normed, mask))
 
-        y = self.pos_embed.before_temporal(s, packing) if self.is_tight else s
-        y = y.flatten(1)  # (F, W)
-        frames = self.temporal_norm(y)
-        y = y + self.drop_path(self.temporal(frames, packing), packing)
+        y = self.pos_embed.before_temporal(s, packing, columns) if self.is_tight else s
+        y = y.flatten(1)  # (F, C)
+        frames = columns.norm(y, self.temporal_norm)
+        y = y + self.drop_path(self.temporal(frames, packing, columns), packing)
 
-        y = y + self.drop_path(self.ffn(self.ffn_norm(y)), packing)
+        y = y + self.drop_path(columns.sequential(columns.norm(y, self.ffn_norm), self.ffn), packing)
         if maps is not None:
-            maps.append(AttentionMaps(self.spatial.weights(normed, mask), self.temporal.weights(frames, packing)))
+            weights = self.temporal.weights(frames, packing, columns)
+            maps.append(AttentionMaps(self.spatial.weights(normed, mask), weights))
         return y.unflatten(1, z.shape[1:])
 
 
@@ -284,10 +338,13 @@ class _PosEmbed(nn.Module):
             self.register_buffer("of_nodes", sine_cosine(num_nodes, dim), persistent=False)
             self.register_buffer("of_frames", of_frames, persistent=False)
 
-    def before_spatial(self, z: Float[Tensor, "F S D"], packing: Packing) -> Float[Tensor, "F S D"]:
+    def before_spatial(self, z: Float[Tensor, "F S D"], packing: Packing, columns: Columns) -> Float[Tensor, "F S D"]:
         if self.kind == "none":
             return z
-        return z + (self.of_nodes if self.kind == "fixed" else self.table[packing.time])
+        return z + (columns.take(self.of_nodes, 0, 1) if self.kind == "fixed" else self._of_frames(packing, columns))
 
-    def before_temporal(self, z: Float[Tensor, "F S D"], packing: Packing) -> Float[Tensor, "F S D"]:
-        return z + (self.of_frames if self.kind == "fixed" else self.table)[packing.time]
+    def before_temporal(self, z: Float[Tensor, "F S D"], packing: Packing, columns: Columns) -> Float[Tensor, "F S D"]:
+        return z + self._of_frames(packing, columns)
+
+    def _of_frames(self, packing: Packing, columns: Columns) -> Float[Tensor, "F S D"]:
+        return columns.take(self.of_frames if self.kind == "fixed" else self.table, 1, 1)[packing.time]

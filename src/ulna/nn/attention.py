@@ -9,6 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ulna.batch import Packing
 from ulna.core import InputError
+from ulna.nn.columns import Columns
 from ulna.nn.cpu_attention import attend
 from ulna.nn.dropout import Dropout
 from ulna.nn.scatter import gather_rows, scatter_rows
@@ -37,9 +38,10 @@ class _Attention(nn.Module):
         y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self._dropout_now)
         return y.transpose(1, 2).flatten(2)
 
-    def _weights(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the attention weights (..., heads, N, N) of queries over keys for x (..., N, X)."""
-        q, k, _ = self._project(x).movedim(-3, 0).transpose(-3, -2)
+    @staticmethod
+    def _weights(qkv: Float[Tensor, "*any N 3 H d"], mask: Tensor | None = None) -> Float[Tensor, "*any H N N"]:
+        """Return the attention weights of queries over keys."""
+        q, k, _ = qkv.movedim(-3, 0).transpose(-3, -2)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))
@@ -61,19 +63,23 @@ class NodeAttention(_Attention):
 
     def weights(self, x: Float[Tensor, "F S D"], mask: Tensor | None = None) -> Float[Tensor, "F H S S"]:
         """Return the attention of each query (second last axis) over the keys (last axis)."""
-        return self._weights(x, mask)
+        return self._weights(self._project(x), mask)
 
 
 class FrameAttention(_Attention):
     """Attention among the frames of each clip of a packed batch; clips of similar length are padded together."""
 
-    def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
-        qkv = scatter_rows(self._project(x), packing.padded_index, packing.num_padded)
+    def forward(
+        self, x: Float[Tensor, "F C"], packing: Packing, columns: Columns | None = None
+    ) -> Float[Tensor, "F C"]:
+        """Attend; `columns` are those of a frame's vector that `x` consists of, None for all."""
+        qkv = scatter_rows(self._split_heads(x, columns), packing.padded_index, packing.num_padded)
         parts = []
         for group, rows in zip(packing.groups, qkv.split([group.num_rows for group in packing.groups]), strict=True):
             mask = None if group.valid is None else group.valid[:, None, None]
             parts.append(self._attend(rows.unflatten(0, group.shape), mask).flatten(0, 1))
-        return self.dropout(self.proj(gather_rows(torch.cat(parts), packing.padded_index)))
+        y = gather_rows(torch.cat(parts), packing.padded_index)
+        return self.dropout(self.proj(y) if columns is None else columns.merge_heads(y, self.proj, self.num_heads))
 
     @torch.no_grad()
     def attention_received(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, " F"]:
@@ -97,6 +103,11 @@ class FrameAttention(_Attention):
             first += group.num_rows
         return gather_rows(torch.cat(found), packing.padded_index)
 
-    def weights(self, x: Float[Tensor, "F W"], packing: Packing) -> tuple[Float[Tensor, "H T T"], ...]:
+    def weights(
+        self, x: Float[Tensor, "F C"], packing: Packing, columns: Columns | None = None
+    ) -> tuple[Float[Tensor, "H T T"], ...]:
         """Return one map per clip: attention of each query frame (second last axis) over key frames (last axis)."""
-        return tuple(self._weights(clip) for clip in packing.split(x))
+        return tuple(self._weights(clip) for clip in packing.split(self._split_heads(x, columns)))
+
+    def _split_heads(self, x: Float[Tensor, "F C"], columns: Columns | None) -> Float[Tensor, "F 3 H d"]:
+        return self._project(x) if columns is None else columns.split_heads(x, self.qkv, self.num_heads)

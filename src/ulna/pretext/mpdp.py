@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ulna.batch import Batch
+from ulna.batch import Batch, PersonGroup, join_frames
 from ulna.core import NonNegative, Rate, Skeleton
 from ulna.encoders import Encoder, FrameEncoder, GLTransformer
 from ulna.encoders.gl_transformer import absent_persons
@@ -70,8 +70,16 @@ class MPDP(Pretext):
         self.magnitude_head = nn.Linear(dim, num * NUM_MAGNITUDES) if config.magnitude else None
 
     def logits(self, batch: Batch) -> tuple[Float[Tensor, "F N S 27"], Float[Tensor, "F N S 16"] | None]:
-        """Return the logits of directions and magnitudes; None for magnitudes if they are disabled."""
-        return self._predict(self.encoder(self._masked(batch)))
+        """Return the logits of directions and magnitudes; None for magnitudes if they are disabled.
+
+        Those of persons that the encoder skips are zero.
+        """
+        groups = self.encoder.groups(batch)
+        columns = [self.encoder.columns(group) for group in groups]
+        parts = [self._predict(group) for group in groups]
+        direction = [own.spread(part[0], 2, 1) for own, part in zip(columns, parts, strict=True)]
+        magnitude = [own.spread(part[1], 2, 1) for own, part in zip(columns, parts, strict=True) if part[1] is not None]
+        return join_frames(groups, direction), join_frames(groups, magnitude) if magnitude else None
 
     def _masked(self, batch: Batch) -> Batch:
         """Return the batch with a random share of its nodes set to zero."""
@@ -81,12 +89,16 @@ class MPDP(Pretext):
         kept = torch.rand(batch.position.shape[:3], device=batch.position.device) >= ratio
         return replace(batch, position=torch.where(kept[..., None], batch.position, 0))
 
-    def _predict(self, features: Float[Tensor, "F W"]) -> tuple[Tensor, Tensor | None]:
-        num = len(self.config.intervals)
-        direction = self.direction_head(features).unflatten(-1, (num, -1, NUM_DIRECTIONS))
-        if self.magnitude_head is None:
-            return direction, None
-        return direction, self.magnitude_head(features).unflatten(-1, (num, -1, NUM_MAGNITUDES))
+    def _predict(self, group: PersonGroup) -> tuple[Float[Tensor, "F N S 27"], Float[Tensor, "F N S 16"] | None]:
+        """Return the logits of a group's persons."""
+        num, columns = len(self.config.intervals), self.encoder.columns(group)
+        features = self.encoder.encode(replace(group, batch=self._masked(group.batch)))
+
+        def logits(head: nn.Linear, num_classes: int) -> Tensor:
+            return columns.linear(features, head, num_classes).unflatten(-1, (num, -1, num_classes))
+
+        direction = logits(self.direction_head, NUM_DIRECTIONS)
+        return direction, None if self.magnitude_head is None else logits(self.magnitude_head, NUM_MAGNITUDES)
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> tuple[Int[Tensor, "F N S"], Int[Tensor, "F N S"]]:
@@ -107,8 +119,11 @@ class MPDP(Pretext):
         return _directions(displacement), _magnitudes(displacement).masked_fill(absent[:, None], ABSENT)
 
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, " F"]]:
-        """Return the losses of direction and magnitude, one value per frame."""
-        return self._weighted(batch, self._weights(batch))
+        """Return the losses of direction and magnitude, one value per frame.
+
+        Persons that the encoder skips do not count.
+        """
+        return self._weighted(batch, self._weights)
 
     def loss(self, batch: Batch, *, released: bool = False) -> Float[Tensor, ""]:
         """Return the mean loss over the batch's frames.
@@ -120,13 +135,18 @@ class MPDP(Pretext):
         """
         if not released:
             return super().loss(batch)
-        losses = self._weighted(batch, self._released_weights(batch))
+        losses = self._weighted(batch, self._released_weights)
         return sum((values.mean() for values in losses.values()), start=batch.position.new_zeros(()))
 
-    def _weighted(self, batch: Batch, weight: Tensor) -> dict[str, Tensor]:
-        """Return the losses per frame; `weight` (F or 1, N, S) weights the terms of a frame."""
-        directions, magnitudes = self.logits(batch)
-        direction_target, magnitude_target = self.targets(batch)
+    def _weighted(self, batch: Batch, weights: Callable[[Batch], Tensor]) -> dict[str, Tensor]:
+        """Return the losses per frame; `weights` returns those of the terms of a frame (F or 1, N, S)."""
+        groups = self.encoder.groups(batch)
+        parts = [self._group_losses(group, weights(group.batch)) for group in groups]
+        return {name: join_frames(groups, [part[name] for part in parts]) for name in parts[0]}
+
+    def _group_losses(self, group: PersonGroup, weight: Tensor) -> dict[str, Tensor]:
+        directions, magnitudes = self._predict(group)
+        direction_target, magnitude_target = self.targets(group.batch)
         losses = {"direction": (_entropies(directions, direction_target) * weight).sum(dim=(1, 2))}
         if magnitudes is not None:
             entropies = _entropies(magnitudes, magnitude_target)
@@ -136,7 +156,7 @@ class MPDP(Pretext):
     def _weights(self, batch: Batch) -> Float[Tensor, "F N S"]:
         """Return the weights of the mean over local nodes plus lambda_global times the root, averaged over persons."""
         spec, num = self.encoder.spec, len(self.config.intervals)
-        counts = batch.position.new_ones(1, spec.num_persons)
+        counts = batch.position.new_ones(1, batch.num_persons)
         if self.config.mask_absent:
             counts = (~absent_persons(batch)).to(counts.dtype)[batch.packing.clip]  # (F, P)
         num_nodes, root = len(spec.layout), spec.layout.root
@@ -148,13 +168,13 @@ class MPDP(Pretext):
 
     def _released_weights(self, batch: Batch) -> Float[Tensor, "1 N S"]:
         spec, num = self.encoder.spec, len(self.config.intervals)
-        weight = batch.position.new_ones(num, len(spec.layout), spec.num_persons)
+        weight = batch.position.new_ones(num, len(spec.layout), batch.num_persons)
         root = spec.layout.root
         if root is not None:
             weight[0, root] = 0
         weight /= weight.sum()
         if root is not None:
-            weight[0, root] = self.config.lambda_global / spec.num_persons
+            weight[0, root] = self.config.lambda_global / batch.num_persons
         return weight.flatten(1)[None]
 
     @classmethod
