@@ -267,6 +267,38 @@ WRITERS = {
 }
 
 
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_both_parsers_of_ntu_agree_on_damaged_files(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "S001C001P001R001A001.skeleton"
+    write_ntu(path, num_frames=2, num_bodies=2)
+    content = path.read_bytes()
+    if data.draw(st.booleans(), "carriage returns"):
+        content = content.replace(b"\n", b"\r\n")
+    start = data.draw(st.integers(0, len(content)), "start")
+    length = data.draw(st.sampled_from([0, 0, 1, 2, 8, 100]), "length")
+    new = data.draw(
+        st.sampled_from([b"", b"1", b"-1", b"nan", b" ", b"\n", b"\r", b"\t", b"\xc2\xa0", b"x", b" 7", b"1e5"])
+    )
+    content = content[:start] + new + content[start + length :]
+    plain = ntu._parse_plain(content)
+    if plain is None:
+        return
+    lines = ntu._parse_lines(path, content.decode())
+    for one, two in zip(plain, lines, strict=True):
+        assert np.array_equal(one, two, equal_nan=True)
+
+
+def test_plain_files_of_ntu_take_the_fast_parser(tmp_path):
+    path = tmp_path / "S001C001P001R001A001.skeleton"
+    write_ntu(path, num_frames=3, num_bodies=2)
+    content = path.read_bytes()
+    for same in (content, content.replace(b"\n", b"\r\n"), content.rstrip(b"\n")):
+        counts, joints = ntu._parse_plain(same)
+        assert counts.tolist() == [2, 2, 2]
+        assert joints.shape == (6, 25, 3)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("name", WRITERS | POSE_WRITERS)

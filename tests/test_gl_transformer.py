@@ -197,7 +197,7 @@ def test_packed_is_clip_by_clip():
 
 SWITCHES = [
     {"pos_embed": "once"}, {"pos_embed": "fixed"}, {"shared_pos_embed": True}, {"person_to_person": False},
-    {"mask_absent": True}, {"mlp_ratio": 1.0}, {"depth": 1},
+    {"mask_absent": True}, {"mlp_ratio": 1.0}, {"depth": 1}, {"absent": "skip"}, {"window": 2, "stride": 3},
 ]  # fmt: skip
 
 

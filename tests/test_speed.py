@@ -8,11 +8,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import HERE
-from ulna.batch import Augmentation, ClipLoader
+from ulna.batch import Augmentation, ClipLoader, Packing
 from ulna.encoders import GLTransformer
 from ulna.formats.ntu import read_skeleton
+from ulna.nn.attention import FrameAttention
 from ulna.nn.cpu_attention import attend
 from ulna.nn.dropout import Dropout, draw_kept
+from ulna.nn.sparse_attention import SparsePattern, attend_sparsely
 from ulna.preprocessing import Disentangled
 from ulna.pretext import MPDP
 
@@ -52,6 +54,47 @@ def test_attention_in_pieces_is_attention(monkeypatch, masked, rate):
     (one,) = torch.autograd.grad(out, qkv, grad)
     (two,) = torch.autograd.grad(expected, qkv, grad)
     assert torch.allclose(one, two, atol=1e-12)
+
+
+@pytest.mark.parametrize("pattern", [(6, 5), (1, 7), (9, 100)], ids=str)
+def test_sparse_attention_is_masked_attention(pattern):
+    torch.manual_seed(0)
+    packing, sparse = Packing([3, 20, 21, 50, 57, 8]), SparsePattern(*pattern)
+    layer = FrameAttention(16, 4, sparse=sparse).double()
+    x = torch.randn(packing.num_frames, 16, dtype=torch.float64, requires_grad=True)
+    expected = []
+    for clip in packing.split(x):
+        qkv = layer.qkv(clip).view(1, len(clip), 3, 4, 4)
+        heads = plain_attention(qkv, sparse.mask(len(clip)), torch.ones(1), 1)
+        expected.append(layer.proj(heads[0]))
+    out, expected = layer(x, packing), torch.cat(expected)
+    torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
+    grad = torch.randn_like(out)
+    one, two = (torch.autograd.grad(y, x, grad)[0] for y in (out, expected))
+    torch.testing.assert_close(one, two, atol=1e-12, rtol=0)
+    for weights, clip in zip(layer.weights(x, packing), packing.lengths.tolist(), strict=True):
+        assert torch.equal(weights > 0, sparse.mask(clip).expand_as(weights))
+
+
+def test_sparse_attention_is_full_attention_where_the_window_covers_the_clip():
+    torch.manual_seed(0)
+    packing, x = Packing([3, 10, 9]), torch.randn(22, 16)
+    layer = FrameAttention(16, 4, sparse=SparsePattern(9, 4))
+    full = FrameAttention(16, 4)
+    full.load_state_dict(layer.state_dict())
+    assert torch.equal(layer(x, packing), full(x, packing))
+    layer.sparse = SparsePattern(8, 4)
+    assert not torch.allclose(layer(x, packing), full(x, packing))
+
+
+def test_dropout_of_sparse_attention():
+    torch.manual_seed(0)
+    qkv = torch.randn(2, 40, 3, 1, 4)
+    qkv[:, :, 2] = 1  # every weighted sum of values is the sum of the weights
+    for rate in (0.0, 0.4):
+        out = attend_sparsely(qkv, None, SparsePattern(5, 3), rate)
+        assert out.mean().item() == pytest.approx(1, abs=0.05)
+        assert (out.std().item() > 0.05) == (rate > 0)
 
 
 def test_dropout_keeps_the_mean_and_its_rate():

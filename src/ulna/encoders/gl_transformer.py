@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -20,6 +21,7 @@ from ulna.nn.columns import Columns
 from ulna.nn.drop_path import DropPath
 from ulna.nn.dropout import Dropout
 from ulna.nn.pos_embed import sine_cosine
+from ulna.nn.sparse_attention import SparsePattern
 from ulna.preprocessing import InputSpec
 
 PosEmbed = Literal["tight", "once", "fixed"]
@@ -73,6 +75,11 @@ class GLTransformer(FrameEncoder):
         the result is that of setting the input and output columns of absent persons to zero in every layer, with layer
         norms over the other columns, and softmax over the nodes of visible persons. If nobody is visible in a clip, its
         first person is computed. One person instead of two takes a quarter of the computation."""
+        window: Annotated[int, Field(ge=1, le=100_000)] | None = None
+        """Let a frame attend to this many frames before and after it, and to every `stride`-th frame of its clip; None
+        lets it attend to all frames (paper). Both are the same for clips of at most `window` + 1 frames."""
+        stride: Annotated[int, Field(ge=1, le=100_000)] = 32
+        """Distance of the other frames that a frame attends to if there is a `window`."""
         checkpoint_activations: bool = False
         """Store only the input of each block and recompute the block in the backward pass: less memory, a third more
         computation, identical gradients."""
@@ -287,7 +294,8 @@ class _Block(nn.Module):
         self.spatial_norm = nn.LayerNorm(dim)
         self.spatial = NodeAttention(dim, heads, **dropouts)
         self.temporal_norm = nn.LayerNorm(frame_dim)
-        self.temporal = FrameAttention(frame_dim, heads, **dropouts)
+        sparse = None if config.window is None else SparsePattern(config.window, config.stride)
+        self.temporal = FrameAttention(frame_dim, heads, sparse=sparse, **dropouts)
         self.ffn_norm = nn.LayerNorm(frame_dim)
         hidden = int(config.mlp_ratio * frame_dim)
         self.ffn = nn.Sequential(

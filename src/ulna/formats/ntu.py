@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ulna.core import Clip, InputError, MissingError, get_skeleton
-from ulna.formats.base import BadFileError, Format, Source, check_finite, list_files, read_text, train_or_test
+from ulna.formats.base import BadFileError, Format, Source, check_finite, decoded, list_files, train_or_test
 from ulna.formats.ntu_classes import NTU_CLASSES, TWO_PERSON_ACTIONS
 
 Bodies = Literal["first", "motion"]
@@ -123,7 +123,86 @@ def _read_bodies(path: Path, bodies: Bodies) -> tuple[np.ndarray, np.ndarray]:
 
 def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of bodies per frame (T,) and the joints (bodies, 25, 3) float32 of all frames, concatenated."""
-    lines = _Lines(path)
+    content = path.read_bytes()
+    found = _parse_plain(content)
+    return _parse_lines(path, decoded(path, content)) if found is None else found
+
+
+def _parse_plain(content: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """Parse a file whose fields are separated by single spaces, without a Python step per line.
+
+    Returns None for a file with a mistake or any other white space, which `_parse_lines` reads or reports.
+    """
+    content = content if content.endswith(b"\n") else content + b"\n"
+    letters = np.frombuffer(content, np.uint8)
+    white = np.flatnonzero(letters <= ord(" "))
+    kind = letters[white]
+    is_end, is_return = kind == ord("\n"), kind == ord("\r")
+    known = (kind == ord(" ")) | is_end | is_return
+    is_followed = np.append(np.diff(white) == 1, False)  # a carriage return and its line feed, nothing else
+    if not known.all() or white[0] == 0 or (is_followed != is_return).any() or not is_end[1:][is_return[:-1]].all():
+        return None
+    if (letters >= 128).any() or len(content) >= 2**31:
+        return None
+    last = np.flatnonzero(is_end)
+    first = np.append(0, last[:-1] + 1)  # index of each line's first separator
+    start = np.append(0, white[last[:-1]] + 1)
+    num_fields = last - first - is_return[last - 1] + 1
+    layout = _layout(content, start, white[first], num_fields)
+    if layout is None:
+        return None
+    counts, joints = layout
+    rows = (joints[:, None] + np.arange(NUM_JOINTS)).ravel()
+    if (num_fields[rows] != JOINT_FIELDS).any():
+        return None
+    one, two, three = (white[first[rows] + i] for i in range(3))
+    offsets = np.stack([start[rows], one, one + 1, two, two + 1, three], axis=1).astype(np.int32).ravel()
+    words = pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(content))
+    is_number = np.arange(len(offsets) - 1) % 2 == 0  # every other word is what separates two numbers
+    try:
+        return counts, _numbers(words.filter(pa.array(is_number))).reshape(-1, NUM_JOINTS, 3)
+    except ValueError:
+        return None
+
+
+def _layout(
+    content: bytes, start: np.ndarray, end: np.ndarray, num_fields: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the number of bodies per frame (T,) and the first line of each body's joints; None if lines do not fit.
+
+    Args:
+        content: Content of the file.
+        start: (N,) first byte of each line.
+        end: (N,) first byte after each line's first field.
+        num_fields: (N,) number of fields of each line.
+    """
+    counts, joints = [], []
+    starts, ends, fields = start.tolist(), end.tolist(), num_fields.tolist()
+
+    def number(line: int) -> int:
+        word = content[starts[line] : ends[line]]
+        return int(word) if fields[line] == 1 and word.isdigit() and len(word) < 10 else -1
+
+    try:
+        num_frames, line = number(0), 1
+        for _ in range(num_frames):
+            counts.append(number(line))
+            line += 1
+            for _ in range(counts[-1]):
+                if fields[line] != BODY_FIELDS or number(line + 1) != NUM_JOINTS:
+                    return None
+                joints.append(line + 2)
+                line += 2 + NUM_JOINTS
+    except IndexError:
+        return None
+    if num_frames < 1 or min(counts) < 0 or not joints or line != len(starts):
+        return None
+    return np.array(counts, dtype=int), np.array(joints)
+
+
+def _parse_lines(path: Path, text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Parse a file line by line; raises BadFileError with the line of the first mistake."""
+    lines = _Lines(path, text)
     num_frames = lines.number("the number of frames")
     counts: list[int] = []
     words: list[str] = []
@@ -135,40 +214,27 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray]:
             num_joints = lines.number(f"{place}: the number of joints")
             if num_joints != NUM_JOINTS:
                 raise lines.bad(f"{NUM_JOINTS} joints", str(num_joints))
-            words += lines.coordinates(f"{place}: the joints")
+            rows = lines.rows(f"{place}: the joints", NUM_JOINTS, JOINT_FIELDS)
+            words += [word for fields in rows for word in fields[:3]]
     lines.end(num_frames)
     try:
-        joints = _numbers(words)
+        joints = _numbers(pa.array(words, pa.string()))
     except ValueError:
         raise lines.first_that_is_no_number() from None
     return np.array(counts, dtype=int), joints.reshape(-1, NUM_JOINTS, 3)
 
 
-def _numbers(words: list[str]) -> np.ndarray:
+def _numbers(words: pa.StringArray) -> np.ndarray:
     """Convert decimal numbers to float32, rounded once from float64; raises ValueError if a word is not a number."""
-    return pa.array(words, pa.string()).cast(pa.float64()).to_numpy().astype(np.float32)
-
-
-def _parts_fields_by_single_spaces(text: str) -> bool:
-    """Return True if there is no tab, no leading white space, and no repeated white space other than CR LF.
-
-    Text beyond ASCII may hold other white space, such as a non-breaking space.
-    """
-    if not text.isascii():
-        return False
-    letters = np.frombuffer(text.encode(), np.uint8)
-    white = letters <= ord(" ")
-    return int((white[1:] & white[:-1]).sum()) == text.count("\r\n") and not white[0] and "\t" not in text
+    return words.cast(pa.float64()).to_numpy().astype(np.float32)
 
 
 class _Lines:
     """Parses a file line by line and reports the line of an error."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str) -> None:
         self.path, self.next = path, 0
-        text = read_text(path)
         self.lines = text.splitlines()
-        self.is_plain = _parts_fields_by_single_spaces(text)
 
     def bad(self, expected: str, got: str) -> BadFileError:
         """Return the error for the line that was read last."""
@@ -185,14 +251,6 @@ class _Lines:
             self.next += 1
             raise self.bad(what, "the end of the file (it is truncated)")
         return taken
-
-    def coordinates(self, what: str) -> list[str]:
-        """Read the first three fields of each of the next 25 lines; takes a fast path if the file is plain."""
-        taken = self.lines[self.next : self.next + NUM_JOINTS]
-        if self.is_plain and len(taken) == NUM_JOINTS and all(line.count(" ") == JOINT_FIELDS - 1 for line in taken):
-            self.next += NUM_JOINTS
-            return [word for line in taken for word in line.split(" ", 3)[:3]]
-        return [word for words in self.rows(what, NUM_JOINTS, JOINT_FIELDS) for word in words[:3]]
 
     def number(self, what: str) -> int:
         """Read the next line as a whole number."""
@@ -219,7 +277,7 @@ class _Lines:
             words = line.split()
             for word in words[:3] if len(words) == JOINT_FIELDS else ():
                 try:
-                    _numbers([word])
+                    _numbers(pa.array([word], pa.string()))
                 except ValueError:
                     return BadFileError(
                         self.path, f"line {number}", expected="coordinates in numbers", found=repr(word[:60])

@@ -13,6 +13,7 @@ from ulna.nn.columns import Columns
 from ulna.nn.cpu_attention import attend
 from ulna.nn.dropout import Dropout
 from ulna.nn.scatter import gather_rows, scatter_rows
+from ulna.nn.sparse_attention import SparsePattern, attend_sparsely
 
 
 class _Attention(nn.Module):
@@ -67,7 +68,27 @@ class NodeAttention(_Attention):
 
 
 class FrameAttention(_Attention):
-    """Attention among the frames of each clip of a packed batch; clips of similar length are padded together."""
+    """Attention among the frames of each clip of a packed batch; clips of similar length are padded together.
+
+    Args:
+        dim: Width of a frame.
+        num_heads: Number of attention heads.
+        dropout: Dropout rate of the output.
+        attention_dropout: Dropout rate of the attention weights.
+        sparse: Frames that each frame attends to; None for all of its clip.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        sparse: SparsePattern | None = None,
+    ) -> None:
+        super().__init__(dim, num_heads, dropout=dropout, attention_dropout=attention_dropout)
+        self.sparse = sparse
 
     def forward(
         self, x: Float[Tensor, "F C"], packing: Packing, columns: Columns | None = None
@@ -76,8 +97,12 @@ class FrameAttention(_Attention):
         qkv = scatter_rows(self._split_heads(x, columns), packing.padded_index, packing.num_padded)
         parts = []
         for group, rows in zip(packing.groups, qkv.split([group.num_rows for group in packing.groups]), strict=True):
-            mask = None if group.valid is None else group.valid[:, None, None]
-            parts.append(self._attend(rows.unflatten(0, group.shape), mask).flatten(0, 1))
+            clips = rows.unflatten(0, group.shape)
+            if self.sparse is None or self.sparse.covers(group.shape[1]):
+                y = self._attend(clips, None if group.valid is None else group.valid[:, None, None])
+            else:
+                y = attend_sparsely(clips, group.valid, self.sparse, self._dropout_now)
+            parts.append(y.flatten(0, 1))
         y = gather_rows(torch.cat(parts), packing.padded_index)
         return self.dropout(self.proj(y) if columns is None else columns.merge_heads(y, self.proj, self.num_heads))
 
@@ -107,7 +132,9 @@ class FrameAttention(_Attention):
         self, x: Float[Tensor, "F C"], packing: Packing, columns: Columns | None = None
     ) -> tuple[Float[Tensor, "H T T"], ...]:
         """Return one map per clip: attention of each query frame (second last axis) over key frames (last axis)."""
-        return tuple(self._weights(clip) for clip in packing.split(self._split_heads(x, columns)))
+        clips = packing.split(self._split_heads(x, columns))
+        masks = [None if self.sparse is None else self.sparse.mask(len(clip), x.device) for clip in clips]
+        return tuple(self._weights(clip, mask) for clip, mask in zip(clips, masks, strict=True))
 
     def _split_heads(self, x: Float[Tensor, "F C"], columns: Columns | None) -> Float[Tensor, "F 3 H d"]:
         return self._project(x) if columns is None else columns.split_heads(x, self.qkv, self.num_heads)

@@ -61,7 +61,7 @@ class _Attend(torch.autograd.Function):
             g = grad[part].transpose(1, 2).contiguous()
             weights = _softmax(q, k, mask, part)
             dv = _dropped(weights, kept, part).to(g.dtype).transpose(-1, -2) @ g
-            of_weights = _dropped(_exact(g) @ _exact(v).transpose(-1, -2), kept, part)
+            of_weights = _dropped(exact(g) @ exact(v).transpose(-1, -2), kept, part)
             mean = (of_weights * weights).sum(dim=-1, keepdim=True)
             of_scores = of_weights.sub_(mean).mul_(weights).to(qkv.dtype)
             factor = q.shape[-1] ** -0.5
@@ -83,12 +83,13 @@ def _heads(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
-def _exact(x: Tensor) -> Tensor:
+def exact(x: Tensor) -> Tensor:
+    """Return half-precision values in float32, others as they are."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _softmax(q: Tensor, k: Tensor, mask: Tensor | None, part: slice) -> Tensor:
-    scores = (_exact(q) * q.shape[-1] ** -0.5) @ _exact(k).transpose(-1, -2)
+    scores = (exact(q) * q.shape[-1] ** -0.5) @ exact(k).transpose(-1, -2)
     if mask is not None:
         scores.masked_fill_(~(mask[part] if len(mask) > 1 else mask), float("-inf"))
     return scores.softmax(dim=-1)

@@ -79,8 +79,8 @@ def beyond_paper(
 ) -> Recipe:
     """Return a recipe whose choices were made on a development split (results/nw_ucla.md).
 
-    A clip is rotated once, not frame by frame; long clips are resampled, not cut; gaps are interpolated; persons who are
-    not in a clip are not computed; embeddings are pooled from all blocks.
+    A clip is rotated once, not frame by frame; long clips are resampled, not cut; gaps are interpolated; absent persons
+    are not computed; embeddings are pooled from all blocks.
     """
     return Recipe(
         name=name,
