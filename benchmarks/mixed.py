@@ -1,7 +1,7 @@
 """Write a dataset with one and two persons per clip: python -m benchmarks.mixed UTD_MHAD SBU OUT.
 
-UTD_MHAD and SBU are prepared datasets. Joints of UTD-MHAD are matched to SBU's 15 by name. The split `mixed` consists of
-UTD-MHAD's `xsub` (odd subjects train) and SBU's `fold1`; classes of both are kept apart.
+UTD_MHAD and SBU are prepared datasets. Joints of UTD-MHAD are matched to SBU's 15 by name. The split `mixed` consists
+of UTD-MHAD's `xsub` (odd subjects train) and SBU's `fold1`; classes of both are kept apart.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from ulna.nn.columns import Columns
 from ulna.nn.drop_path import DropPath
 from ulna.nn.dropout import Dropout
 from ulna.nn.pos_embed import sine_cosine
+from ulna.nn.scatter import lookup_rows
 from ulna.nn.sparse_attention import SparsePattern
 from ulna.preprocessing import InputSpec
 
@@ -355,4 +356,5 @@ class _PosEmbed(nn.Module):
         return z + self._of_frames(packing, columns)
 
     def _of_frames(self, packing: Packing, columns: Columns) -> Float[Tensor, "F S D"]:
-        return columns.take(self.of_frames if self.kind == "fixed" else self.table, 1, 1)[packing.time]
+        table = self.of_frames if self.kind == "fixed" else self.table
+        return lookup_rows(columns.take(table, 1, 1), packing.time)

@@ -19,6 +19,7 @@ from ulna.encoders.released_mamp import segment_weights
 from ulna.nn.dropout import Dropout
 from ulna.nn.hyperbolic import PoincareBall
 from ulna.nn.pos_embed import LearnedPosEmbed
+from ulna.nn.scatter import gather_rows, lookup_rows
 from ulna.nn.transformer_block import TransformerBlock
 from ulna.preprocessing import InputSpec
 
@@ -115,7 +116,7 @@ class SegmentTransformer(Encoder):
     def tokenize(self, segments: Segments) -> Float[Tensor, "N D"]:
         """Return a token for every joint that is visible in a segment, in full precision."""
         with torch.autocast(self.pos_embed.of_joints.device.type, enabled=False):
-            patches = self._embed(segments, self.joints).flatten(0, 1)[segments.token_index]
+            patches = gather_rows(self._embed(segments, self.joints).flatten(0, 1), segments.token_index)
             return self.pos_embed(patches, segments.joint, segments.segment)
 
     def embed_torso(self, segments: Segments) -> Float[Tensor, "G J D"]:
@@ -280,7 +281,7 @@ class TokenPosEmbed(nn.Module):
         self, x: Float[Tensor, "N D"], joint: Int[Tensor, " N"], segment: Int[Tensor, " N"]
     ) -> Float[Tensor, "N D"]:
         """Return the tokens with their position embeddings added."""
-        return x + self.of_joints[joint] + self.of_segments[segment]
+        return x + lookup_rows(self.of_joints, joint) + lookup_rows(self.of_segments, segment)
 
 
 def init_vit(module: nn.Module) -> None:

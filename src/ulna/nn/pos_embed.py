@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ulna.batch import Packing
+from ulna.nn.scatter import lookup_rows
 
 
 def sine_cosine(num: int, dim: int) -> Float[Tensor, "N W"]:
@@ -38,4 +39,4 @@ class LearnedPosEmbed(nn.Module):
 
     def forward(self, x: Float[Tensor, "F W"], packing: Packing) -> Float[Tensor, "F W"]:
         """Return the frames with their position embeddings added."""
-        return x + self.table[packing.time]
+        return x + lookup_rows(self.table, packing.time)

@@ -51,7 +51,7 @@ def attend_sparsely(
         pattern: The frames that a frame attends to.
         dropout: Dropout rate of the attention weights.
     """
-    num, length, _, heads, width = qkv.shape
+    num, length, _, _, width = qkv.shape
     size, stride = pattern.window, pattern.stride
     num_blocks = -(-length // size)
     if valid is None:

@@ -20,6 +20,7 @@ from ulna.encoders.segment_transformer import TokenPosEmbed, init_vit
 from ulna.nn.all_gather import all_rows
 from ulna.nn.attention import FrameAttention
 from ulna.nn.hyperbolic import exp0
+from ulna.nn.scatter import gather_rows
 from ulna.nn.transformer_block import TransformerBlock
 from ulna.pretext.base import Pretext
 
@@ -122,7 +123,7 @@ class HACM(Pretext):
         segments = self.encoder.segments(batch)
         tokens = self.encoder.tokenize(segments)
         visible = self.mask(segments, self.score(segments, tokens))
-        encoded = self.encoder.encode(tokens[visible.index], visible.packing)
+        encoded = self.encoder.encode(gather_rows(tokens, visible.index), visible.packing)
         predicted = self.decoder(segments, encoded, visible)
         alpha, contrast = self.config.alpha, self.config.contrast
         rebuilt, contrast = (1.0, contrast) if alpha is None else (1 - alpha, alpha)
