@@ -231,7 +231,7 @@ def test_robustness_does_not_depend_on_batches(evaluated, dataset, monkeypatch):
     monkeypatch.setattr(type(evaluated.encoder), "embed", counted)
     found = []
     for frames in (1, 1_000_000):
-        monkeypatch.setattr("ulna.models.embedding.FRAMES_PER_BATCH", frames)
+        monkeypatch.setattr("ulna.models.embedding.FRAMES_PER_BATCH", {"cpu": frames})
         num_batches.append(0)
         found.append(robustness(evaluated, dataset, split="half", seeds=2))
     assert num_batches[0] == 20 * num_batches[1] == 20 * (1 + 3 * 4 * 2)

@@ -36,7 +36,7 @@ def test_embeddings_do_not_depend_on_batches(dataset, monkeypatch):
     clips = np.array([5, 1, 30, 31, 2])
     whole = embedder.embed_dataset(dataset, clips)
     assert embedder.encoder.training, "the mode is restored"
-    monkeypatch.setattr("ulna.models.embedding.FRAMES_PER_BATCH", 3)
+    monkeypatch.setattr("ulna.models.embedding.FRAMES_PER_BATCH", {"cpu": 3})
     torch.testing.assert_close(embedder.embed_dataset(dataset, clips), whole, atol=1e-5, rtol=0)
     assert whole.shape == (5, 160)
 

@@ -112,6 +112,11 @@ class Packing:
         """Groups of clips of similar length, which keep padding small. Padded rows are ordered group by group."""
         return self._layout[0]
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all clips have the same length, so that the padded rows are the frames in their order."""
+        return bool((self.lengths == self.lengths[0]).all())
+
     @cached_property
     def num_padded(self) -> int:
         """Number of padded rows of all groups."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ulna.batch import Augmentation, Batch
+from ulna.batch import Augmentation, Batch, load_batch
 from ulna.core import Clip
 from ulna.dataset import Dataset
 from ulna.encoders import Encoder
+from ulna.models.recipe import Precision
 from ulna.preprocessing import Preprocessor
 
-FRAMES_PER_BATCH = 8192
+FRAMES_PER_BATCH = {"cpu": 2048, "cuda": 65_536}  # on CPUs a batch should fit into the cache
+FRAMES_OTHERWISE = 8192
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class Embedder:
         encoder: The encoder; it is in eval mode while it embeds.
         preprocessor: The preprocessor the encoder was built for.
         pooling: How the encoder's output is pooled.
+        precision: "32-true", or "bf16-mixed": faster, with vectors that differ by about 1 %.
     """
 
     encoder: Encoder
     preprocessor: Preprocessor
     pooling: str = "mean"
+    precision: Precision = "32-true"
 
     @property
     def dim(self) -> int:
@@ -62,47 +67,79 @@ class Embedder:
             load: Loads raw clips of some indices; by default the frames that the preprocessor needs are read.
         """
         draw = Augmentation.draw(generator, len(clips)) if augmentation and generator else None
+        read = load or self._read
 
-        def load_part(part: np.ndarray) -> Batch:
-            if load is None:
-                batch = self.preprocessor.load(dataset, clips[part], self.device)
-            else:
-                batch = self.preprocessor(load(dataset, clips[part]).to(self.device))
+        def ready(raw: Batch, part: np.ndarray) -> Batch:
+            batch = self.preprocessor(raw.to(self.device))
             if augmentation is None or draw is None:
                 return batch
             return augmentation(batch, draw[part], max_frames=self.preprocessor.config.max_frames)
 
-        return self._embed(dataset.lengths[clips], dataset.fps[clips], load_part)
+        lengths, rates = dataset.lengths[clips], dataset.fps[clips]
+        return self._embed(lengths, rates, lambda part: read(dataset, clips[part]), ready)
 
     def embed_clips(self, clips: Sequence[Clip]) -> Float[Tensor, "B E"]:
         """Return the embeddings of clips, float32 on the CPU."""
         return self._embed(
             np.array([clip.num_frames for clip in clips]),
             np.array([clip.fps for clip in clips]),
-            lambda part: self.preprocessor.from_clips([clips[i] for i in part], self.device),
+            lambda part: self.preprocessor.pack([clips[i] for i in part]),
+            lambda raw, part: self.preprocessor(raw.to(self.device)),  # noqa: ARG005
         )
+
+    def _read(self, dataset: Dataset, clips: np.ndarray) -> Batch:
+        """Load the frames that the preprocessor needs."""
+        return load_batch(dataset, clips, max_frames=self.preprocessor.frames_to_read(dataset.fps[clips]))
 
     @torch.inference_mode()
     def _embed(
-        self, lengths: Int[np.ndarray, " B"], rates: Float[np.ndarray, " B"], load: Callable[[np.ndarray], Batch]
+        self,
+        lengths: Int[np.ndarray, " B"],
+        rates: Float[np.ndarray, " B"],
+        read: Callable[[np.ndarray], Batch],
+        ready: Callable[[Batch, np.ndarray], Batch],
     ) -> Float[Tensor, "B E"]:
-        """Embed clips in batches of similar length."""
+        """Embed clips in batches of similar length.
+
+        Args:
+            lengths: Number of frames of each clip.
+            rates: Frames per second of each clip.
+            read: Returns a batch of raw clips by their indices; called in another thread.
+            ready: Returns the input of the encoder from a raw batch and the indices of its clips.
+        """
         was_training = self.encoder.training
         self.encoder.eval()
-        kept = [
-            len(self.preprocessor.frame_indices(int(length), float(fps)))
-            for length, fps in zip(lengths, rates, strict=True)
-        ]
+        kept = self._kept_frames(lengths, rates)
+        parts = by_length(kept, FRAMES_PER_BATCH.get(self.device.type, FRAMES_OTHERWISE))
         features = torch.empty(len(kept), self.dim)
-        for part in _by_length(kept):
-            features[part] = self.encoder.embed(load(part), self.pooling).float().cpu()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            for part, raw in _ahead(read, parts):
+                features[part] = self.encoder.embed(ready(raw, part), self.pooling).float().cpu()
         self.encoder.train(was_training)
         return features
 
+    def _kept_frames(self, lengths: Int[np.ndarray, " B"], rates: Float[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:
+        """Return the number of frames that the encoder receives of each clip."""
+        pairs, index = np.unique(np.stack([lengths, rates], axis=1), axis=0, return_inverse=True)
+        counts = [len(self.preprocessor.frame_indices(int(length), float(rate))) for length, rate in pairs]
+        return np.array(counts)[index]
 
-def _by_length(lengths: Sequence[int]) -> list[np.ndarray]:
-    """Return the indices of clips, the longest first, in batches of about FRAMES_PER_BATCH frames."""
-    frames = np.array(lengths)
-    order = np.argsort(-frames, kind="stable")
-    filled = np.cumsum(frames[order]) // FRAMES_PER_BATCH
+
+def by_length(lengths: Int[np.ndarray, " B"], num_frames: int) -> list[np.ndarray]:
+    """Return the indices of clips, the longest first, in batches of about `num_frames` frames."""
+    order = np.argsort(-lengths, kind="stable")
+    filled = np.cumsum(lengths[order]) // num_frames
     return [part for part in np.split(order, np.flatnonzero(np.diff(filled)) + 1) if len(part)]
+
+
+def _ahead(read: Callable[[np.ndarray], Batch], parts: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Yield each part with its batch, which is read while the previous one is used."""
+    if not parts:
+        return
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(read, parts[0])
+        for number, part in enumerate(parts):
+            batch = following.result()
+            if number + 1 < len(parts):
+                following = thread.submit(read, parts[number + 1])
+            yield part, batch

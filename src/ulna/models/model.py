@@ -39,7 +39,7 @@ from ulna.models.folder import (
     read_weights,
     write_model,
 )
-from ulna.models.recipe import Recipe
+from ulna.models.recipe import Precision, Recipe
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 from ulna.quality import plausibility
@@ -120,6 +120,7 @@ class Model:
         *,
         pooling: str | None = None,
         match_joints: bool = False,
+        precision: Precision = "32-true",
     ) -> np.ndarray:
         """Return one vector per clip.
 
@@ -127,6 +128,8 @@ class Model:
             clips: Clips, or a dataset.
             pooling: How the encoder's output is pooled; that of the recipe by default.
             match_joints: Accept clips of another skeleton and match joints by name.
+            precision: Precision of the computation: "32-true", or "bf16-mixed", which is up to twice as fast on CPUs
+                with bf16 instructions; vectors then differ by about 1 %.
 
         Returns:
             (N, E) float32.
@@ -134,7 +137,8 @@ class Model:
         Raises:
             InputError: If skeleton or number of persons do not fit.
         """
-        return self._embed(self.embedder(clips, pooling=pooling, match_joints=match_joints), clips).numpy()
+        embedder = self.embedder(clips, pooling=pooling, match_joints=match_joints)
+        return self._embed(replace(embedder, precision=precision), clips).numpy()
 
     def predict(
         self,

@@ -15,6 +15,8 @@ from ulna.nn.dropout import Dropout
 from ulna.nn.scatter import gather_rows, scatter_rows
 from ulna.nn.sparse_attention import SparsePattern, attend_sparsely
 
+LONG = 256  # tokens per sequence from which PyTorch's fused attention is faster on CPUs, unless there is dropout
+
 
 class _Attention(nn.Module):
     """Base class: one linear layer X -> 3X, heads, softmax, one linear layer X -> X."""
@@ -33,7 +35,7 @@ class _Attention(nn.Module):
         return self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
 
     def _attend(self, qkv: Float[Tensor, "B N 3 H d"], mask: Tensor | None) -> Float[Tensor, "B N X"]:
-        if qkv.device.type == "cpu":
+        if qkv.device.type == "cpu" and (self._dropout_now or qkv.shape[1] < LONG):
             return attend(qkv, mask, self._dropout_now)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self._dropout_now)
@@ -94,7 +96,9 @@ class FrameAttention(_Attention):
         self, x: Float[Tensor, "F C"], packing: Packing, columns: Columns | None = None
     ) -> Float[Tensor, "F C"]:
         """Attend; `columns` are those of a frame's vector that `x` consists of, None for all."""
-        qkv = scatter_rows(self._split_heads(x, columns), packing.padded_index, packing.num_padded)
+        qkv = self._split_heads(x, columns)
+        if not packing.is_uniform:
+            qkv = scatter_rows(qkv, packing.padded_index, packing.num_padded)
         parts = []
         for group, rows in zip(packing.groups, qkv.split([group.num_rows for group in packing.groups]), strict=True):
             clips = rows.unflatten(0, group.shape)
@@ -103,7 +107,9 @@ class FrameAttention(_Attention):
             else:
                 y = attend_sparsely(clips, group.valid, self.sparse, self._dropout_now)
             parts.append(y.flatten(0, 1))
-        y = gather_rows(torch.cat(parts), packing.padded_index)
+        y = torch.cat(parts)
+        if not packing.is_uniform:
+            y = gather_rows(y, packing.padded_index)
         return self.dropout(self.proj(y) if columns is None else columns.merge_heads(y, self.proj, self.num_heads))
 
     @torch.no_grad()

@@ -173,9 +173,13 @@ class Preprocessor(ABC):
             clips: Clips of one skeleton.
             device: Device of the batch.
         """
+        return self(self.pack(clips).to(device))
+
+    def pack(self, clips: Sequence[Clip]) -> Batch:
+        """Pack the frames that are needed of some clips of one skeleton, in float32, without preprocessing them."""
         kept = [replace(clip, position=clip.position.astype(np.float32)) for clip in clips]
         rates = np.array([clip.fps for clip in clips])
-        return self(Batch.from_clips(kept, max_frames=self.frames_to_read(rates)).to(device))
+        return Batch.from_clips(kept, max_frames=self.frames_to_read(rates))
 
     def check(self, skeleton: Skeleton, num_persons: int, dimensions: int = 3) -> None:
         """Raise InputError if clips with a given skeleton and number of persons cannot be preprocessed.
