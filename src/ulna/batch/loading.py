@@ -9,6 +9,7 @@ from torch import Tensor
 from ulna.batch.batch import Batch
 from ulna.batch.packing import Packing
 from ulna.dataset import Dataset
+from ulna.dataset.arrays import Rows
 
 SHARE_OF_MEMORY = 1 / 8  # share of an accelerator's free memory that a dataset may occupy
 _FRAMES_AT_ONCE = 1 << 16
@@ -88,7 +89,7 @@ def _fits(dataset: Dataset, device: torch.device) -> bool:
     return dataset.frames.nbytes + dataset.visible.nbytes <= SHARE_OF_MEMORY * free
 
 
-def _moved(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _moved(array: Rows, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Copy a memory-mapped array to a device in chunks."""
     moved = torch.empty(array.shape, dtype=dtype, device=device)
     for first in range(0, len(array), _FRAMES_AT_ONCE):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from ulna.cli.clips import split_format
 from ulna.cli.options import DATASET, INLINE, SOURCE, Flag, choose, run
-from ulna.core import Config, UlnaWarning
+from ulna.core import Config, UlnaWarning, Workers
 from ulna.dataset.windows import Windows
 from ulna.formats import FORMATS, Format
 from ulna.formats.detections import PoseFormat
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ulna.dataset import Dataset
 
 WHOLE = Windows()
+LOCAL = Workers()
 
 USAGE = """usage: ulna prepare [FORMAT] SOURCE DATASET [options]
 
@@ -43,9 +44,9 @@ def command(default: Config) -> Callable[..., None]:
         /,
         *,
         skip_bad: Flag = False,
-        workers: int | None = None,
         hold_out: Literal["group", "subject", "recording", "clip"] | None = None,
         windows: Annotated[Windows, INLINE] = WHOLE,
+        workers: Annotated[Workers, INLINE] = LOCAL,
         options: Annotated[Config, INLINE] = default,
     ) -> None:
         """Read files and write them as a dataset.
@@ -54,10 +55,10 @@ def command(default: Config) -> Callable[..., None]:
             source: Folder with the files, one file, or a dataset to cut anew.
             dataset: Folder to write; must not exist.
             skip_bad: Leave bad files out and list them in rejected.csv, instead of stopping.
-            workers: Number of processes; all cores by default.
             hold_out: Unit of the default split. By default the first of group, subject and recording known for all
                 labelled clips, otherwise the clip.
             windows: How long recordings are cut into clips.
+            workers: Where files are read.
             options: Options of the format.
         """
         from ulna.dataset import prepare as run_prepare

@@ -28,6 +28,7 @@ from ulna.core.errors import (
 from ulna.core.files import new_file, new_folder, refuse_existing, write_text
 from ulna.core.joint_matching import joint_names, match_joints
 from ulna.core.node_layout import NodeLayout, Parts
+from ulna.core.parallel import Workers, in_shards, write_shards
 from ulna.core.random import random_stream, torch_seed
 from ulna.core.skeleton import Skeleton
 from ulna.core.skeletons import SKELETONS, get_skeleton, known_skeleton
@@ -56,9 +57,11 @@ __all__ = [
     "UlnaError",
     "UlnaWarning",
     "Units",
+    "Workers",
     "check_range",
     "component",
     "get_skeleton",
+    "in_shards",
     "joint_names",
     "known_skeleton",
     "match_joints",
@@ -74,5 +77,6 @@ __all__ = [
     "torch_seed",
     "unknown_name",
     "visible_from_zeros",
+    "write_shards",
     "write_text",
 ]  # fmt: skip

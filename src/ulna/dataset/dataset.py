@@ -7,26 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from ulna.core import TEST, TRAIN, Clip, InputError, Skeleton, unknown_name, write_text
+from ulna.dataset.arrays import Rows
 from ulna.dataset.description import (
     ADVICE,
-    ARRAYS,
     CLIP_COLUMNS,
     CONFIDENCE,
     FRAME_NUMBERS,
     FRAMES,
-    OPTIONAL_ARRAYS,
     SPLIT,
     VISIBLE,
     DatasetError,
     Description,
     check_files,
-    hash_file,
+    hash_files,
     read_description,
     read_index,
 )
@@ -66,6 +64,7 @@ class Dataset:
         class_groups: Mapping[str, Sequence[str]] | None = None,
         skeleton: Skeleton | None = None,
         num_persons: int | None = None,
+        frames_per_shard: int | None = None,
     ) -> Dataset:
         """Write clips as a dataset and open it. The folder is created completely or not at all.
 
@@ -80,6 +79,7 @@ class Dataset:
             class_groups: Class names of each group, by group name; accuracy is also reported per group.
             skeleton: Skeleton of all clips; by default that of the first clip.
             num_persons: Maximum number of persons per clip; by default that of the clips.
+            frames_per_shard: Number of frames after which another set of files is begun; by default there is one.
 
         Raises:
             ExistsError: If `path` exists.
@@ -87,7 +87,8 @@ class Dataset:
                 of persons.
         """
         write_dataset(
-            Path(path), clips, skeleton, classes=classes, class_groups=class_groups, num_persons=num_persons
+            Path(path), clips, skeleton, classes=classes, class_groups=class_groups, num_persons=num_persons,
+            frames_per_shard=frames_per_shard,
         )  # fmt: skip
         return cls(path)
 
@@ -102,29 +103,28 @@ class Dataset:
         return read_index(self.path, self.description)
 
     @cached_property
-    def frames(self) -> np.memmap:
-        """Positions (F, P, K, 3) float32 in metres of all frames, memory-mapped."""
-        return np.load(self.path / FRAMES, mmap_mode="r", allow_pickle=False)
+    def frames(self) -> Rows:
+        """Positions (F, P, K, 3) float32 of all frames; slices are memory-mapped."""
+        return self._rows(FRAMES)
 
     @cached_property
-    def visible(self) -> np.memmap:
-        """Visibility mask (F, P, K) bool of all frames, memory-mapped."""
-        return np.load(self.path / VISIBLE, mmap_mode="r", allow_pickle=False)
+    def visible(self) -> Rows:
+        """Visibility mask (F, P, K) bool of all frames; slices are memory-mapped."""
+        return self._rows(VISIBLE)
 
     @cached_property
-    def confidence(self) -> np.memmap | None:
-        """Confidence (F, P, K) float32 of all joints, memory-mapped, NaN where unknown; None if no clip has any."""
-        return self._optional(CONFIDENCE)
+    def confidence(self) -> Rows | None:
+        """Confidence (F, P, K) float32 of all joints, NaN where unknown; None if no clip has any."""
+        return self._rows(CONFIDENCE) if CONFIDENCE in self.description.arrays else None
 
     @cached_property
-    def frame_numbers(self) -> np.memmap | None:
+    def frame_numbers(self) -> Rows | None:
         """Number (F,) int64 of each frame in its recording, -1 where unknown; None if no clip has any."""
-        return self._optional(FRAME_NUMBERS)
+        return self._rows(FRAME_NUMBERS) if FRAME_NUMBERS in self.description.arrays else None
 
-    def _optional(self, name: str) -> np.memmap | None:
-        if name not in self.description.bytes:
-            return None
-        return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+    def _rows(self, array: str) -> Rows:
+        files, shapes = self.description.files(array), self.description.shapes(array)
+        return Rows([self.path / name for name in files], [shape[0] for shape in shapes])
 
     @property
     def dimensions(self) -> int:
@@ -234,9 +234,6 @@ class Dataset:
     def read(self, clips: np.ndarray, max_frames: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Read the first frames of some clips.
 
-        Reads into newly allocated memory rather than through the memory map, so that reading a large dataset does not
-        fill memory with mapped pages.
-
         Args:
             clips: (B,) indices of the clips.
             max_frames: Maximum number of frames per clip; None reads all.
@@ -245,16 +242,10 @@ class Dataset:
             Positions (F, P, K, 3), visibility mask (F, P, K) and lengths (B,), clips concatenated.
         """
         lengths = self.lengths_up_to(clips, max_frames)
-        ends = np.cumsum(lengths)
-        position, visible = (
-            np.empty((ends[-1], *whole.shape[1:]), whole.dtype) for whole in (self.frames, self.visible)
-        )
-        for array, whole, name in ((position, self.frames, FRAMES), (visible, self.visible, VISIBLE)):
-            row = array[0].nbytes
-            with (self.path / name).open("rb", buffering=0) as file:
-                for start, length, end in zip(self.starts[clips], lengths, ends, strict=True):
-                    file.seek(whole.offset + int(start) * row)
-                    _fill(file, array[end - length : end])
+        try:
+            position, visible = (rows.read(self.starts[clips], lengths) for rows in (self.frames, self.visible))
+        except EOFError as error:
+            raise DatasetError(f"{error}: expected more bytes, found the end of the file. {ADVICE}") from None
         return position, visible, lengths
 
     def clip(self, index: int) -> Clip:
@@ -292,7 +283,7 @@ class Dataset:
         Raises:
             DatasetError: If the content changed since the dataset was written.
         """
-        arrays = [name for name in (*ARRAYS, *OPTIONAL_ARRAYS) if name in self.description.sha256]
+        arrays = [name for array in self.description.arrays for name in self.description.files(array)]
         stamps = {
             name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name in arrays for s in [(self.path / name).stat()]
         }
@@ -300,9 +291,9 @@ class Dataset:
         cache = self.path / _VERIFIED
         if not recheck and cache.is_file() and cache.read_bytes() == passed.encode():
             return
-        for name in arrays:
+        for name, found in zip(arrays, hash_files([self.path / name for name in arrays]), strict=True):
             expected = self.description.sha256[name]
-            if hash_file(self.path / name) != expected:
+            if found != expected:
                 raise DatasetError(
                     f"{self.path / name}: expected the content the dataset was written with (sha256 {expected[:12]}), "
                     f"found changed bytes. {ADVICE}"
@@ -311,13 +302,3 @@ class Dataset:
             write_text(cache, passed)
         except OSError:
             return  # a read-only dataset is checked every time
-
-
-def _fill(file: BinaryIO, array: np.ndarray) -> None:
-    """Fill an array with the next bytes of a file."""
-    left = array.data.cast("B")
-    while left:
-        num = file.readinto(left)  # type: ignore[attr-defined]
-        if not num:
-            raise DatasetError(f"{file.name}: expected more bytes, found the end of the file. {ADVICE}")
-        left = left[num:]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -57,6 +59,8 @@ class Description(Config):
     """Units and axes of the positions."""
     dimensions: Literal[2, 3] = 3
     """3, or 2 for positions in an image."""
+    shards: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Number of frames of each shard, if the arrays are divided into several files."""
     skeleton: Skeleton
     classes: Annotated[tuple[Name, ...], Field(max_length=100_000)]
     class_groups: dict[str, tuple[str, ...]]
@@ -72,9 +76,24 @@ class Description(Config):
     """Hash of all other fields."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(F, P, K)."""
-        return self.num_frames, self.num_persons, self.skeleton.num_joints
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays that the dataset has."""
+        return tuple(name for name in ARRAYS | OPTIONAL_ARRAYS if self.files(name)[0] in self.bytes)
+
+    def files(self, array: str) -> tuple[str, ...]:
+        """Return the names of an array's files, in order."""
+        return tuple(shard_file(array, number) for number in range(len(self.shards))) if self.shards else (array,)
+
+    def shapes(self, array: str) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of an array's files, in order."""
+        nodes = (self.num_persons, self.skeleton.num_joints)
+        rows = {FRAMES: (*nodes, 3), FRAME_NUMBERS: ()}.get(array, nodes)
+        return tuple((num, *rows) for num in self.shards or (self.num_frames,))
+
+
+def shard_file(array: str, number: int) -> str:
+    """Return the name of the file with a shard of an array."""
+    return f"{array.removesuffix('.npy')}-{number:05}.npy"
 
 
 def read_description(path: Path) -> Description:
@@ -95,8 +114,12 @@ def read_description(path: Path) -> Description:
         problems.append("classes with different names")
     if {name for group in found.class_groups.values() for name in group} - set(found.classes):
         problems.append("groups of known classes")
-    if not all({FRAMES, VISIBLE, INDEX} <= set(names) for names in (found.bytes, found.sha256)):
+    needed = {INDEX, *found.files(FRAMES), *found.files(VISIBLE)}
+    optional = {name for array in OPTIONAL_ARRAYS if array in found.arrays for name in found.files(array)}
+    if not all(needed | optional <= set(names) for names in (found.bytes, found.sha256)):
         problems.append(f"sizes and hashes of {FRAMES}, {VISIBLE} and {INDEX}")
+    if found.shards and sum(found.shards) != found.num_frames:
+        problems.append(f"shards of {found.num_frames} frames")
     if found.checksum != checksum_of(content):
         problems.append("the description the dataset was written with")
     if problems:
@@ -117,32 +140,31 @@ def _version_problem(file: Path) -> str | None:
 
 def check_files(path: Path, description: Description) -> None:
     """Raise DatasetError if the size or shape of a file differs from the description."""
-    shapes: dict[str, tuple[int, ...]] = {
-        FRAMES: (*description.shape, 3), VISIBLE: description.shape, CONFIDENCE: description.shape,
-        FRAME_NUMBERS: description.shape[:1],
-    }  # fmt: skip
-    for name, size in description.bytes.items():
-        if name not in (INDEX, *shapes):
-            continue
-        file = path / name
-        found = file.stat().st_size if file.is_file() else None
-        if found != size:
-            text = "no file" if found is None else f"{found} bytes"
-            raise DatasetError(f"{file}: expected {size} bytes, found {text}. {ADVICE}")
-    for name, dtype in (ARRAYS | OPTIONAL_ARRAYS).items():
-        if name not in description.bytes:
-            continue
-        shape = shapes[name]
-        try:
-            with (path / name).open("rb") as file_object:
-                np.lib.format.read_magic(file_object)
-                header = np.lib.format.read_array_header_1_0(file_object, max_header_size=2000)
-                offset = file_object.tell()
-        except ValueError:
-            raise DatasetError(f"{path / name}: expected an array file, found a damaged file. {ADVICE}") from None
-        whole = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if header != (shape, False, dtype) or whole != description.bytes[name]:
-            raise DatasetError(f"{path / name}: expected {dtype} {shape}, found {header[2]} {header[0]}. {ADVICE}")
+    _check_size(path / INDEX, description.bytes[INDEX])
+    for array in description.arrays:
+        for name, shape in zip(description.files(array), description.shapes(array), strict=True):
+            _check_size(path / name, description.bytes[name])
+            _check_header(path / name, (ARRAYS | OPTIONAL_ARRAYS)[array], shape, description.bytes[name])
+
+
+def _check_size(file: Path, size: int) -> None:
+    found = file.stat().st_size if file.is_file() else None
+    if found != size:
+        text = "no file" if found is None else f"{found} bytes"
+        raise DatasetError(f"{file}: expected {size} bytes, found {text}. {ADVICE}")
+
+
+def _check_header(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> None:
+    try:
+        with file.open("rb") as opened:
+            np.lib.format.read_magic(opened)
+            header = np.lib.format.read_array_header_1_0(opened, max_header_size=2000)
+            offset = opened.tell()
+    except ValueError:
+        raise DatasetError(f"{file}: expected an array file, found a damaged file. {ADVICE}") from None
+    whole = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if header != (shape, False, dtype) or whole != size:
+        raise DatasetError(f"{file}: expected {dtype} {shape}, found {header[2]} {header[0]}. {ADVICE}")
 
 
 def read_index(path: Path, description: Description) -> pa.Table:
@@ -188,6 +210,9 @@ def _index_problem(table: pa.Table, description: Description) -> str | None:
     start, length = (table[name].to_numpy().astype(np.int64) for name in ("start", "length"))
     if not ((start >= 0) & (length >= 1) & (start <= description.num_frames - length)).all():
         return f"clips of at least one frame within the {description.num_frames} frames, found others"
+    ends = np.cumsum(description.shards or [description.num_frames])
+    if (np.searchsorted(ends, start, "right") != np.searchsorted(ends, start + length - 1, "right")).any():
+        return "clips whose frames are in one shard, found others"
     labels = table["label"].fill_null(0).to_numpy()
     if not ((labels >= 0) & (labels < max(1, len(description.classes)))).all():
         return f"labels below {len(description.classes)} (the number of classes), found {labels.max()}"
@@ -218,13 +243,20 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_files(paths: Sequence[Path]) -> list[str]:
+    """Return the SHA-256 of several files, computed in as many threads as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(hash_file, paths))
+
+
 def fingerprint_of(skeleton: Skeleton, classes: Sequence[str], sha256: dict[str, str]) -> str:
     """Return the fingerprint of a dataset's content.
 
     It hashes the file names and version number of the first dataset version, so that existing fingerprints stay valid.
     """
-    hashes = {"frames.npy": sha256[FRAMES], "present.npy": sha256[VISIBLE], "clips.parquet": sha256[INDEX]}
-    hashes |= {name: sha256[name] for name in OPTIONAL_ARRAYS if name in sha256}
+    arrays = {name: value for name, value in sha256.items() if name != INDEX}
+    hashes = {name.replace("visible", "present"): value for name, value in arrays.items()}
+    hashes["clips.parquet"] = sha256[INDEX]
     content = {"version": 1, "skeleton": skeleton.to_json(), "classes": list(classes), "sha256": hashes}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -11,15 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from ulna.core import Clip, Config, InputError, UlnaWarning, check_range, refuse_existing
+from ulna.core import Clip, Config, InputError, UlnaWarning, Workers, refuse_existing
 from ulna.dataset.dataset import Dataset
 from ulna.dataset.description import DESCRIPTION, REJECTED
 from ulna.dataset.holdout import HoldOut
+from ulna.dataset.preparing_shards import Job, prepare_shards
 from ulna.dataset.windows import Cutter, Windows
-from ulna.dataset.writing import write_dataset
+from ulna.dataset.writing import Schema, write_dataset
 from ulna.formats import FORMATS, BadFileError, Format, Source
 from ulna.formats.reading import FileResult, detect_format, open_format, read_file
 from ulna.quality import plausibility
@@ -37,7 +39,7 @@ def prepare(
     windows: Windows | None = None,
     hold_out: HoldOut | None = None,
     skip_bad: bool = False,
-    workers: int | None = None,
+    workers: Workers | int | None = None,
     progress: bool = True,
 ) -> Dataset:
     """Read the files of a folder and write them as a dataset.
@@ -50,7 +52,8 @@ def prepare(
         hold_out: What the default split keeps together: "group", "subject", "recording" or "clip". By default the first
             of them that all labelled clips state.
         skip_bad: Skip bad files and list them in rejected.csv, instead of raising an error.
-        workers: Number of processes; all cores by default.
+        workers: Where files are read, and in what shards; or the number of processes, all cores by default. Each shard
+            becomes a file of its own for every array, and the same call continues after an interruption.
         progress: Show a progress bar.
 
     Raises:
@@ -62,11 +65,76 @@ def prepare(
     if (source / DESCRIPTION).is_file():
         return _recut(Dataset(source), path, windows or Windows(), hold_out)
     format = open_format(detect_format(source) if format is None else format)
-    if workers is not None:
-        check_range("workers", workers, 1, 4096)
+    if not isinstance(workers, Workers):
+        workers = Workers(workers=workers)
     found = format.open(source)
-    cutter = Cutter(windows or Windows())
-    is_cut = windows is not None and windows.is_active
+    options = windows or Windows()
+    notes = {"format": FORMATS.name_of_config(type(format)), "options": _portable(format)}
+    notes |= {"windows": _portable(options)} if options.is_active else {}
+    num_persons = 1 if options.persons == "separate" else found.num_persons
+    if workers.is_sharded:
+        messages = _in_shards(
+            format, found, path, workers=workers, windows=options, num_persons=num_persons, skip_bad=skip_bad,
+            source=notes, hold_out=hold_out,
+        )  # fmt: skip
+    else:
+        messages = _in_one(
+            format, found, path, workers=workers.workers, windows=options, num_persons=num_persons, skip_bad=skip_bad,
+            source=notes, hold_out=hold_out, progress=progress,
+        )  # fmt: skip
+    for message in messages[:MOST_WARNINGS]:
+        warnings.warn(message, UlnaWarning, stacklevel=2)
+    if len(messages) > MOST_WARNINGS:
+        warnings.warn(f"{len(messages) - MOST_WARNINGS} more warnings about files", UlnaWarning, stacklevel=2)
+    return Dataset(path)
+
+
+def _in_shards(
+    format: Format,
+    found: Source,
+    path: Path,
+    *,
+    workers: Workers,
+    windows: Windows,
+    num_persons: int | None,
+    skip_bad: bool,
+    source: dict[str, Any],
+    hold_out: HoldOut | None,
+) -> list[str]:
+    """Write a dataset in shards; returns warnings."""
+    if num_persons is None:
+        raise InputError(
+            "shards: expected a format that states the number of persons, found one that counts them while reading. "
+            "Use --persons separate, or prepare without shards."
+        )
+    classes = Cutter(windows).with_labels(found.classes)
+    schema = Schema(found.skeleton, classes, num_persons, found.class_groups)
+    job = Job(format, replace(found, files=()), schema, windows, skip_bad)
+    notes = prepare_shards(
+        job, found.files, path, workers=workers, source=source, hold_out=hold_out,
+        finish=lambda folder, notes: _write_rejected(folder / REJECTED, notes.rejected),
+    )  # fmt: skip
+    made = Dataset(path)
+    some = [made.clip(int(i)) for i in np.unique(np.linspace(0, made.num_clips - 1, MOST_CHECKED).astype(int))]
+    done = [f"{notes.num_done} shards of an interrupted run were kept"] if notes.num_done else []
+    return [*done, *plausibility(some), *notes.cutter.warnings(), *notes.messages]
+
+
+def _in_one(
+    format: Format,
+    found: Source,
+    path: Path,
+    *,
+    workers: int | None,
+    windows: Windows,
+    num_persons: int | None,
+    skip_bad: bool,
+    source: dict[str, Any],
+    hold_out: HoldOut | None,
+    progress: bool,
+) -> list[str]:
+    """Write a dataset with one file per array; returns warnings."""
+    cutter = Cutter(windows)
     rejected: list[BadFileError] = []
     messages: list[str] = []
     checked: list[Clip] = []
@@ -88,9 +156,7 @@ def prepare(
                 rejected.append(result.error)
         cutter.check()
         if len(rejected) == len(found.files):
-            raise InputError(
-                f"{source}: expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}"
-            )
+            raise InputError(f"expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}")
 
     write_dataset(
         path,
@@ -98,19 +164,13 @@ def prepare(
         found.skeleton,
         classes=cutter.with_labels(found.classes),
         class_groups=found.class_groups,
-        num_persons=1 if is_cut and cutter.options.persons == "separate" else found.num_persons,
-        cut=cutter if is_cut else None,
+        num_persons=num_persons,
+        cut=cutter if windows.is_active else None,
         hold_out=hold_out,
         finish=lambda folder: _write_rejected(folder / REJECTED, rejected),
-        source={"format": FORMATS.name_of_config(type(format)), "options": _portable(format)}
-        | ({"windows": _portable(windows)} if windows and is_cut else {}),
+        source=source,
     )
-    messages = [*plausibility(checked), *cutter.warnings(), *messages]
-    for message in messages[:MOST_WARNINGS]:
-        warnings.warn(message, UlnaWarning, stacklevel=2)
-    if len(messages) > MOST_WARNINGS:
-        warnings.warn(f"{len(messages) - MOST_WARNINGS} more warnings about files", UlnaWarning, stacklevel=2)
-    return Dataset(path)
+    return [*plausibility(checked), *cutter.warnings(), *messages]
 
 
 def _recut(dataset: Dataset, path: Path, windows: Windows, hold_out: HoldOut | None) -> Dataset:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -92,11 +92,7 @@ class Cutter:
     def clips(self, clip: Clip) -> Iterator[Clip]:
         """Yield a recording, or one for each person who is ever visible."""
         self.seen.append(clip.id)
-        if None in self.annotations.by_recording and len(self.seen) == 2:
-            raise InputError(
-                f"{self.options.annotations}: expected a column `file`, because there are several recordings "
-                f"({self.seen[0]}, {self.seen[1]}), found none"
-            )
+        self._refuse_shared_annotations()
         if self.options.persons == "together" or clip.num_persons == 1:
             yield clip
             return
@@ -206,6 +202,31 @@ class Cutter:
             done = max(done, end)
         add(done, clip.num_frames, None)
         return windows
+
+    def _refuse_shared_annotations(self) -> None:
+        """Raise InputError if annotations do not name their recording, and there are several."""
+        if None in self.annotations.by_recording and len(self.seen) > 1:
+            raise InputError(
+                f"{self.options.annotations}: expected a column `file`, because there are several recordings "
+                f"({self.seen[0]}, {self.seen[1]}), found none"
+            )
+
+    def notes(self) -> dict[str, Any]:
+        """Return what was counted, as JSON values, for `add`."""
+        return {
+            "problems": dict(self.problems),
+            "seen": self.seen,
+            "num_left_out": self.num_left_out,
+            "used": [asdict(one) for one in self.used],
+        }
+
+    def add(self, notes: Mapping[str, Any]) -> None:
+        """Add what another cutter with the same options counted in other recordings."""
+        self.problems.update(notes["problems"])
+        self.seen += notes["seen"]
+        self.num_left_out += notes["num_left_out"]
+        self.used |= {Annotation(**one) for one in notes["used"]}
+        self._refuse_shared_annotations()
 
     def check(self) -> None:
         """Raise InputError if there are annotations, and none of them belongs to a recording that was read."""

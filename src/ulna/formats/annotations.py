@@ -8,6 +8,7 @@ import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ulna.core import InputError, MissingError, shown
@@ -55,11 +56,19 @@ class Annotations:
         They are those of the recordings whose path ends like its id, or the other way round; if there are none, of the
         only recording with the same file name.
         """
-        names = [name for name in self.by_recording if name is None or is_same(name, clip)]
-        if not names:
-            alike = [name for name in self.by_recording if name is not None and _last(name) == _last(clip)]
-            names = list(alike) if len(alike) == 1 else []
-        return tuple(one for name in names for one in self.by_recording[name])
+        alike = self._by_file_name.get(_last(clip), [])
+        names = [name for name in alike if is_same(name, clip)] or (alike if len(alike) == 1 else [])
+        shared = self.by_recording.get(None, ())
+        return (*shared, *(one for name in names for one in self.by_recording[name]))
+
+    @cached_property
+    def _by_file_name(self) -> dict[str, list[str]]:
+        """Names of recordings by their last part."""
+        found: dict[str, list[str]] = {}
+        for name in self.by_recording:
+            if name is not None:
+                found.setdefault(_last(name), []).append(name)
+        return found
 
 
 def _last(path: str) -> str:
@@ -243,6 +252,5 @@ def _elan(path: Path) -> list[tuple[str | None, Annotation]]:
 
 def unmatched(annotations: Annotations, clips: Iterable[str]) -> list[str]:
     """Return the names of recordings that no clip has."""
-    ids = list(clips)
-    names = [name for name in annotations.by_recording if name is not None]
-    return [name for name in names if not any(_last(name) == _last(clip) for clip in ids)]
+    known = {_last(clip) for clip in clips}
+    return [name for name in annotations.by_recording if name is not None and _last(name) not in known]
