@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.growth import peak
+from benchmarks.scale import peak
 from benchmarks.padded import PaddedGLTransformer, PaddedMPDP, assemble
 from benchmarks.workload import Workload
 from ulna.batch import Augmentation, ClipLoader

@@ -1,15 +1,25 @@
 """Datasets in several files, work in shards on one machine and on clusters, and what a restart skips."""
 
+import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from conftest import HERE, make_clip
-from ulna.core import InputError, MissingError, UlnaWarning, Workers, get_skeleton, write_shards
+from conftest import make_clip
+from ulna.audit import ClipSet, audit
+from ulna.cli.audit import main as cli_audit
+from ulna.cli.check import main as cli_check
+from ulna.cli.embed import main as cli_embed
+from ulna.core import ExistsError, InputError, MissingError, UlnaWarning, Workers, write_shards
 from ulna.dataset import Dataset, DatasetError, Windows, prepare
-from ulna.formats import BadFileError
+from ulna.dataset.checking import check_in_shards
+from ulna.formats import FORMATS, BadFileError
+from ulna.models.embedding_shards import EmbeddingJob, embed_in_shards
+from ulna.quality import summarise
 from write_files import write_npz, write_ntu
 
 SIZES = [3, 8, 5, 4, 9, 2, 7]
@@ -72,6 +82,7 @@ def test_damaged_shards_are_named(tmp_path, harm):
 
 
 def files_of(folder, count=9):
+    folder.mkdir(exist_ok=True)
     for number in range(count):
         write_ntu(
             folder / f"S001C00{number % 3 + 1}P001R001A00{number + 1}.skeleton", num_frames=4 + number, seed=number
@@ -104,7 +115,7 @@ def test_a_restart_skips_finished_shards(tmp_path):
         sharded(folder, tmp_path / "d")
     work = tmp_path / "d.unfinished"
     assert len(list(work.glob("shard-*"))) == 2
-    with pytest.raises(InputError, match="unfinished dataset of the same files and options"):
+    with pytest.raises(InputError, match="unfinished work of a run with the same files and options"):
         sharded(folder, tmp_path / "d", shard_size=3)
     with pytest.warns(UlnaWarning, match="2 shards of an interrupted run were kept"):
         dataset = prepare(
@@ -168,3 +179,168 @@ def test_backends_that_are_not_installed(tmp_path, monkeypatch, backend, package
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingError, match=rf"Install it: pip install 'ulna\[{backend}\]'"):
         write_shards(_write_number, {tmp_path / "1": 1}, Workers(backend=backend))
+
+
+@pytest.fixture
+def same_twice(dataset, tmp_path):
+    """A dataset with copies of its own clips in the test part."""
+    clips = [dataset.clip(i) for i in range(8)]
+    copies = [replace(clip, id=f"copy of {clip.id}", position=clip.position + 0.5) for clip in clips[:5]]
+    every = [replace(clip, splits={"copied": "train"}) for clip in clips]
+    every += [replace(clip, splits={"copied": "test"}) for clip in copies]
+    return Dataset.write(tmp_path / "twice", every)
+
+
+def test_embedding_in_shards(model, dataset, tmp_path):
+    out = tmp_path / "vectors"
+    job = EmbeddingJob(model.path, dataset.path, device="cpu")
+    assert embed_in_shards(job, out, Workers(shard_size=7, workers=1)) == 0
+    table = pq.read_table(out)
+    assert table["id"].to_pylist() == dataset.ids
+    vectors = np.stack(table["embedding"].to_pylist())
+    np.testing.assert_allclose(vectors, model.embed(dataset), atol=1e-5)
+    assert len(list(out.glob("*.parquet"))) == -(-dataset.num_clips // 7)
+    with pytest.raises(ExistsError):
+        embed_in_shards(job, out, Workers(shard_size=7))
+
+
+def test_a_restart_skips_embedded_shards(model, dataset, tmp_path):
+    out = tmp_path / "vectors"
+    job = EmbeddingJob(model.path, dataset.path, device="cpu")
+    embed_in_shards(job, out, Workers(shard_size=7, workers=1))
+    number = len(list(out.glob("*.parquet")))
+    out.rename(tmp_path / "vectors.unfinished")
+    (tmp_path / "vectors.unfinished" / "part-00001.parquet").unlink()
+    with pytest.raises(InputError, match="same files and options"):
+        embed_in_shards(replace(job, precision="bf16-mixed"), out, Workers(shard_size=7, workers=1))
+    assert embed_in_shards(job, out, Workers(shard_size=7, workers=1)) == number - 1
+    assert pq.read_table(out)["id"].to_pylist() == dataset.ids
+
+
+def test_half_precision_embeddings_are_close(model, dataset):
+    exact, half = (model.embed(dataset, precision=precision) for precision in ("32-true", "bf16-mixed"))
+    assert 0 < np.abs(exact - half).max() < 0.1 * np.abs(exact).max()
+
+
+def test_audit_in_shards(same_twice, tmp_path):
+    train, test = same_twice.split("copied")
+    one = audit(ClipSet(same_twice, test), [ClipSet(same_twice, train)])
+    many = audit(
+        ClipSet(same_twice, test), [ClipSet(same_twice, train)],
+        workers=Workers(shard_size=2, workers=1), table=tmp_path / "copies",
+    )  # fmt: skip
+    assert len(one.matches) == 4
+    assert one.not_compared == ["copy of clip00"]
+    assert many == one
+    assert len(list((tmp_path / "copies").glob("*.parquet"))) == 3
+
+
+def test_check_in_shards(tmp_path):
+    files_of(tmp_path / "files")
+    dataset = prepare("ntu", tmp_path / "files", tmp_path / "d", progress=False)
+    expected = summarise([dataset.clip(i) for i in range(dataset.num_clips)])
+    for name, source, format in (("a", dataset.path, None), ("b", tmp_path / "files", FORMATS["ntu"]())):
+        report = check_in_shards(source, tmp_path / name, Workers(shard_size=4, workers=1), format=format)
+        assert report.text() == expected.text()
+    (tmp_path / "files" / "S001C001P001R001A001.skeleton").write_text("x")
+    with pytest.raises(BadFileError, match="A001"):
+        check_in_shards(tmp_path / "files", tmp_path / "c", Workers(shard_size=4, workers=1), format=FORMATS["ntu"]())
+
+
+def test_commands_in_shards(model, dataset, same_twice, tmp_path, capsys):
+    cli_embed([str(model.path), "--data", str(dataset.path), "--out", str(tmp_path / "v"), "--shard-size", "9"])
+    with pytest.warns(UlnaWarning, match="4 test clips"):
+        cli_audit([str(same_twice.path), "--split", "copied", "--table", str(tmp_path / "t"), "--shard-size", "3"])
+    cli_check([str(dataset.path), "--table", str(tmp_path / "q"), "--shard-size", "9"])
+    printed = capsys.readouterr().out
+    assert f"{dataset.num_clips} clips in {-(-dataset.num_clips // 9)} files" in printed
+    assert "4 near" in printed
+    with pytest.raises(InputError, match="expected --table FOLDER with shards"):
+        cli_audit([str(same_twice.path), "--split", "copied", "--shard-size", "3"])
+    with pytest.raises(InputError, match="expected --table FOLDER with shards"):
+        cli_check([str(dataset.path), "--shard-size", "3"])
+
+
+RAY = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import ray
+from ray.cluster_utils import Cluster
+
+from ulna.audit import ClipSet, audit
+from ulna.core import Workers, write_shards
+from ulna.dataset import Dataset, prepare
+from ulna.dataset.checking import check_in_shards
+from ulna.models.embedding_shards import EmbeddingJob, embed_in_shards
+
+folder, files, model, data = map(Path, sys.argv[1:])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+
+
+def write_node(number, path):
+    import time
+    time.sleep(0.3)
+    path.write_text(ray.get_runtime_context().get_node_id())
+
+
+paths = {folder / f"node-{number}": number for number in range(6)}
+write_shards(write_node, paths, Workers(backend="ray"))
+assert len({path.read_text() for path in paths}) == 2, "both nodes took part"
+
+on_ray = Workers(backend="ray", shard_size=3)
+one, many = (
+    prepare("ntu", files, folder / name, workers=workers, progress=False) for name, workers in (("a", 1), ("b", on_ray))
+)
+assert len(many.description.shards) == 3
+assert one.hashes.equals(many.hashes)
+embed_in_shards(EmbeddingJob(model, data, device="cpu"), folder / "vectors", Workers(backend="ray", shard_size=9))
+assert pq.read_table(folder / "vectors")["id"].to_pylist() == Dataset(data).ids
+report = check_in_shards(many.path, folder / "quality", on_ray)
+assert [clip.clip for clip in report.clips] == many.ids
+every = np.arange(many.num_clips)
+found = [
+    audit(ClipSet(many, every), [ClipSet(one, every[::2])], near=True, **options)
+    for options in ({}, {"workers": on_ray, "table": folder / "copies"})
+]
+assert found[0] == found[1]
+ray.shutdown()
+cluster.shutdown()
+print("done")
+"""
+
+
+def test_a_ray_cluster_of_two_nodes(model, dataset, tmp_path):
+    pytest.importorskip("ray")
+    files_of(tmp_path / "files")
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    words = [sys.executable, "-c", RAY, str(tmp_path), str(tmp_path / "files"), str(model.path), str(dataset.path)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert ended.stdout.split()[-1:] == ["done"], ended.stderr[-3000:]
+
+
+DASK = """
+import sys
+from pathlib import Path
+from ulna.core import Workers
+from ulna.dataset import prepare
+
+if __name__ == "__main__":
+    folder, files = map(Path, sys.argv[1:])
+    workers = Workers(backend="dask", shard_size=3, workers=2)
+    print(len(prepare("ntu", files, folder / "d", workers=workers, progress=False).description.shards))
+"""
+
+
+def test_dask(tmp_path):
+    pytest.importorskip("distributed")
+    files_of(tmp_path / "files")
+    (tmp_path / "script.py").write_text(DASK)
+    words = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(tmp_path / "files")]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.stdout.split()[-1:] == ["3"], ended.stderr[-3000:]

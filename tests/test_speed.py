@@ -19,7 +19,7 @@ from ulna.preprocessing import Disentangled
 from ulna.pretext import MPDP
 
 sys.path.insert(0, str(HERE.parent))
-from benchmarks import growth
+from benchmarks import scale
 from benchmarks.preparing import plain_positions, write_skeleton
 from benchmarks.step import NO_RATES, Packed, Padded, same_weights
 from benchmarks.workload import NTU, NW_UCLA, Workload
@@ -198,14 +198,26 @@ def test_workloads_are_as_long_as_real_clips():
 WRITE = """
 import sys
 from pathlib import Path
-from benchmarks.growth import peak
+from benchmarks.scale import measured
 from benchmarks.workload import Workload
 from ulna.core import get_skeleton
 from ulna.dataset import Dataset
 long = Workload("long", "kinect_v2", 2, 300, 100, 100, 100, 100, second_person=1)
 options = {{"skeleton": get_skeleton("kinect_v2"), "classes": ("moving",), "num_persons": 2}}
-Dataset.write(Path(sys.argv[1]), long.clips({num}), **options)
-print(peak())
+with measured():
+    Dataset.write(Path(sys.argv[1]), long.clips({num}), **options)
+"""
+LOAD = """
+import sys
+from benchmarks.scale import measured
+from ulna.batch import BatchPlan, ClipLoader
+from ulna.dataset import Dataset
+with measured():
+    dataset = Dataset(sys.argv[1])
+    dataset.verify()
+    load, plan = ClipLoader(dataset, max_frames=300), BatchPlan(dataset.num_clips, 128, 0)
+    for step in range(12):
+        load(plan.clips(step))
 """
 
 
@@ -215,7 +227,7 @@ def test_memory_does_not_grow_with_the_clips(tmp_path):
     peaks = []
     for num in (150, 1500):
         path = tmp_path / f"dataset{num}"
-        peaks.append((growth.run(WRITE.format(num=num), path), growth.run(growth.TRAIN.format(steps=12), path)))
+        peaks.append((scale.run(WRITE.format(num=num), path)[1], scale.run(LOAD, path)[1]))
         assert sum(file.stat().st_size for file in path.iterdir()) > num * 64_000
     for few, many in zip(*peaks, strict=True):
         assert many - few < 45

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from ulna.audit.alignment import Alignment
 from ulna.audit.near_copies import ClipSet, near_copies
-from ulna.core import InputError, check_range
+from ulna.audit.shards import near_copies_in_shards
+from ulna.core import InputError, Workers, check_range
 from ulna.dataset import is_among, overlapping
 
 IDENTICAL = Alignment()
@@ -72,7 +74,15 @@ class Audit:
     not_compared: list[str] = field(default_factory=list)
 
 
-def audit(test: ClipSet, known: Sequence[ClipSet], *, threshold: float = 0.015, near: bool = True) -> Audit:
+def audit(
+    test: ClipSet,
+    known: Sequence[ClipSet],
+    *,
+    threshold: float = 0.015,
+    near: bool = True,
+    workers: Workers | None = None,
+    table: Path | None = None,
+) -> Audit:
     """Find the test clips that are copies of a known clip, each with the nearest known clip.
 
     Clips of different skeletons are compared by their matching joints. Only the first visible person of each clip is
@@ -83,6 +93,8 @@ def audit(test: ClipSet, known: Sequence[ClipSet], *, threshold: float = 0.015, 
         known: Clips to compare them with, for example training and pretraining clips.
         threshold: Maximum root mean square distance between the joints of a near copy, in metres.
         near: Find near copies as well as exact ones.
+        workers: Where shards of test clips are compared; needs `table`. By default one process compares all.
+        table: Folder to write the near copies to, as Parquet files; must not exist.
 
     Raises:
         InputError: If there are no clips, or the clips share too few joints.
@@ -100,7 +112,11 @@ def audit(test: ClipSet, known: Sequence[ClipSet], *, threshold: float = 0.015, 
     rest = np.array([clip for clip in test.clips if ids[clip] not in found], dtype=int)
     if not len(rest):
         return Audit(exact)
-    copies, too_short = near_copies(ClipSet(test.dataset, rest), known, threshold)
+    rest_set = ClipSet(test.dataset, rest)
+    if table is None:
+        copies, too_short = near_copies(rest_set, known, threshold)
+    else:
+        copies, too_short = near_copies_in_shards(rest_set, known, threshold, out=table, workers=workers or Workers())
     names = [part.dataset.ids for part in known]
     matches = [
         Match(ids[copy.clip], names[copy.part][copy.known], str(known[copy.part].dataset.path), False, copy.alignment)

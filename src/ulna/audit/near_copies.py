@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -55,33 +56,72 @@ class NearCopy:
     alignment: Alignment
 
 
+@dataclass(frozen=True)
+class Search:
+    """A search for near copies of known clips.
+
+    Args:
+        known: The known clips.
+        test_joints: Joints of the test clips that are compared.
+        known_joints: Their counterparts in each set of known clips.
+        threshold: Maximum root mean square distance of a near copy, in metres.
+        threads: Number of threads that search the tree; -1 for all cores.
+    """
+
+    known: tuple[ClipSet, ...]
+    test_joints: tuple[int, ...]
+    known_joints: tuple[tuple[int, ...], ...]
+    threshold: float
+    threads: int = -1
+
+    @classmethod
+    def of(cls, test: ClipSet, known: Sequence[ClipSet], threshold: float) -> Search:
+        """Choose the joints that are compared.
+
+        Raises:
+            InputError: If the clips share too few joints.
+        """
+        joints = [_common(test.dataset, part.dataset) for part in known]
+        chosen = _spread(test, sorted(set.intersection(*(set(own) for own in joints))))
+        theirs = tuple(tuple(own[k] for k in chosen) for own in joints)
+        return cls(tuple(known), tuple(chosen), theirs, threshold)
+
+    @cached_property
+    def lookup(self) -> _Lookup:
+        """Search tree of the known clips' frames."""
+        return _index(self.known, self.known_joints)
+
+    def __call__(self, test: ClipSet) -> tuple[list[NearCopy], list[int]]:
+        """Return the test clips that are near copies, each with the nearest known clip, and those with too few frames.
+
+        Args:
+            test: Test clips.
+        """
+        everyone = [(number, clip) for number, part in enumerate(self.known) for clip in part.clips.tolist()]
+        too_short: list[int] = []
+
+        def bodies() -> Iterator[tuple[int, np.ndarray]]:
+            for clip, position in _bodies(test, self.test_joints):
+                if len(position) < FEWEST_FRAMES:
+                    too_short.append(clip)
+                else:
+                    yield clip, position
+
+        found = []
+        for clip, position, found_clips in _candidates(bodies(), self.lookup, self.threads):
+            fits = []
+            for part, other in (everyone[index] for index in found_clips):
+                _, their_position = next(_bodies(self.known[part].only(other), self.known_joints[part]))
+                if alignment := align(position, their_position, self.threshold):
+                    fits.append(NearCopy(clip, part, other, alignment))
+            if fits:
+                found.append(min(fits, key=lambda copy: copy.alignment.distance))
+        return found, too_short
+
+
 def near_copies(test: ClipSet, known: Sequence[ClipSet], threshold: float) -> tuple[list[NearCopy], list[int]]:
     """Return the test clips that are near copies, each with the nearest known clip, and those with too few frames."""
-    joints = [_common(test.dataset, part.dataset) for part in known]
-    shared = sorted(set.intersection(*(set(own) for own in joints)))
-    chosen = _spread(test, shared)
-    theirs = [[own[k] for k in chosen] for own in joints]
-    everyone = [(number, clip) for number, part in enumerate(known) for clip in part.clips.tolist()]
-    lookup = _index(known, theirs)
-    too_short: list[int] = []
-
-    def bodies() -> Iterator[tuple[int, np.ndarray]]:
-        for clip, position in _bodies(test, chosen):
-            if len(position) < FEWEST_FRAMES:
-                too_short.append(clip)
-            else:
-                yield clip, position
-
-    found = []
-    for clip, position, found_clips in _candidates(bodies(), lookup):
-        fits = []
-        for part, other in (everyone[index] for index in found_clips):
-            _, their_position = next(_bodies(known[part].only(other), theirs[part]))
-            if alignment := align(position, their_position, threshold):
-                fits.append(NearCopy(clip, part, other, alignment))
-        if fits:
-            found.append(min(fits, key=lambda copy: copy.alignment.distance))
-    return found, too_short
+    return Search.of(test, known, threshold)(test)
 
 
 def _common(test: Dataset, known: Dataset) -> dict[int, int]:
@@ -170,14 +210,14 @@ def _axes(known: Sequence[ClipSet], joints: Sequence[Sequence[int]]) -> tuple[np
 
 
 def _candidates(
-    bodies: Iterator[tuple[int, np.ndarray]], lookup: _Lookup
+    bodies: Iterator[tuple[int, np.ndarray]], lookup: _Lookup, threads: int
 ) -> Iterator[tuple[int, np.ndarray, list[int]]]:
     """Yield each test clip, its positions, and the known clips found by several queries, most frequent first."""
     while some := list(itertools.islice(bodies, _CLIPS_AT_ONCE)):
         queries = [np.unique(np.linspace(0, len(body) - 1, QUERIES).round().astype(int)) for _, body in some]
         poses = np.concatenate([body[query] for (_, body), query in zip(some, queries, strict=True)])
         num = min(NEAREST, lookup.tree.n)
-        _, near = lookup.tree.query(lookup.project(joint_distances(poses)), k=num, workers=-1)
+        _, near = lookup.tree.query(lookup.project(joint_distances(poses)), k=num, workers=threads)
         owners = lookup.owner[near.reshape(len(poses), num)]
         ends = np.cumsum([len(query) for query in queries])
         for (clip, body), rows in zip(some, np.split(owners, ends[:-1]), strict=True):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ulna.cli.options import run
-from ulna.core import InputError, new_file, refuse_existing
+from ulna.cli.options import INLINE, LOCAL, run
+from ulna.core import InputError, Workers, new_file, refuse_existing
 
 if TYPE_CHECKING:
     from ulna.audit import Match
@@ -21,7 +21,15 @@ Datasets = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET [DATASET .
 
 
 def audit(
-    datasets: Datasets, /, *, split: str, threshold: float = 0.015, near: bool = True, out: Path | None = None
+    datasets: Datasets,
+    /,
+    *,
+    split: str,
+    threshold: float = 0.015,
+    near: bool = True,
+    out: Path | None = None,
+    table: Path | None = None,
+    workers: Annotated[Workers, INLINE] = LOCAL,
 ) -> None:
     """Find test clips that are copies of training clips, also if they were rotated, moved, resampled or cropped.
 
@@ -33,6 +41,8 @@ def audit(
         threshold: Largest root mean square distance of a near copy, in metres.
         near: Look for near copies as well as exact ones.
         out: CSV file to write all pairs to; must not exist.
+        table: Folder to write near copies to, as Parquet files; needed with shards.
+        workers: Where test clips are compared.
     """
     import numpy as np
 
@@ -44,12 +54,14 @@ def audit(
         raise InputError("expected at least one dataset, found none")
     if out:
         refuse_existing(out)
+    if workers.is_sharded and table is None:
+        raise InputError("expected --table FOLDER with shards, found none")
     first, *others = (Dataset(path) for path in datasets)
     for dataset in (first, *others):
         dataset.verify()
     train, test = first.split(split)
     known = [ClipSet(first, train), *(ClipSet(dataset, np.arange(dataset.num_clips)) for dataset in others)]
-    found = find_copies(ClipSet(first, test), known, threshold=threshold, near=near)
+    found = find_copies(ClipSet(first, test), known, threshold=threshold, near=near, workers=workers, table=table)
     matches = found.matches
     copied = {match.test for match in matches}
     labels = dict(zip(first.ids, first.labels.tolist(), strict=True))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from ulna.cli.clips import is_dataset, read_clips, run_with_format
-from ulna.cli.options import INLINE, SOURCE, Flag
-from ulna.core import Config, InputError, refuse_existing
+from ulna.cli.options import INLINE, LOCAL, SOURCE, Flag
+from ulna.core import Config, InputError, Workers, refuse_existing
+from ulna.formats import Format
 from ulna.quality.repair import Repair
 
 DEFAULT = Repair()
@@ -22,9 +23,11 @@ def command(default: Config) -> Callable[..., None]:
         /,
         *,
         out: Path | None = None,
+        table: Path | None = None,
         repair: Path | None = None,
         skip_bad: Flag = False,
         options: Annotated[Repair, INLINE] = DEFAULT,
+        workers: Annotated[Workers, INLINE] = LOCAL,
         reading: Annotated[Config, INLINE] = default,
     ) -> None:
         """Report missing and implausible data per joint and per clip, with recommendations.
@@ -35,9 +38,11 @@ def command(default: Config) -> Callable[..., None]:
         Args:
             source: A file, a folder of files, or a dataset.
             out: HTML file to write, with the measures and the worst clips as moving skeletons.
+            table: Folder to write with the measures of every clip, as Parquet files; needed with shards.
             repair: Dataset to write with repaired clips; must not exist.
             skip_bad: Leave bad files out, with a warning.
             options: What is repaired.
+            workers: Where clips are measured.
             reading: Options of the format.
         """
         from ulna.analysis.viewer import show_quality
@@ -46,6 +51,17 @@ def command(default: Config) -> Callable[..., None]:
         from ulna.quality.repair import Changes
         from ulna.quality.repair import repair as repair_clip
 
+        if table is not None or workers.is_sharded:
+            if table is None or out is not None or repair is not None:
+                raise InputError(
+                    "expected --table FOLDER with shards, and --out or --repair only without. Leave one of them out."
+                )
+            from ulna.dataset.checking import check_in_shards
+
+            format = reading if isinstance(reading, Format) else None
+            print(check_in_shards(source, table, workers, format=format, skip_bad=skip_bad).text())
+            print(table)
+            return
         if repair is not None:
             refuse_existing(repair)
             if is_dataset(source) and "recording" in Dataset(source).table.column_names:

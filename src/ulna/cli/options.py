@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from ulna.core import InputError, unknown_name
+from ulna.core import InputError, Workers, unknown_name
 
 Flag = FlagCreatePairsOff[bool]
 """An option that is on if given."""
@@ -27,7 +27,23 @@ DATASET: Any = tyro.conf.arg(metavar="DATASET")
 DEST: Any = tyro.conf.arg(metavar="DEST")
 """Annotation of the file that a command writes, by position."""
 
-__all__ = ["DATASET", "DEST", "INLINE", "SOURCE", "Files", "Flag", "Models", "Positional", "choose", "run", "value_of"]
+LOCAL = Workers()
+"""Work on this machine, not in shards."""
+
+__all__ = [
+    "DATASET",
+    "DEST",
+    "INLINE",
+    "LOCAL",
+    "SOURCE",
+    "Files",
+    "Flag",
+    "Models",
+    "Positional",
+    "choose",
+    "run",
+    "value_of",
+]
 
 
 def run(function: Callable[..., None], arguments: Sequence[str], *, prog: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ulna.cli.clips import split_format
-from ulna.cli.options import DATASET, INLINE, SOURCE, Flag, choose, run
+from ulna.cli.options import DATASET, INLINE, LOCAL, SOURCE, Flag, choose, run
 from ulna.core import Config, UlnaWarning, Workers
 from ulna.dataset.windows import Windows
 from ulna.formats import FORMATS, Format
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ulna.dataset import Dataset
 
 WHOLE = Windows()
-LOCAL = Workers()
 
 USAGE = """usage: ulna prepare [FORMAT] SOURCE DATASET [options]
 

@@ -28,7 +28,7 @@ from ulna.core.errors import (
 from ulna.core.files import new_file, new_folder, refuse_existing, write_text
 from ulna.core.joint_matching import joint_names, match_joints
 from ulna.core.node_layout import NodeLayout, Parts
-from ulna.core.parallel import Workers, in_shards, write_shards
+from ulna.core.parallel import Workers, fingerprint_of_files, in_shards, open_work_folder, write_shards
 from ulna.core.random import random_stream, torch_seed
 from ulna.core.skeleton import Skeleton
 from ulna.core.skeletons import SKELETONS, get_skeleton, known_skeleton
@@ -60,6 +60,7 @@ __all__ = [
     "Workers",
     "check_range",
     "component",
+    "fingerprint_of_files",
     "get_skeleton",
     "in_shards",
     "joint_names",
@@ -68,6 +69,7 @@ __all__ = [
     "named",
     "new_file",
     "new_folder",
+    "open_work_folder",
     "parse_named",
     "random_stream",
     "read_config",

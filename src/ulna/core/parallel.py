@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from ulna.core.config import Config
-from ulna.core.errors import MissingError
+from ulna.core.errors import InputError, MissingError
+from ulna.core.files import new_folder, refuse_existing, write_text
 
 T = TypeVar("T")
+PLAN = "_plan.json"  # Arrow skips files whose names begin with _ when it reads a folder
 
 Backend = Literal["local", "ray", "dask"]
 
@@ -60,8 +64,42 @@ def write_shards(write: Callable[[T, Path], None], shards: Mapping[Path, T], wor
 
         with _cluster(workers), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*tasks have been successfully executed", UserWarning)
-            Parallel()(delayed(write)(shard, path) for shard, path in missing)
+            Parallel(batch_size=1)(delayed(write)(shard, path) for shard, path in missing)
     return len(shards) - len(missing)
+
+
+def open_work_folder(path: Path, plan: Mapping[str, Any]) -> Path:
+    """Return the folder in which `path` is made in shards, `PATH.unfinished`; shards of an interrupted run are in it.
+
+    Args:
+        path: What is made; must not exist.
+        plan: Everything that the shards depend on, as JSON values.
+
+    Raises:
+        ExistsError: If `path` exists.
+        InputError: If there is a work folder of another plan.
+    """
+    refuse_existing(path)
+    work = path.with_name(path.name + ".unfinished")
+    text = json.dumps(plan, sort_keys=True)
+    if not work.exists():
+        with new_folder(work) as folder:
+            write_text(folder / PLAN, text)
+    elif not (work / PLAN).is_file() or (work / PLAN).read_text(encoding="utf-8") != text:
+        raise InputError(
+            f"{work}: expected the unfinished work of a run with the same files and options, found another. "
+            "Remove it, or choose another name."
+        )
+    return work
+
+
+def fingerprint_of_files(files: Sequence[Path]) -> str:
+    """Return a hash of the names, sizes and modification times of files."""
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
 
 
 def in_shards(items: Sequence[T], size: int) -> list[Sequence[T]]:
@@ -85,7 +123,8 @@ def _cluster(workers: Workers) -> Iterator[None]:
             ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
         _module("ray.util.joblib", "ray").register_ray()
         try:
-            with parallel_config("ray", n_jobs=num):
+            num = workers.workers or int(ray.cluster_resources()["CPU"])
+            with parallel_config("ray", n_jobs=num, ray_remote_args={"num_cpus": 1}):  # else all go to one machine
                 yield
         finally:
             if started:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -14,7 +13,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ulna.core import Clip, InputError, Workers, in_shards, new_folder, write_shards, write_text
+from ulna.core import (
+    Clip,
+    Workers,
+    fingerprint_of_files,
+    in_shards,
+    new_folder,
+    open_work_folder,
+    write_shards,
+    write_text,
+)
 from ulna.dataset.description import ARRAYS, INDEX, OPTIONAL_ARRAYS, shard_file
 from ulna.dataset.holdout import HoldOut
 from ulna.dataset.windows import Cutter, Windows
@@ -22,8 +30,7 @@ from ulna.dataset.writing import Schema, Shard, finish_dataset, write_shard
 from ulna.formats import BadFileError, Format, Source
 from ulna.formats.reading import read_file
 
-UNFINISHED = ".unfinished"
-PLAN, NOTES = "plan.json", "notes.json"
+NOTES = "notes.json"
 FILES_PER_SHARD = 10_000
 
 
@@ -91,9 +98,8 @@ def prepare_shards(
         InputError: If an unfinished dataset of other files or options exists.
         BadFileError: If a file cannot be read.
     """
-    work = path.with_name(path.name + UNFINISHED)
     size = workers.shard_size or FILES_PER_SHARD
-    _start_or_resume(work, {"source": source, "shard_size": size, "files": _fingerprint(files)})
+    work = open_work_folder(path, {"source": source, "shard_size": size, "files": fingerprint_of_files(files)})
     shards = {work / f"shard-{number:05}": (number, part) for number, part in enumerate(in_shards(files, size))}
     num_done = write_shards(functools.partial(_write_shard, job), shards, workers)
     with new_folder(path) as folder:
@@ -109,28 +115,6 @@ def prepare_shards(
         finish(folder, notes)
     shutil.rmtree(work)
     return notes
-
-
-def _start_or_resume(work: Path, plan: dict[str, Any]) -> None:
-    """Make the work folder, or raise InputError if there is one of another plan."""
-    text = json.dumps(plan, sort_keys=True)
-    if not work.exists():
-        with new_folder(work) as folder:
-            write_text(folder / PLAN, text)
-    elif not (work / PLAN).is_file() or (work / PLAN).read_text(encoding="utf-8") != text:
-        raise InputError(
-            f"{work}: expected an unfinished dataset of the same files and options, found another. "
-            "Remove it, or choose another name."
-        )
-
-
-def _fingerprint(files: Sequence[Path]) -> str:
-    """Return a hash of the names, sizes and times of files."""
-    digest = hashlib.sha256()
-    for file in files:
-        status = file.stat()
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
 
 
 def _write_shard(job: Job, shard: tuple[int, Sequence[Path]], path: Path) -> None:

@@ -275,7 +275,12 @@ class Model:
         return int(is_among(dataset.hashes.take(clips), seen).sum())
 
     def embedder(
-        self, clips: Sequence[Clip] | Dataset, *, pooling: str | None = None, match_joints: bool = False
+        self,
+        clips: Sequence[Clip] | Dataset,
+        *,
+        pooling: str | None = None,
+        match_joints: bool = False,
+        check: bool = True,
     ) -> Embedder:
         """Return what embeds some clips; warns if their unit seems to be another than they state.
 
@@ -283,6 +288,7 @@ class Model:
             clips: Clips, or a dataset.
             pooling: How the encoder's output is pooled; that of the recipe by default.
             match_joints: Accept clips of another skeleton and match joints by name.
+            check: Look at some clips for implausible units.
 
         Raises:
             InputError: If skeleton or number of persons do not fit.
@@ -295,12 +301,7 @@ class Model:
                 raise InputError("expected at least one clip, found none")
             for clip in clips:
                 preprocessor.check(clip.skeleton, clip.num_persons, clip.dimensions)
-        some = (
-            [clips.clip(int(i)) for i in np.unique(np.linspace(0, clips.num_clips - 1, MOST_CHECKED).astype(int))]
-            if isinstance(clips, Dataset)
-            else clips[:MOST_CHECKED]
-        )
-        for message in plausibility(some):
+        for message in plausibility(_some(clips)) if check else ():
             warnings.warn(message, UlnaWarning, stacklevel=3)
         pooling = pooling or self.recipe.pooling
         self.encoder.check_pooling(pooling)
@@ -312,6 +313,13 @@ class Model:
             clips.verify()
             return embedder.embed_dataset(clips, np.arange(clips.num_clips))
         return embedder.embed_clips(clips)
+
+
+def _some(clips: Sequence[Clip] | Dataset) -> Sequence[Clip]:
+    """Return some clips, spread over a dataset."""
+    if not isinstance(clips, Dataset):
+        return clips[:MOST_CHECKED]
+    return [clips.clip(int(i)) for i in np.unique(np.linspace(0, clips.num_clips - 1, MOST_CHECKED).astype(int))]
 
 
 def load(path: str | Path, *, device: str = "auto") -> Model:

@@ -86,15 +86,20 @@ class QualityReport:
 
 def summarise(clips: Sequence[Clip]) -> QualityReport:
     """Measure clips of one skeleton, and say what should be done about them."""
-    first = clips[0]
-    report = QualityReport(
-        [measure(clip) for clip in clips],
-        first.skeleton,
-        first.units,
-        first.dimensions,
-        float(np.median([clip.fps for clip in clips])),
-    )
-    report.advice.extend([*plausibility(clips), *_advice(report)])
+    fps = float(np.median([clip.fps for clip in clips]))
+    return summarise_measures([measure(clip) for clip in clips], clips, fps=fps)
+
+
+def summarise_measures(measures: Sequence[ClipQuality], some: Sequence[Clip], *, fps: float) -> QualityReport:
+    """Say what should be done about clips that were measured.
+
+    Args:
+        measures: Quality of each clip.
+        some: At least one of the clips, checked for implausible units and axes.
+        fps: Median frames per second.
+    """
+    report = QualityReport(list(measures), some[0].skeleton, some[0].units, some[0].dimensions, fps)
+    report.advice.extend([*plausibility(some), *_advice(report)])
     return report
 
 
