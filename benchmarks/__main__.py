@@ -1,4 +1,7 @@
-"""Measure on this machine and print the tables: python -m benchmarks [step] [memory] [preparing] [masking] [growth]."""
+"""Measure on this machine and print the tables: python -m benchmarks [TABLE ...] [NUMBER OF CLIPS ...].
+
+Tables: step, memory, sparse, embedding, preparing, masking, scale; by default all, `scale` with 10,000 clips.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import growth, masking, preparing
+from benchmarks import embedding, masking, preparing, scale, sparse
 from benchmarks.step import (
     NO_RATES,
     Packed,
@@ -28,17 +31,26 @@ from benchmarks.step import (
 )
 from benchmarks.workload import NTU, NW_UCLA
 
-DEFAULT = ("step", "memory", "preparing", "masking")  # `growth` takes longer
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or DEFAULT
+    tables = {
+        "step": step,
+        "memory": memory,
+        "sparse": lambda: sparse.report(DEVICE),
+        "embedding": lambda: embedding.report(DEVICE),
+        "preparing": prepare,
+        "masking": mask,
+        "scale": lambda: scale.report(sizes or (10_000,)),
+    }
+    sizes = tuple(int(word.replace(",", "")) for word in sys.argv[1:] if word[0].isdigit())
+    wanted = [word for word in sys.argv[1:] if word in tables] or (["scale"] if sizes else list(tables))
     began = time.perf_counter()
     print(f"machine: {_processor()}, {os.cpu_count()} cores, torch {torch.__version__}; steps on: {_device_name()}")
     for name in wanted:
         print(f"\n## {name}", flush=True)
-        {"step": step, "memory": memory, "preparing": prepare, "masking": mask, "growth": growth.report}[name]()
+        tables[name]()
     print(f"\n{(time.perf_counter() - began) / 60:.1f} minutes")
 
 
@@ -53,21 +65,28 @@ def step() -> None:
         "ratio, same malloc", "share of bf16 peak", "input",
     )  # fmt: skip
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    print_after: list[tuple[str, dict[str, float]]] = []
     rounds, many_ntu = (2, 32) if DEVICE == "cpu" else (10, 128)
     for workload, few, many in ((NTU, 8, many_ntu), (NW_UCLA, 32, 128)):
-        padded, packed = Padded(workload, few, device=DEVICE), Packed(workload, many, device=DEVICE)
-        times = alternate(padded, packed, rounds)
-        ours = min(times[1])
-        alike = f"{same_malloc(padded) / ours:.1f}" if DEVICE == "cpu" else ""
-        flops = packed.model_flops() / many / ours
-        print(
-            f"| {workload.name} | {few}, {many} | {spread(times[0])} | {spread(times[1])} | {1 / ours:.2f} "
-            f"| {min(times[0]) / ours:.1f} | {alike} | {flops / peaks['bfloat16']:.0%} | {packed.input_share():.1%} |",
-            flush=True,
-        )
-        if workload is NTU:
-            shares = where_time_goes(packed)
-    print("breakdown of the time (NTU): " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
+        padded, packed = Padded(workload, few, device=DEVICE), {"": Packed(workload, many, device=DEVICE)}
+        if workload.num_persons > 1:
+            packed[', `absent="skip"`'] = Packed(workload, many, device=DEVICE, options={"absent": "skip"})
+        times = alternate(padded, list(packed.values()), rounds)
+        alike = same_malloc(padded) if DEVICE == "cpu" else None
+        for (name, own), seconds in zip(packed.items(), times[1:], strict=True):
+            ours = min(seconds)
+            flops = own.model_flops() / many / ours
+            print(
+                f"| {workload.name}{name} | {few}, {many} | {spread(times[0])} | {spread(seconds)} | {1 / ours:.2f} "
+                f"| {min(times[0]) / ours:.1f} | {f'{alike / ours:.1f}' if alike else ''} "
+                f"| {flops / peaks['bfloat16']:.0%} | {own.input_share():.1%} |",
+                flush=True,
+            )
+            if workload is NTU:
+                print_after.append((name, where_time_goes(own)))
+    for name, shares in print_after:
+        text = ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items())
+        print(f"breakdown of the time (NTU{name}): {text}")
 
 
 def _check_equal() -> None:
@@ -86,9 +105,10 @@ def memory() -> None:
     for name, kind, num, options in (
         ("padded", Padded, 8, {}),
         ("ulna", Packed, 128, {}),
-        ("ulna, `--encoder.checkpoint-activations`", Packed, 128, {"checkpoint_activations": True}),
+        ("ulna, `--encoder.checkpoint-activations`", Packed, 128, {"options": {"checkpoint_activations": True}}),
+        ("ulna, `--encoder.absent skip`", Packed, 128, {"options": {"absent": "skip"}}),
     ):
-        print(f"| {name} | {num} | {peak_memory(kind, NTU, num, device=DEVICE, **options):.1f} |", flush=True)
+        print(f"| {name} | {num} | {peak_memory(kind, NTU, num, device=DEVICE, **options)[0]:.1f} |", flush=True)
 
 
 def prepare() -> None:

@@ -9,6 +9,7 @@ import tempfile
 import time
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.scale import peak
 from benchmarks.padded import PaddedGLTransformer, PaddedMPDP, assemble
+from benchmarks.scale import peak
 from benchmarks.workload import Workload
 from ulna.batch import Augmentation, ClipLoader
 from ulna.cli.memory import keep_freed_memory
@@ -29,6 +30,7 @@ from ulna.pretext import MPDP
 
 RATES = {"dropout": 0.1, "attention_dropout": 0.1, "drop_path": 0.1}  # the default recipe's
 NO_RATES = dict.fromkeys(RATES, 0.0)
+WARM_UP = 4  # steps of ulna, of which the last counts
 
 
 @dataclass
@@ -131,12 +133,10 @@ class Packed(Step):
     """ulna, the same step as in pretraining on one process."""
 
     precision: str = "bf16-mixed"
-    checkpoint_activations: bool = False
+    options: dict[str, Any] = field(default_factory=dict)  # of the encoder
 
     def build(self) -> nn.Module:
-        config = GLTransformer.Config(
-            embed_dim=self.width, checkpoint_activations=self.checkpoint_activations, **self.rates
-        )
+        config = GLTransformer.Config(embed_dim=self.width, **self.rates, **self.options)
         return MPDP(MPDP.Config(), GLTransformer(config, self.preprocessor.spec))
 
     def optimize(self) -> torch.optim.Optimizer:
@@ -156,7 +156,13 @@ class Packed(Step):
         layers = [layer for layer in self.pretext.modules() if isinstance(layer, nn.Linear)]
         narrow = sum(layer.weight.numel() for layer in layers if layer.in_features <= self.width)
         wide = sum(layer.weight.numel() for layer in layers if layer.in_features > self.width)
-        return 6.0 * batch.num_frames * (wide + narrow * self.num_nodes)
+        encoder = self.pretext.encoder
+        assert isinstance(encoder, GLTransformer)
+        flops = 0.0
+        for group in encoder.groups(batch):
+            share = len(group.persons) / self.workload.num_persons
+            flops += 6.0 * group.batch.num_frames * (wide * share**2 + narrow * self.num_nodes * share)
+        return flops
 
 
 def same_weights(padded: Padded, packed: Packed) -> None:
@@ -164,20 +170,21 @@ def same_weights(padded: Padded, packed: Packed) -> None:
     packed.pretext.load_state_dict(padded.pretext.state_dict())
 
 
-def alternate(padded: Step, packed: Step, rounds: int) -> tuple[list[float], list[float]]:
-    """Return the seconds per clip of both, which alternate; only ulna's malloc keeps freed memory.
+def alternate(padded: Step, packed: Sequence[Step], rounds: int) -> list[list[float]]:
+    """Return the seconds per clip of all, which alternate; only ulna's malloc keeps freed memory.
 
     That memory is returned to the system after each turn, so only the last step of a turn counts.
     """
-    times: tuple[list[float], list[float]] = ([], [])
+    times: list[list[float]] = [[] for _ in range(1 + len(packed))]
     for _ in range(rounds):
         for _ in range(2):
             padded()
-        with keep_freed_memory():
-            for _ in range(3):
-                packed()
         times[0].append(padded.seconds_per_clip)
-        times[1].append(packed.seconds_per_clip)
+        for step, own in zip(packed, times[1:], strict=True):
+            with keep_freed_memory():
+                for _ in range(WARM_UP):
+                    step()
+            own.append(step.seconds_per_clip)
     return times
 
 
@@ -189,21 +196,24 @@ def same_malloc(padded: Step) -> float:
     return padded.seconds_per_clip
 
 
-def peak_memory(step: type[Step], *arguments: object, **options: object) -> float:
-    """Return the peak memory in GB of a new process, or of its GPU, that makes one step."""
+def peak_memory(step: type[Step], *arguments: object, **options: object) -> tuple[float, float]:
+    """Return the peak memory in GB of a new process, or of its GPU, that takes steps, and the seconds per clip."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (step, arguments, options))
 
 
-def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, object]) -> float:
+def _peak(step: type[Step], arguments: tuple[object, ...], options: dict[str, object]) -> tuple[float, float]:
+    steps = int(options.pop("steps", 1))  # type: ignore[call-overload]
     made = step(*arguments, **options)  # type: ignore[arg-type]
     for parameter in made.pretext.parameters():
         parameter.grad = torch.zeros_like(parameter)
     made.optimizer.step()  # allocates the state of AdamW
     made.optimizer.zero_grad()
     with keep_freed_memory():
-        made()
-    return peak() / 1024 if made.device == "cpu" else torch.cuda.max_memory_reserved() / 2**30
+        for _ in range(steps):
+            made()
+    memory = peak() / 1024 if made.device == "cpu" else torch.cuda.max_memory_reserved() / 2**30
+    return memory, made.seconds_per_clip
 
 
 def _wait(device: str) -> None:
