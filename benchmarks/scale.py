@@ -5,8 +5,8 @@ Clips are the first 30 frames of the windows of the sample (CMU motion capture),
 
 from __future__ import annotations
 
+import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -96,7 +96,7 @@ def clips(num: int) -> Iterator[Clip]:
     for number in range(num):
         clip = real[number % len(real)]
         noise = 0.005 * generator.standard_normal(clip.position.shape, np.float32)
-        part = TEST if number >= num - NUM_TEST else TRAIN
+        part = TEST if number >= num - min(NUM_TEST, num // 2) else TRAIN
         yield replace(clip, id=f"{number:07d}", position=clip.position + noise, splits={"scale": part})
 
 
@@ -175,15 +175,20 @@ def _remove(*paths: Path) -> None:
 
 
 class measured:
-    """Prints the seconds of a block and the peak memory in MB of the process and its children, at the end."""
+    """Prints the seconds of a block, and the sum of the peak memory in MB of the process and its live children."""
 
     def __enter__(self) -> None:
         self.began = time.perf_counter()
 
     def __exit__(self, *error: object) -> None:
         seconds = time.perf_counter() - self.began
-        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(f"{seconds} {max(peak(), children)}")
+        print(f"{seconds} {sum(peak(pid) for pid in _with_children(os.getpid()))}")
+
+
+def _with_children(pid: int) -> list[int]:
+    """Return a process and all processes that it started, such as joblib's, which stay alive for the next call."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [pid, *(one for task in tasks for child in task.read_text().split() for one in _with_children(int(child)))]
 
 
 def run(script: str, *arguments: Path) -> tuple[float, float]:
@@ -197,9 +202,9 @@ def _run(script: str, *arguments: Path) -> str:
     return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def peak() -> float:
-    """Return the peak memory of this process in MB, including mapped pages of files."""
-    status = Path("/proc/self/status").read_text()
+def peak(pid: int | None = None) -> float:
+    """Return the peak memory of a process in MB, by default of this one, including mapped pages of files."""
+    status = Path(f"/proc/{pid or 'self'}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found
     return int(found[1]) / 1024

@@ -1,11 +1,14 @@
 """Datasets in several files, work in shards on one machine and on clusters, and what a restart skips."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,7 +20,9 @@ from ulna.cli.embed import main as cli_embed
 from ulna.core import ExistsError, InputError, MissingError, UlnaWarning, Workers, write_shards
 from ulna.dataset import Dataset, DatasetError, Windows, prepare
 from ulna.dataset.checking import check_in_shards
+from ulna.dataset.description import checksum_of, hash_file
 from ulna.formats import FORMATS, BadFileError
+from ulna.models import embedding_shards
 from ulna.models.embedding_shards import EmbeddingJob, embed_in_shards
 from ulna.quality import summarise
 from write_files import write_npz, write_ntu
@@ -81,6 +86,35 @@ def test_damaged_shards_are_named(tmp_path, harm):
         Dataset(tmp_path / "d").verify(recheck=True)
 
 
+@pytest.mark.parametrize(
+    "shards",
+    [[38], [11, 18, 10], [11, 18, -9], [18, 11, 9], [11, 18], [0, 29, 9], ["11", 18, 9], 5, [1] * 38, [10**30, 18, 9]],
+    ids=str,
+)
+def test_edited_sizes_of_shards_are_refused(tmp_path, shards):
+    Dataset.write(tmp_path / "d", clips_of(), frames_per_shard=10)
+    file = tmp_path / "d" / "dataset.json"
+    values = json.loads(file.read_text()) | {"shards": shards}
+    file.write_text(json.dumps(values | {"checksum": checksum_of(values)}))
+    with pytest.raises(DatasetError, match=r"expected .*, found"):
+        Dataset(tmp_path / "d")
+
+
+def test_a_clip_in_two_shards_is_refused(tmp_path):
+    Dataset.write(tmp_path / "d", clips_of(), frames_per_shard=10)
+    file = tmp_path / "d" / "clips.parquet"
+    table = pq.read_table(file)
+    lengths = table["length"].to_pylist()
+    lengths[0] = 12  # the first shard has 11 frames
+    pq.write_table(table.set_column(2, "length", pa.array(lengths, pa.int32())), file)
+    path = tmp_path / "d" / "dataset.json"
+    values = json.loads(path.read_text())
+    values["bytes"][file.name], values["sha256"][file.name] = file.stat().st_size, hash_file(file)
+    path.write_text(json.dumps(values | {"checksum": checksum_of(values)}))
+    with pytest.raises(DatasetError, match="clips whose frames are in one shard"):
+        Dataset(tmp_path / "d")
+
+
 def files_of(folder, count=9):
     folder.mkdir(exist_ok=True)
     for number in range(count):
@@ -114,7 +148,7 @@ def test_a_restart_skips_finished_shards(tmp_path):
     with pytest.raises(BadFileError, match=r"A009.skeleton, line 2"):
         sharded(folder, tmp_path / "d")
     work = tmp_path / "d.unfinished"
-    assert len(list(work.glob("shard-*"))) == 2
+    assert len(list(work.glob("part-*"))) == 2
     with pytest.raises(InputError, match="unfinished work of a run with the same files and options"):
         sharded(folder, tmp_path / "d", shard_size=3)
     with pytest.warns(UlnaWarning, match="2 shards of an interrupted run were kept"):
@@ -138,6 +172,64 @@ def test_files_without_clips_leave_no_shard(tmp_path):
         )
     assert dataset.num_clips == 5
     assert len(dataset.description.shards) == 2
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_shards_have_frames(tmp_path, number):
+    with pytest.raises(InputError, match="frames_per_shard: expected"):
+        Dataset.write(tmp_path / "d", clips_of(), frames_per_shard=number)
+
+
+def test_slices_of_frames(tmp_path):
+    frames = Dataset.write(tmp_path / "d", clips_of(), frames_per_shard=10).frames
+    assert len(frames[12:5]) == len(frames[5:5]) == 0
+    assert len(frames[30:99]) == 8
+    for wrong in (3, slice(None, None, 2), np.arange(3)):
+        with pytest.raises(TypeError, match="expected a slice of consecutive frames"):
+            frames[wrong]
+
+
+def test_shards_of_other_annotations_are_not_kept(tmp_path):
+    for number in range(4):
+        write_npz(tmp_path / "files" / f"r{number}.npz", num_frames=30)
+    table = tmp_path / "labels.csv"
+    windows = Windows(window=0.5, annotations=table)
+    options = {"windows": windows, "workers": Workers(shard_size=2, workers=1), "progress": False}
+    table.write_text("file,start,end,label\nother,0,1,walk\n")
+    with pytest.raises(InputError, match="expected annotations of the recordings"):
+        prepare("npz", tmp_path / "files", tmp_path / "d", **options)
+    assert not (tmp_path / "d.unfinished").exists()
+    table.write_text("file,start,end,label\nr0,0,1,walk\nr1,0,1,run\n")
+    dataset = prepare("npz", tmp_path / "files", tmp_path / "d", **options)
+    assert dataset.classes == ("run", "walk")
+    assert set(dataset.labels.tolist()) == {-1, 0, 1}
+
+
+def test_options_that_need_shards(tmp_path, same_twice):
+    train, test = same_twice.split("copied")
+    with pytest.raises(InputError, match="found a dataset"):
+        prepare(None, same_twice.path, tmp_path / "d", workers=Workers(shard_size=2))
+    for options in ({"workers": Workers(shard_size=2)}, {"table": tmp_path / "t", "near": False}):
+        with pytest.raises(InputError, match="expected shards of near copies with a folder"):
+            audit(ClipSet(same_twice, test), [ClipSet(same_twice, train)], **options)
+
+
+def test_check_in_shards_warns_about_files_it_skips(tmp_path):
+    files_of(tmp_path / "files")
+    files = sorted((tmp_path / "files").iterdir())
+    files[1].write_text("x")
+    format, shards = FORMATS["ntu"](), Workers(shard_size=4, workers=1)
+    with pytest.warns(UlnaWarning, match=f"skipped .*{files[1].name}"):
+        report = check_in_shards(tmp_path / "files", tmp_path / "a", shards, format=format, skip_bad=True)
+    assert len(report.clips) == 8
+    for file in files:
+        file.write_text("x")
+    with (
+        pytest.raises(InputError, match="at least one clip that can be read"),
+        pytest.warns(UlnaWarning, match="skipped"),
+    ):
+        check_in_shards(tmp_path / "files", tmp_path / "b", shards, format=format, skip_bad=True)
+    assert not (tmp_path / "b").exists()
 
 
 def test_windows_and_annotations_in_shards(tmp_path):
@@ -204,17 +296,39 @@ def test_embedding_in_shards(model, dataset, tmp_path):
         embed_in_shards(job, out, Workers(shard_size=7))
 
 
-def test_a_restart_skips_embedded_shards(model, dataset, tmp_path):
-    out = tmp_path / "vectors"
+def test_a_restart_skips_embedded_shards(model, dataset, tmp_path, monkeypatch):
+    out, seven = tmp_path / "vectors", Workers(shard_size=7, workers=1)
     job = EmbeddingJob(model.path, dataset.path, device="cpu")
-    embed_in_shards(job, out, Workers(shard_size=7, workers=1))
-    number = len(list(out.glob("*.parquet")))
-    out.rename(tmp_path / "vectors.unfinished")
-    (tmp_path / "vectors.unfinished" / "part-00001.parquet").unlink()
+    write, written = embedding_shards._write_part, []
+
+    def interrupted(own, clips, path):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write(own, clips, path)
+
+    monkeypatch.setattr(embedding_shards, "_write_part", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embed_in_shards(job, out, seven)
+    assert not out.exists()
+    monkeypatch.setattr(embedding_shards, "_write_part", write)
     with pytest.raises(InputError, match="same files and options"):
-        embed_in_shards(replace(job, precision="bf16-mixed"), out, Workers(shard_size=7, workers=1))
-    assert embed_in_shards(job, out, Workers(shard_size=7, workers=1)) == number - 1
+        embed_in_shards(replace(job, precision="bf16-mixed"), out, seven)
+    assert embed_in_shards(job, out, seven) == 2
     assert pq.read_table(out)["id"].to_pylist() == dataset.ids
+    assert {path.name[:5] for path in out.iterdir()} == {"part-"}
+
+
+def test_a_model_that_changed_is_opened_again(model, dataset, tmp_path):
+    path = tmp_path / "model"
+    model.save(path)
+    job, shards = EmbeddingJob(path, dataset.path, device="cpu"), Workers(shard_size=20, workers=1)
+    embed_in_shards(job, tmp_path / "one", shards)
+    shutil.rmtree(path)
+    model.random_init(5).save(path)
+    embed_in_shards(job, tmp_path / "two", shards)
+    one, two = (np.stack(pq.read_table(tmp_path / name)["embedding"].to_pylist()) for name in ("one", "two"))
+    assert not np.allclose(one, two)
 
 
 def test_half_precision_embeddings_are_close(model, dataset):
@@ -259,6 +373,8 @@ def test_commands_in_shards(model, dataset, same_twice, tmp_path, capsys):
         cli_audit([str(same_twice.path), "--split", "copied", "--shard-size", "3"])
     with pytest.raises(InputError, match="expected --table FOLDER with shards"):
         cli_check([str(dataset.path), "--shard-size", "3"])
+    with pytest.raises(InputError, match="expected --shard-size as well"):
+        cli_embed([str(model.path), "--data", str(dataset.path), "--out", str(tmp_path / "w"), "--workers", "2"])
 
 
 RAY = """
@@ -266,6 +382,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
@@ -274,6 +391,8 @@ from ulna.audit import ClipSet, audit
 from ulna.core import Workers, write_shards
 from ulna.dataset import Dataset, prepare
 from ulna.dataset.checking import check_in_shards
+from ulna.dataset.description import checksum_of, hash_file
+from ulna.models import embedding_shards
 from ulna.models.embedding_shards import EmbeddingJob, embed_in_shards
 
 folder, files, model, data = map(Path, sys.argv[1:])

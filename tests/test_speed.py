@@ -14,6 +14,7 @@ from ulna.formats.ntu import read_skeleton
 from ulna.nn.attention import FrameAttention
 from ulna.nn.cpu_attention import attend
 from ulna.nn.dropout import Dropout, draw_kept
+from ulna.nn.scatter import lookup_rows
 from ulna.nn.sparse_attention import SparsePattern, attend_sparsely
 from ulna.preprocessing import Disentangled
 from ulna.pretext import MPDP
@@ -85,6 +86,39 @@ def test_sparse_attention_is_full_attention_where_the_window_covers_the_clip():
     assert torch.equal(layer(x, packing), full(x, packing))
     layer.sparse = SparsePattern(8, 4)
     assert not torch.allclose(layer(x, packing), full(x, packing))
+
+
+def test_long_sequences_take_the_fused_attention(monkeypatch):
+    torch.manual_seed(0)
+    packing, x = Packing([30, 41, 38]), torch.randn(109, 16, requires_grad=True)
+    layer = FrameAttention(16, 4)
+    results = []
+    for long in (1, 1000):
+        monkeypatch.setattr("ulna.nn.attention.LONG", long)
+        y = layer(x, packing)
+        results.append((y, torch.autograd.grad(y.square().sum(), x)[0]))
+    assert not torch.equal(results[0][0], results[1][0]), "two implementations"
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+
+
+def test_clips_of_one_length_need_no_padding():
+    torch.manual_seed(0)
+    layer, x = FrameAttention(16, 4), torch.randn(30, 16)
+    assert Packing([10, 10, 10]).is_uniform
+    assert not Packing([10, 11, 9]).is_uniform
+    together = layer(x, Packing([10, 10, 10]))
+    alone = torch.cat([layer(part, Packing([10])) for part in x.split(10)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_rows_that_are_looked_up_several_times():
+    torch.manual_seed(0)
+    table, index = torch.randn(7, 3, 2, dtype=torch.float64, requires_grad=True), torch.randint(7, (40,))
+    grad = torch.randn(40, 3, 2, dtype=torch.float64)
+    results = [(rows, torch.autograd.grad(rows, table, grad)[0]) for rows in (lookup_rows(table, index), table[index])]
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(one, two)
 
 
 def test_dropout_of_sparse_attention():

@@ -94,12 +94,16 @@ def audit(
         threshold: Maximum root mean square distance between the joints of a near copy, in metres.
         near: Find near copies as well as exact ones.
         workers: Where shards of test clips are compared; needs `table`. By default one process compares all.
-        table: Folder to write the near copies to, as Parquet files; must not exist.
+        table: Folder to write the near copies to, as Parquet files; must not exist. It is not written if all test clips
+            are exact copies.
 
     Raises:
-        InputError: If there are no clips, or the clips share too few joints.
+        InputError: If shards come without `table` or `table` without `near`, there are no clips, or the clips share too
+            few joints.
     """
     check_range("threshold", threshold, 0, open_low=True)
+    if (workers is not None and workers.is_sharded and table is None) or (table is not None and not near):
+        raise InputError("expected shards of near copies with a folder to write them to (`table`), found one of them")
     known = [part for part in known if len(part.clips)]
     if not known or not len(test.clips):
         raise InputError("expected test clips and clips to compare them with, found none of one kind")

@@ -91,13 +91,18 @@ class Search:
         """Search tree of the known clips' frames."""
         return _index(self.known, self.known_joints)
 
+    def _locate(self, number: int) -> tuple[int, int]:
+        """Return the set and the index of a known clip, of those of all sets together."""
+        ends = np.cumsum([len(part.clips) for part in self.known])
+        part = int(np.searchsorted(ends, number, "right"))
+        return part, int(self.known[part].clips[number - (ends[part - 1] if part else 0)])
+
     def __call__(self, test: ClipSet) -> tuple[list[NearCopy], list[int]]:
         """Return the test clips that are near copies, each with the nearest known clip, and those with too few frames.
 
         Args:
             test: Test clips.
         """
-        everyone = [(number, clip) for number, part in enumerate(self.known) for clip in part.clips.tolist()]
         too_short: list[int] = []
 
         def bodies() -> Iterator[tuple[int, np.ndarray]]:
@@ -110,7 +115,7 @@ class Search:
         found = []
         for clip, position, found_clips in _candidates(bodies(), self.lookup, self.threads):
             fits = []
-            for part, other in (everyone[index] for index in found_clips):
+            for part, other in map(self._locate, found_clips):
                 _, their_position = next(_bodies(self.known[part].only(other), self.known_joints[part]))
                 if alignment := align(position, their_position, self.threshold):
                     fits.append(NearCopy(clip, part, other, alignment))

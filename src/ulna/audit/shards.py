@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ulna.audit.alignment import Alignment
 from ulna.audit.near_copies import ClipSet, NearCopy, Search
-from ulna.core import Workers, in_shards, new_file, open_work_folder, write_shards
+from ulna.core import Workers, WorkFolder, in_shards, new_file, write_shards
 from ulna.dataset import Dataset
 
 CLIPS_PER_SHARD = 20_000
@@ -36,6 +36,7 @@ class AuditJob:
         test_joints: See `Search`.
         known_joints: See `Search`.
         threshold: See `Search`.
+        key: Hash of the clips; processes keep the search tree for as long as it is the same.
     """
 
     test: Path
@@ -43,6 +44,7 @@ class AuditJob:
     test_joints: tuple[int, ...]
     known_joints: tuple[tuple[int, ...], ...]
     threshold: float
+    key: str
 
 
 def near_copies_in_shards(
@@ -58,7 +60,7 @@ def near_copies_in_shards(
         known: Known clips.
         threshold: Maximum root mean square distance of a near copy, in metres.
         out: Folder to write; must not exist.
-        workers: Where the work is done.
+        workers: Where shards of test clips are compared.
     """
     size = workers.shard_size or CLIPS_PER_SHARD
     search = Search.of(test, known, threshold)
@@ -66,23 +68,25 @@ def near_copies_in_shards(
         [part.dataset.fingerprint, hashlib.sha256(part.clips.astype("<i8").tobytes()).hexdigest()]
         for part in (test, *known)
     ]
-    work = open_work_folder(out, {"sets": sets, "threshold": threshold, "shard_size": size})
+    work = WorkFolder.open(out, {"sets": sets, "threshold": threshold, "shard_size": size})
     files = []
     for number, part in enumerate(known):
-        files.append((part.dataset.path.absolute(), (work / f"_known-{number}.npy").absolute()))
+        files.append((part.dataset.path.absolute(), work.folder / f"known-{number}.npy"))
         np.save(files[-1][1], part.clips)
-    job = AuditJob(test.dataset.path.absolute(), tuple(files), search.test_joints, search.known_joints, threshold)
+    path, theirs = test.dataset.path.absolute(), search.known_joints
+    job = AuditJob(path, tuple(files), search.test_joints, theirs, threshold, work.key)
     parts = in_shards(test.clips.tolist(), size)
-    shards = {work / f"part-{number:05}.parquet": part for number, part in enumerate(parts)}
+    shards = dict(zip(work.shards(len(parts), ".parquet"), parts, strict=True))
     write_shards(functools.partial(_write_part, job), shards, workers)
-    work.rename(out)
-    return _read(out)
+    found = _read(list(shards))
+    work.publish()
+    return found
 
 
 def _write_part(job: AuditJob, clips: Sequence[int], path: Path) -> None:
     """Find the near copies among the clips of one shard and write them."""
-    search = _search(job)
-    found, too_short = search(ClipSet(Dataset(job.test), np.array(clips)))
+    test, search = _opened(job)
+    found, too_short = search(ClipSet(test, np.array(clips)))
     rows = [
         {"clip": copy.clip, "part": copy.part, "known": copy.known, "is_too_short": False} | asdict(copy.alignment)
         for copy in found
@@ -93,15 +97,15 @@ def _write_part(job: AuditJob, clips: Sequence[int], path: Path) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _search(job: AuditJob) -> Search:
-    """Build the search tree once per process."""
+def _opened(job: AuditJob) -> tuple[Dataset, Search]:
+    """Open the datasets and build the search tree once per process."""
     known = tuple(ClipSet(Dataset(path), np.load(clips, allow_pickle=False)) for path, clips in job.known)
-    return Search(known, job.test_joints, job.known_joints, job.threshold, threads=1)
+    return Dataset(job.test), Search(known, job.test_joints, job.known_joints, job.threshold, threads=1)
 
 
-def _read(folder: Path) -> tuple[list[NearCopy], list[int]]:
+def _read(files: Sequence[Path]) -> tuple[list[NearCopy], list[int]]:
     """Return the near copies that were written, and the clips with too few frames."""
-    rows = pa.concat_tables([pq.read_table(file) for file in sorted(folder.glob("*.parquet"))]).to_pylist()
+    rows = pa.concat_tables([pq.read_table(file) for file in files]).to_pylist()
     too_short = [row["clip"] for row in rows if row["is_too_short"]]
     names = ("distance", "degrees", "metres", "speed", "overlap")
     copies = [

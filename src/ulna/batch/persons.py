@@ -111,7 +111,9 @@ class PersonGroup:
         sets, owner = np.unique(visible_persons(batch).cpu().numpy(), axis=0, return_inverse=True)
         if len(sets) == 1 and sets.all():
             return (cls.whole(batch),)
-        return tuple(cls._of(batch, np.flatnonzero(owner == number), persons) for number, persons in enumerate(sets))
+        return tuple(
+            cls._of(batch, np.flatnonzero(owner.reshape(-1) == number), persons) for number, persons in enumerate(sets)
+        )
 
     @classmethod
     def _of(cls, batch: Batch, clips: np.ndarray, is_kept: np.ndarray) -> PersonGroup:

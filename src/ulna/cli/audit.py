@@ -54,8 +54,12 @@ def audit(
         raise InputError("expected at least one dataset, found none")
     if out:
         refuse_existing(out)
-    if workers.is_sharded and table is None:
-        raise InputError("expected --table FOLDER with shards, found none")
+    if table is None:
+        workers.refuse_if_unsharded()
+        if workers.is_sharded:
+            raise InputError("expected --table FOLDER with shards, found none")
+    else:
+        refuse_existing(table)
     first, *others = (Dataset(path) for path in datasets)
     for dataset in (first, *others):
         dataset.verify()

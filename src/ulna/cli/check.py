@@ -51,11 +51,13 @@ def command(default: Config) -> Callable[..., None]:
         from ulna.quality.repair import Changes
         from ulna.quality.repair import repair as repair_clip
 
-        if table is not None or workers.is_sharded:
-            if table is None or out is not None or repair is not None:
-                raise InputError(
-                    "expected --table FOLDER with shards, and --out or --repair only without. Leave one of them out."
-                )
+        if table is None:
+            workers.refuse_if_unsharded()
+            if workers.is_sharded:
+                raise InputError("expected --table FOLDER with shards, found none")
+        elif out is not None or repair is not None:
+            raise InputError("expected --table without --out and --repair, found both. Run them one after another.")
+        else:
             from ulna.dataset.checking import check_in_shards
 
             format = reading if isinstance(reading, Format) else None

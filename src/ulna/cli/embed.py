@@ -31,7 +31,8 @@ def embed(
         out: Parquet file to write, or with shards a folder of Parquet files; must not exist.
         pooling: How the encoder's output is pooled; that of the recipe by default.
         match_joints: Accept a dataset of another skeleton and match joints by name.
-        precision: Precision of the computation. "bf16-mixed" is up to twice as fast on CPUs with bf16 instructions.
+        precision: Precision of the computation. "bf16-mixed" is up to three times as fast on CPUs with bf16
+            instructions.
         page: HTML file to write: a map of the embeddings whose clips play when they are clicked.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         workers: Where shards are embedded. Without shards, one process uses all cores.
@@ -43,6 +44,7 @@ def embed(
     from ulna.models.embedding_shards import EmbeddingJob, embed_in_shards, with_embeddings
 
     refuse_existing(out)
+    workers.refuse_if_unsharded()
     if workers.is_sharded:
         if page is not None:
             raise InputError("page: expected one Parquet file to draw, found shards. Leave out --page or the shards.")

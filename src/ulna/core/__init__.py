@@ -28,7 +28,15 @@ from ulna.core.errors import (
 from ulna.core.files import new_file, new_folder, refuse_existing, write_text
 from ulna.core.joint_matching import joint_names, match_joints
 from ulna.core.node_layout import NodeLayout, Parts
-from ulna.core.parallel import Workers, fingerprint_of_files, in_shards, open_work_folder, write_shards
+from ulna.core.parallel import (
+    Workers,
+    WorkFolder,
+    fingerprint_of_files,
+    in_shards,
+    spread_evenly,
+    with_absolute_paths,
+    write_shards,
+)
 from ulna.core.random import random_stream, torch_seed
 from ulna.core.skeleton import Skeleton
 from ulna.core.skeletons import SKELETONS, get_skeleton, known_skeleton
@@ -57,6 +65,7 @@ __all__ = [
     "UlnaError",
     "UlnaWarning",
     "Units",
+    "WorkFolder",
     "Workers",
     "check_range",
     "component",
@@ -69,16 +78,17 @@ __all__ = [
     "named",
     "new_file",
     "new_folder",
-    "open_work_folder",
     "parse_named",
     "random_stream",
     "read_config",
     "readable",
     "refuse_existing",
     "shown",
+    "spread_evenly",
     "torch_seed",
     "unknown_name",
     "visible_from_zeros",
+    "with_absolute_paths",
     "write_shards",
     "write_text",
 ]  # fmt: skip

@@ -6,9 +6,11 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,13 +21,14 @@ from ulna.core.errors import InputError, MissingError
 from ulna.core.files import new_folder, refuse_existing, write_text
 
 T = TypeVar("T")
-PLAN = "_plan.json"  # Arrow skips files whose names begin with _ when it reads a folder
+C = TypeVar("C", bound=Config)
+PLAN = "plan.json"
 
 Backend = Literal["local", "ray", "dask"]
 
 
 class Workers(Config):
-    """Where work is done that is divided into shards."""
+    """Where sharded work runs."""
 
     backend: Backend = "local"
     """Processes on this machine ("local"), or a cluster: "ray" (RAY_ADDRESS names it) or "dask"
@@ -42,20 +45,82 @@ class Workers(Config):
         """Whether the work is divided into shards: on a cluster always."""
         return self.shard_size is not None or self.backend != "local"
 
+    def refuse_if_unsharded(self) -> None:
+        """Raise InputError if a number of processes is given for work that one process does."""
+        if self.workers is not None and not self.is_sharded:
+            raise InputError(
+                "workers: expected --shard-size as well, found none. Without shards the work runs in one process."
+            )
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The folder `NAME.unfinished` in which output is made in shards; those of an interrupted run are kept.
+
+    Args:
+        folder: The folder.
+        out: Output path.
+        key: Hash of everything that the shards depend on.
+    """
+
+    folder: Path
+    out: Path
+    key: str
+
+    @classmethod
+    def open(cls, out: Path, plan: Mapping[str, Any]) -> WorkFolder:
+        """Make the work folder, or open that of an interrupted run.
+
+        Args:
+            out: Output path; must not exist.
+            plan: Everything that the shards depend on, as JSON values.
+
+        Raises:
+            ExistsError: If `out` exists.
+            InputError: If there is a work folder of another plan.
+        """
+        refuse_existing(out)
+        folder = out.with_name(out.name + ".unfinished").absolute()
+        text = json.dumps(plan, sort_keys=True)
+        if not folder.exists():
+            with new_folder(folder) as partial:
+                write_text(partial / PLAN, text)
+        elif not (folder / PLAN).is_file() or (folder / PLAN).read_text(encoding="utf-8") != text:
+            raise InputError(
+                f"{folder}: expected the unfinished work of a run with the same files and options, found another. "
+                "Remove it, or choose another name."
+            )
+        return cls(folder, out, hashlib.sha256(text.encode()).hexdigest())
+
+    def shards(self, num: int, suffix: str = "") -> list[Path]:
+        """Return the paths of the shards."""
+        return [self.folder / f"part-{number:05}{suffix}" for number in range(num)]
+
+    def publish(self) -> None:
+        """Rename the folder to the output path, with its shards only."""
+        for path in self.folder.iterdir():
+            if not path.name.startswith("part-"):
+                path.unlink()
+        self.folder.rename(self.out)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder)
+
 
 def write_shards(write: Callable[[T, Path], None], shards: Mapping[Path, T], workers: Workers) -> int:
     """Write one file or folder per shard; those that exist are skipped.
 
     Args:
-        write: Called with a shard and the path to write, which must appear completely or not at all. On a cluster it is
-            sent to other machines, as are the shards.
-        shards: What each path is made of.
-        workers: Where the work is done.
+        write: Called with the input of a shard and the path to write, which must appear completely or not at all. On a
+            cluster both are sent to other machines.
+        shards: Input of each shard, by output path.
+        workers: Where the work runs.
 
     Returns:
-        How many shards existed already.
+        Number of shards that already existed.
     """
-    missing = [(shard, path.absolute()) for path, shard in shards.items() if not path.exists()]
+    missing = [(shard, path) for path, shard in shards.items() if not path.exists()]
     if workers.backend == "local" and (workers.workers == 1 or len(missing) < 2):
         for shard, path in missing:
             write(shard, path)
@@ -68,43 +133,33 @@ def write_shards(write: Callable[[T, Path], None], shards: Mapping[Path, T], wor
     return len(shards) - len(missing)
 
 
-def open_work_folder(path: Path, plan: Mapping[str, Any]) -> Path:
-    """Return the folder in which `path` is made in shards, `PATH.unfinished`; shards of an interrupted run are in it.
-
-    Args:
-        path: What is made; must not exist.
-        plan: Everything that the shards depend on, as JSON values.
-
-    Raises:
-        ExistsError: If `path` exists.
-        InputError: If there is a work folder of another plan.
-    """
-    refuse_existing(path)
-    work = path.with_name(path.name + ".unfinished")
-    text = json.dumps(plan, sort_keys=True)
-    if not work.exists():
-        with new_folder(work) as folder:
-            write_text(folder / PLAN, text)
-    elif not (work / PLAN).is_file() or (work / PLAN).read_text(encoding="utf-8") != text:
-        raise InputError(
-            f"{work}: expected the unfinished work of a run with the same files and options, found another. "
-            "Remove it, or choose another name."
-        )
-    return work
-
-
-def fingerprint_of_files(files: Sequence[Path]) -> str:
+def fingerprint_of_files(files: Iterable[Path]) -> str:
     """Return a hash of the names, sizes and modification times of files."""
     digest = hashlib.sha256()
     for file in files:
-        status = file.stat()
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        try:
+            status = file.stat()
+            text = f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0"
+        except OSError:
+            text = f"{file}\0missing\0"
+        digest.update(text.encode())
     return digest.hexdigest()
 
 
 def in_shards(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """Divide items into shards of a size; the last one may be smaller."""
     return [items[first : first + size] for first in range(0, len(items), size)]
+
+
+def spread_evenly(num: int, most: int) -> list[int]:
+    """Return at most `most` indices below `num`, evenly spread."""
+    step = max(1.0, (num - 1) / max(1, most - 1))
+    return sorted({min(num - 1, round(i * step)) for i in range(min(num, most))})
+
+
+def with_absolute_paths(config: C) -> C:
+    """Return a configuration whose paths do not depend on the working folder."""
+    return config.replace(**{name: value.absolute() for name, value in dict(config).items() if isinstance(value, Path)})
 
 
 @contextmanager
@@ -132,6 +187,8 @@ def _cluster(workers: Workers) -> Iterator[None]:
     else:
         distributed = _module("distributed", "dask")
         address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+        if address and workers.workers is not None:
+            raise InputError("workers: expected none, since Dask uses all workers of the cluster at its address")
         local = {} if address else {"n_workers": workers.workers or os.cpu_count(), "threads_per_worker": 1}
         with distributed.Client(address, **local), parallel_config("dask", n_jobs=num):
             yield

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,22 +15,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ulna.core import (
-    Clip,
     InputError,
+    UlnaWarning,
     Workers,
+    WorkFolder,
     fingerprint_of_files,
     in_shards,
     new_file,
-    open_work_folder,
+    spread_evenly,
+    with_absolute_paths,
     write_shards,
 )
 from ulna.dataset.dataset import Dataset
 from ulna.formats import FORMATS, Format, Source
-from ulna.formats.reading import read_file
+from ulna.formats.reading import FileResult, read_file
 from ulna.quality import ClipQuality, QualityReport, measure, summarise_measures
 
 ITEMS_PER_SHARD = 10_000
 MOST_CHECKED = 50  # clips that are checked for plausible units
+MOST_WARNINGS = 10
+MESSAGES = b"messages"
 SCHEMA = pa.schema(
     {
         "clip": pa.string(), "num_frames": pa.int64(), "fps": pa.float64(), "score": pa.float64(),
@@ -46,14 +52,16 @@ class CheckingJob:
     Args:
         source: Dataset folder, or None for files.
         format: Format of the files.
-        found: What the files have in common, with the first of them only.
+        found: Properties shared by the files, with the first of them only.
         skip_bad: Skip files that cannot be read.
+        key: Hash of the content of the dataset.
     """
 
     source: Path | None
     format: Format | None = None
     found: Source | None = None
     skip_bad: bool = False
+    key: str = ""
 
 
 def check_in_shards(
@@ -66,7 +74,7 @@ def check_in_shards(
     Args:
         source: A dataset, a folder of files, or a file.
         out: Folder to write; must not exist.
-        workers: Where the work is done.
+        workers: Where the work runs.
         format: Format of the files; None for a dataset.
         skip_bad: Skip files that cannot be read, instead of raising an error.
 
@@ -78,60 +86,82 @@ def check_in_shards(
     items: Sequence[Any]
     if format is None:
         dataset = Dataset(source)
-        job = CheckingJob(source.absolute())
-        items, key = range(dataset.num_clips), dataset.fingerprint
+        job = CheckingJob(source.absolute(), key=dataset.fingerprint)
+        items, plan = range(dataset.num_clips), {"data": dataset.fingerprint}
     else:
-        found = format.open(source)
+        format = with_absolute_paths(format)
+        found = format.open(source.absolute())
         job = CheckingJob(None, format, replace(found, files=found.files[:1]), skip_bad)
-        items, key = found.files, fingerprint_of_files(found.files)
-    options = None if format is None else [FORMATS.name_of_config(type(format)), str(format)]
-    work = open_work_folder(out, {"items": key, "format": options, "shard_size": size, "skip_bad": skip_bad})
+        items, plan = found.files, {"data": fingerprint_of_files(found.files)}
+        plan["format"] = f"{FORMATS.name_of_config(type(format))} {format}"
+    work = WorkFolder.open(out, plan | {"shard_size": size, "skip_bad": skip_bad})
     parts = in_shards(items, size)
-    shards = {work / f"part-{number:05}.parquet": part for number, part in enumerate(parts)}
+    shards = dict(zip(work.shards(len(parts), ".parquet"), parts, strict=True))
     write_shards(functools.partial(_write_part, job), shards, workers)
-    work.rename(out)
-    spread = np.unique(np.linspace(0, len(items) - 1, MOST_CHECKED).astype(int)).tolist()
-    return _report(out, list(_clips(replace(job, skip_bad=True), [items[i] for i in spread])))
+    report = _report(list(shards), job, items)
+    work.publish()
+    return report
 
 
-def _clips(job: CheckingJob, items: Sequence[Any]) -> Iterator[Clip]:
-    """Read the clips of some files, or those of a dataset by their indices."""
+def _clips(job: CheckingJob, items: Sequence[Any]) -> Iterator[FileResult]:
+    """Read some files, or clips of a dataset by their indices."""
     if job.source is not None:
-        dataset = Dataset(job.source)
-        yield from (dataset.clip(index) for index in items)
+        dataset = _opened(job.source, job.key)
+        yield from (FileResult([dataset.clip(index)], []) for index in items)
         return
     assert job.format is not None
     assert job.found is not None
     for file in items:
-        result = read_file(job.format, job.found, file)
-        if result.error is not None and not job.skip_bad:
-            raise result.error
-        yield from result.clips
+        yield read_file(job.format, job.found, file)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(path: Path, key: str) -> Dataset:  # noqa: ARG001
+    """Open a dataset once per process, for as long as its content is the same."""
+    return Dataset(path)
 
 
 def _write_part(job: CheckingJob, items: Sequence[Any], path: Path) -> None:
-    """Measure the clips of one shard and write the measures."""
-    rows = []
-    for clip in _clips(job, items):
-        quality = measure(clip)
-        rows.append(asdict(quality) | {"fps": float(clip.fps), "score": quality.score})
+    """Measure the clips of one shard and write the measures; messages are kept in the metadata of the file."""
+    rows, messages = [], []
+    for result in _clips(job, items):
+        messages += result.messages
+        if result.error is not None:
+            if not job.skip_bad:
+                raise result.error
+            messages.append(f"skipped {result.error}")
+        for clip in result.clips:
+            quality = measure(clip)
+            rows.append(asdict(quality) | {"fps": float(clip.fps), "score": quality.score})
+    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({MESSAGES: json.dumps(messages)}))
     with new_file(path) as partial:
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), partial)
+        pq.write_table(table, partial)
 
 
-def _report(folder: Path, some: Sequence[Clip]) -> QualityReport:
-    """Return the report of measures that were written."""
-    rows = pa.concat_tables([pq.read_table(file) for file in sorted(folder.glob("*.parquet"))]).to_pylist()
-    if not rows or not some:
-        raise InputError(f"{folder}: expected at least one clip that can be read, found none")
-    fps = float(np.median([row["fps"] for row in rows]))
-    return summarise_measures([_measures(row) for row in rows], some, fps=fps)
+def _report(files: Sequence[Path], job: CheckingJob, items: Sequence[Any]) -> QualityReport:
+    """Return the report of measures that were written, and warn about files that were skipped."""
+    tables = [pq.read_table(file) for file in files]
+    messages = [message for table in tables for message in json.loads(table.schema.metadata[MESSAGES])]
+    for message in messages[:MOST_WARNINGS]:
+        warnings.warn(message, UlnaWarning, stacklevel=4)
+    if len(messages) > MOST_WARNINGS:
+        warnings.warn(f"{len(messages) - MOST_WARNINGS} more warnings about files", UlnaWarning, stacklevel=4)
+    measures = [one for table in tables if len(table) for one in _measures(table)]
+    if not measures:
+        raise InputError(f"expected at least one clip that can be read, found none; {messages[0] if messages else ''}")
+    spread = [items[i] for i in spread_evenly(len(items), MOST_CHECKED)]
+    some = [clip for result in _clips(job, spread) for clip in result.clips]
+    some = some or next(result.clips for result in _clips(job, items) if result.clips)
+    fps = float(np.median(np.concatenate([table["fps"].to_numpy() for table in tables])))
+    return summarise_measures(measures, some, fps=fps)
 
 
-def _measures(row: dict[str, Any]) -> ClipQuality:
-    values: dict[str, Any] = {
-        name: np.array(value) if isinstance(value, list) else value
-        for name, value in row.items()
-        if name not in ("fps", "score")
-    }
-    return ClipQuality(**values)
+def _measures(table: pa.Table) -> Iterator[ClipQuality]:
+    """Yield the measures of a shard; lists of numbers are rows of one array, which takes a fifth of the memory."""
+    columns: dict[str, Any] = {}
+    for name in (column for column in SCHEMA.names if column not in ("fps", "score")):
+        column = table[name].combine_chunks()
+        is_list = pa.types.is_list(column.type)
+        columns[name] = column.flatten().to_numpy().reshape(len(table), -1) if is_list else column.to_pylist()
+    for row in range(len(table)):
+        yield ClipQuality(**{name: values[row] for name, values in columns.items()})

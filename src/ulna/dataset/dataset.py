@@ -15,10 +15,12 @@ from ulna.core import TEST, TRAIN, Clip, InputError, Skeleton, unknown_name, wri
 from ulna.dataset.arrays import Rows
 from ulna.dataset.description import (
     ADVICE,
+    ARRAYS,
     CLIP_COLUMNS,
     CONFIDENCE,
     FRAME_NUMBERS,
     FRAMES,
+    OPTIONAL_ARRAYS,
     SPLIT,
     VISIBLE,
     DatasetError,
@@ -124,7 +126,8 @@ class Dataset:
 
     def _rows(self, array: str) -> Rows:
         files, shapes = self.description.files(array), self.description.shapes(array)
-        return Rows([self.path / name for name in files], [shape[0] for shape in shapes])
+        dtype = (ARRAYS | OPTIONAL_ARRAYS)[array]
+        return Rows([self.path / name for name in files], [shape[0] for shape in shapes], shapes[0][1:], dtype)
 
     @property
     def dimensions(self) -> int:

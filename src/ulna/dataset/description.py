@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ COLUMNS = {
 NULLABLE = tuple(CLIP_COLUMNS)
 SPLIT = "split:"  # prefix of split columns
 ADVICE = "Prepare the dataset again."
+MOST_SHARDS = 100_000
 _CHUNK = 1 << 24
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -59,7 +61,7 @@ class Description(Config):
     """Units and axes of the positions."""
     dimensions: Literal[2, 3] = 3
     """3, or 2 for positions in an image."""
-    shards: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    shards: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=MOST_SHARDS)] = ()
     """Number of frames of each shard, if the arrays are divided into several files."""
     skeleton: Skeleton
     classes: Annotated[tuple[Name, ...], Field(max_length=100_000)]
@@ -78,7 +80,9 @@ class Description(Config):
     @property
     def arrays(self) -> tuple[str, ...]:
         """Names of the arrays that the dataset has."""
-        return tuple(name for name in ARRAYS | OPTIONAL_ARRAYS if self.files(name)[0] in self.bytes)
+        return tuple(
+            name for name in ARRAYS | OPTIONAL_ARRAYS if (shard_file(name, 0) if self.shards else name) in self.bytes
+        )
 
     def files(self, array: str) -> tuple[str, ...]:
         """Return the names of an array's files, in order."""
@@ -162,7 +166,7 @@ def _check_header(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...], size
             offset = opened.tell()
     except ValueError:
         raise DatasetError(f"{file}: expected an array file, found a damaged file. {ADVICE}") from None
-    whole = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    whole = offset + math.prod(shape) * dtype.itemsize
     if header != (shape, False, dtype) or whole != size:
         raise DatasetError(f"{file}: expected {dtype} {shape}, found {header[2]} {header[0]}. {ADVICE}")
 

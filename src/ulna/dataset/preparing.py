@@ -11,11 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from ulna.core import Clip, Config, InputError, UlnaWarning, Workers, refuse_existing
+from ulna.core import (
+    Clip,
+    Config,
+    InputError,
+    UlnaWarning,
+    Workers,
+    refuse_existing,
+    spread_evenly,
+    with_absolute_paths,
+)
 from ulna.dataset.dataset import Dataset
 from ulna.dataset.description import DESCRIPTION, REJECTED
 from ulna.dataset.holdout import HoldOut
@@ -63,12 +71,16 @@ def prepare(
     source, path = Path(source), Path(path)
     refuse_existing(path)
     if (source / DESCRIPTION).is_file():
+        if isinstance(workers, Workers) and workers != Workers():
+            raise InputError(f"{source}: expected files to read in shards or processes, found a dataset")
         return _recut(Dataset(source), path, windows or Windows(), hold_out)
     format = open_format(detect_format(source) if format is None else format)
     if not isinstance(workers, Workers):
         workers = Workers(workers=workers)
-    found = format.open(source)
     options = windows or Windows()
+    if workers.is_sharded:  # other machines may have another working folder
+        source, format, options = source.absolute(), with_absolute_paths(format), with_absolute_paths(options)
+    found = format.open(source)
     notes = {"format": FORMATS.name_of_config(type(format)), "options": _portable(format)}
     notes |= {"windows": _portable(options)} if options.is_active else {}
     num_persons = 1 if options.persons == "separate" else found.num_persons
@@ -104,18 +116,18 @@ def _in_shards(
     """Write a dataset in shards; returns warnings."""
     if num_persons is None:
         raise InputError(
-            "shards: expected a format that states the number of persons, found one that counts them while reading. "
+            "shards: expected a format with a known number of persons, found one that counts them while reading. "
             "Use --persons separate, or prepare without shards."
         )
     classes = Cutter(windows).with_labels(found.classes)
     schema = Schema(found.skeleton, classes, num_persons, found.class_groups)
-    job = Job(format, replace(found, files=()), schema, windows, skip_bad)
+    job = Job(format, replace(found, files=found.files[:1]), schema, windows, skip_bad)
     notes = prepare_shards(
         job, found.files, path, workers=workers, source=source, hold_out=hold_out,
         finish=lambda folder, notes: _write_rejected(folder / REJECTED, notes.rejected),
     )  # fmt: skip
     made = Dataset(path)
-    some = [made.clip(int(i)) for i in np.unique(np.linspace(0, made.num_clips - 1, MOST_CHECKED).astype(int))]
+    some = [made.clip(i) for i in spread_evenly(made.num_clips, MOST_CHECKED)]
     done = [f"{notes.num_done} shards of an interrupted run were kept"] if notes.num_done else []
     return [*done, *plausibility(some), *notes.cutter.warnings(), *notes.messages]
 

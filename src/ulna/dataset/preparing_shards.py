@@ -6,8 +6,8 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,16 @@ import pyarrow.parquet as pq
 
 from ulna.core import (
     Clip,
+    InputError,
     Workers,
+    WorkFolder,
     fingerprint_of_files,
     in_shards,
     new_folder,
-    open_work_folder,
     write_shards,
     write_text,
 )
-from ulna.dataset.description import ARRAYS, INDEX, OPTIONAL_ARRAYS, shard_file
+from ulna.dataset.description import ARRAYS, INDEX, OPTIONAL_ARRAYS, VERSION, shard_file
 from ulna.dataset.holdout import HoldOut
 from ulna.dataset.windows import Cutter, Windows
 from ulna.dataset.writing import Schema, Shard, finish_dataset, write_shard
@@ -40,8 +41,8 @@ class Job:
 
     Args:
         format: The format.
-        found: What the files have in common, with the first of them only.
-        schema: What all clips have in common.
+        found: Properties shared by the files, with the first of them only, since it is sent along with every shard.
+        schema: Properties shared by all clips.
         windows: How recordings are cut.
         skip_bad: Skip bad files.
     """
@@ -78,43 +79,61 @@ def prepare_shards(
     workers: Workers,
     source: Mapping[str, Any],
     hold_out: HoldOut | None,
-    finish: Any,
+    finish: Callable[[Path, Notes], None],
 ) -> Notes:
     """Read files in shards and write them as a dataset.
 
     Works in `PATH.unfinished`. If it exists, the shards that an interrupted run with the same files and options
-    finished are kept.
+    finished are kept. If the shards do not make a dataset, for example because an id occurs twice, they are removed.
 
     Args:
         job: How files become shards.
         files: The files.
         path: Dataset folder to write; must not exist.
-        workers: Where the work is done.
+        workers: Where files are read.
         source: Notes on the origin of the data, as JSON values.
         hold_out: What the default split keeps together.
         finish: Called with the unfinished folder and the notes, for example to add files.
 
     Raises:
-        InputError: If an unfinished dataset of other files or options exists.
+        InputError: If an unfinished dataset of other files or options exists, or the shards do not make a dataset.
         BadFileError: If a file cannot be read.
     """
     size = workers.shard_size or FILES_PER_SHARD
-    work = open_work_folder(path, {"source": source, "shard_size": size, "files": fingerprint_of_files(files)})
-    shards = {work / f"shard-{number:05}": (number, part) for number, part in enumerate(in_shards(files, size))}
+    work = WorkFolder.open(path, _plan(job, files, source, size))
+    parts = in_shards(files, size)
+    shards = dict(zip(work.shards(len(parts)), enumerate(parts), strict=True))
     num_done = write_shards(functools.partial(_write_shard, job), shards, workers)
-    with new_folder(path) as folder:
-        notes = Notes(Cutter(job.windows), [], [], num_done)
-        parts: list[Shard] = []
-        for number, done in enumerate(shards):
-            shard = _read_shard(done, notes)
-            if shard.index is not None:
-                _link(done, number, folder, len(parts))
-                parts.append(shard)
-        notes.cutter.check()
-        finish_dataset(folder, parts, job.schema, source=source, hold_out=hold_out)
-        finish(folder, notes)
-    shutil.rmtree(work)
+    try:
+        with new_folder(path) as folder:
+            notes = Notes(Cutter(job.windows), [], [], num_done)
+            made: list[Shard] = []
+            for number, done in enumerate(shards):
+                shard = _read_shard(done, notes)
+                if shard.index is not None:
+                    _link(done, number, folder, len(made))
+                    made.append(shard)
+            if notes.rejected and not job.skip_bad:
+                raise notes.rejected[0]
+            notes.cutter.check()
+            finish_dataset(folder, made, job.schema, source=source, hold_out=hold_out)
+            finish(folder, notes)
+    except InputError:
+        work.remove()
+        raise
+    work.remove()
     return notes
+
+
+def _plan(job: Job, files: Sequence[Path], source: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """Return everything that the shards depend on."""
+    options = [value for config in (job.format, job.windows) for value in dict(config).values()]
+    inputs = [path for value in options if isinstance(value, Path) for path in [value, *sorted(value.rglob("*"))]]
+    schema = [job.schema.skeleton.to_json(), job.schema.classes, job.schema.num_persons]
+    return {
+        "version": VERSION, "source": source, "schema": schema, "shard_size": size,
+        "files": fingerprint_of_files(files), "inputs": fingerprint_of_files(inputs),
+    }  # fmt: skip
 
 
 def _write_shard(job: Job, shard: tuple[int, Sequence[Path]], path: Path) -> None:
@@ -123,11 +142,10 @@ def _write_shard(job: Job, shard: tuple[int, Sequence[Path]], path: Path) -> Non
     cutter = Cutter(job.windows)
     messages: list[str] = []
     rejected: list[BadFileError] = []
-    found = replace(job.found, files=tuple(files[:1]))
 
     def clips() -> Iterator[Clip]:
         for file in files:
-            result = read_file(job.format, found, file)
+            result = read_file(job.format, job.found, file)
             messages.extend(result.messages)
             if result.error is None:
                 for clip in result.clips:

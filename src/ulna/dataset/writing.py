@@ -16,7 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ulna.core import TEST, TRAIN, Clip, InputError, Skeleton, new_folder, refuse_existing, shown, write_text
+from ulna.core import (
+    TEST,
+    TRAIN,
+    Clip,
+    InputError,
+    Skeleton,
+    check_range,
+    new_folder,
+    refuse_existing,
+    shown,
+    write_text,
+)
 from ulna.dataset.description import (
     ARRAYS,
     CLIP_COLUMNS,
@@ -45,7 +56,7 @@ FRAMES_AT_ONCE = 1 << 14
 
 @dataclass(frozen=True)
 class Schema:
-    """What all clips of a dataset have in common.
+    """Properties shared by all clips of a dataset.
 
     Args:
         skeleton: Skeleton of all clips.
@@ -114,6 +125,8 @@ def write_dataset(
         finish: Called with the unfinished folder as the last step, for example to add files.
     """
     refuse_existing(path)
+    if frames_per_shard is not None:
+        check_range("frames_per_shard", frames_per_shard, 1)
     if skeleton is None or classes is None or num_persons is None:
         clips = list(clips)
         if not clips:
@@ -150,7 +163,7 @@ def write_shard(
     Args:
         folder: An existing folder.
         clips: The clips.
-        schema: What all clips of the dataset have in common.
+        schema: Properties shared by all clips of the dataset.
         cut: Returns the windows of a clip, see `write_dataset`.
         number: Number of the shard; None if it is the only one.
     """
@@ -168,7 +181,7 @@ def finish_dataset(
     Args:
         folder: The folder; `shards[i]` was written to it with number i, or without a number if it is the only one.
         shards: The shards, of which empty ones must come without files.
-        schema: What all clips have in common.
+        schema: Properties shared by all clips.
         source: Notes on the origin of the data, as JSON values.
         hold_out: What the default split keeps together; see `with_holdout`.
     """

@@ -75,7 +75,8 @@ class GLTransformer(FrameEncoder):
         all ("skip"). With "skip", only the columns of visible persons take part in every layer and in MPDP's heads:
         the result is that of setting the input and output columns of absent persons to zero in every layer, with layer
         norms over the other columns, and softmax over the nodes of visible persons. If nobody is visible in a clip, its
-        first person is computed. One person instead of two takes a quarter of the computation."""
+        first person is computed. The first visible person of a clip takes the part of person 0, who always counts as
+        present. One person instead of two takes a quarter of the computation."""
         window: Annotated[int, Field(ge=1, le=100_000)] | None = None
         """Let a frame attend to this many frames before and after it, and to every `stride`-th frame of its clip; None
         lets it attend to all frames (paper). Both are the same for clips of at most `window` + 1 frames."""
@@ -104,7 +105,8 @@ class GLTransformer(FrameEncoder):
         self.blocks = nn.ModuleList(
             _Block(config, pos_embed, self.frame_dim, rate) for pos_embed, rate in zip(pos_embeds, rates, strict=True)
         )
-        if config.absent == "skip" and int(config.mlp_ratio * self.frame_dim) % (spec.num_persons * dim):
+        is_skipping = config.absent == "skip" and spec.num_persons > 1
+        if is_skipping and int(config.mlp_ratio * self.frame_dim) % (spec.num_persons * dim):
             raise InputError(
                 f"absent='skip': expected a hidden layer whose width is a multiple of {spec.num_persons} persons * "
                 f"{dim} (embed_dim), found {int(config.mlp_ratio * self.frame_dim)}. Change mlp_ratio."

@@ -53,25 +53,31 @@ class Labels:
         return Known(name.with_suffix("").as_posix(), {})
 
     @staticmethod
-    @functools.cache
     def read(path: Path | None) -> Labels:
         """Read a table with columns file and label, and optionally group, subject, view, setup and split:NAME."""
         if path is None:
             return Labels((), {})
         if not path.is_file():
             raise MissingError(f"{path}: expected a CSV table of labels, found none")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            unknown = [c for c in columns if c not in ("file", *TEXTS, *NUMBERS) and not c.startswith(SPLIT)]
-            if "file" not in columns or unknown:
-                wanted = f"columns file, {', '.join((*TEXTS, *NUMBERS))}, {SPLIT}NAME"
-                raise InputError(f"{path}: expected {wanted}, found {', '.join(columns) or 'an empty file'}")
-            table = list(reader)
-        _check_table(path, table)
-        classes = tuple(sorted({row["label"] for row in table if row.get("label")}))
-        rows = {row["file"]: _metadata(path, number, row) for number, row in enumerate(table, 2)}
-        return Labels(classes, rows)
+        status = path.stat()
+        return _read_labels(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.cache
+def _read_labels(path: Path, modified: int, size: int) -> Labels:  # noqa: ARG001
+    """Read a table of labels, once for as long as the file does not change."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        unknown = [c for c in columns if c not in ("file", *TEXTS, *NUMBERS) and not c.startswith(SPLIT)]
+        if "file" not in columns or unknown:
+            wanted = f"columns file, {', '.join((*TEXTS, *NUMBERS))}, {SPLIT}NAME"
+            raise InputError(f"{path}: expected {wanted}, found {', '.join(columns) or 'an empty file'}")
+        table = list(reader)
+    _check_table(path, table)
+    classes = tuple(sorted({row["label"] for row in table if row.get("label")}))
+    rows = {row["file"]: _metadata(path, number, row) for number, row in enumerate(table, 2)}
+    return Labels(classes, rows)
 
 
 def labelled_source(

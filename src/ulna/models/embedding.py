@@ -18,7 +18,7 @@ from ulna.encoders import Encoder
 from ulna.models.recipe import Precision
 from ulna.preprocessing import Preprocessor
 
-FRAMES_PER_BATCH = {"cpu": 2048, "cuda": 65_536}  # on CPUs a batch should fit into the cache
+FRAMES_PER_BATCH = {"cpu": 2048}  # on CPUs a batch should fit into the cache
 FRAMES_OTHERWISE = 8192
 
 
@@ -122,7 +122,7 @@ class Embedder:
         """Return the number of frames that the encoder receives of each clip."""
         pairs, index = np.unique(np.stack([lengths, rates], axis=1), axis=0, return_inverse=True)
         counts = [len(self.preprocessor.frame_indices(int(length), float(rate))) for length, rate in pairs]
-        return np.array(counts)[index]
+        return np.array(counts)[index.reshape(-1)]  # numpy 2.0 returns two dimensions
 
 
 def by_length(lengths: Int[np.ndarray, " B"], num_frames: int) -> list[np.ndarray]:

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
-from ulna.core import Workers, in_shards, new_file, open_work_folder, write_shards
+from ulna.core import Workers, WorkFolder, in_shards, new_file, write_shards
 from ulna.dataset import Dataset
 from ulna.models.folder import WEIGHTS
 from ulna.models.model import Model, load
 from ulna.models.recipe import Precision
 
 CLIPS_PER_SHARD = 50_000
+BYTES_PER_SHARD = 1 << 28  # of vectors, for the default size of a shard
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class EmbeddingJob:
         match_joints: Accept a dataset of another skeleton and match joints by name.
         precision: Precision of the computation.
         device: "cpu", "cuda", or "auto".
+        key: Hash of the content of model and dataset; processes keep both open for as long as it is the same.
     """
 
     model: Path
@@ -39,6 +41,7 @@ class EmbeddingJob:
     match_joints: bool = False
     precision: Precision = "32-true"
     device: str = "auto"
+    key: str = ""
 
 
 def embed_in_shards(job: EmbeddingJob, out: Path, workers: Workers) -> int:
@@ -49,40 +52,38 @@ def embed_in_shards(job: EmbeddingJob, out: Path, workers: Workers) -> int:
     Args:
         job: What is embedded.
         out: Folder to write; must not exist.
-        workers: Where the work is done.
+        workers: Where shards are embedded.
 
     Returns:
-        How many shards existed already.
+        Number of shards that already existed.
 
     Raises:
         ExistsError: If `out` exists.
         InputError: If an unfinished folder of other options exists, or model and dataset do not fit.
     """
-    dataset = Dataset(job.dataset)
+    job = replace(job, model=job.model.absolute(), dataset=job.dataset.absolute())
+    dataset, model = Dataset(job.dataset), load(job.model, device=job.device)
     dataset.verify()
-    load(job.model, device=job.device).embedder(dataset, pooling=job.pooling, match_joints=job.match_joints)
-    size = workers.shard_size or CLIPS_PER_SHARD
+    dim = model.embedder(dataset, pooling=job.pooling, match_joints=job.match_joints).dim
+    size = workers.shard_size or max(1, min(CLIPS_PER_SHARD, BYTES_PER_SHARD // (4 * dim)))
     status = (job.model / WEIGHTS).stat()
     plan = {name: str(value) for name, value in vars(job).items()} | {
         "shard_size": size, "data": dataset.fingerprint, "weights": [status.st_size, status.st_mtime_ns],
     }  # fmt: skip
-    work = open_work_folder(out, plan)
+    work = WorkFolder.open(out, plan)
     parts = in_shards(range(dataset.num_clips), size)
-    shards = {work / f"part-{number:05}.parquet": part for number, part in enumerate(parts)}
-    done = write_shards(functools.partial(_write_part, _absolute(job)), shards, workers)
-    work.rename(out)
-    return done
+    shards = dict(zip(work.shards(len(parts), ".parquet"), parts, strict=True))
+    if workers.backend == "local" and workers.workers is None and model.device.type != "cpu":
+        workers = workers.replace(workers=1)  # processes would share the GPU
+    num_done = write_shards(functools.partial(_write_part, replace(job, key=work.key)), shards, workers)
+    work.publish()
+    return num_done
 
 
 def with_embeddings(table: pa.Table, vectors: Float[np.ndarray, "B E"]) -> pa.Table:
     """Return rows of an index with a column `embedding`."""
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     return table.append_column("embedding", column)
-
-
-def _absolute(job: EmbeddingJob) -> EmbeddingJob:
-    """Return the job with paths that do not depend on the working folder."""
-    return replace(job, model=job.model.absolute(), dataset=job.dataset.absolute())
 
 
 def _write_part(job: EmbeddingJob, clips: range, path: Path) -> None:
