@@ -1,6 +1,6 @@
 """Measure on this machine and print the tables: python -m benchmarks [TABLE ...] [NUMBER OF CLIPS ...].
 
-Tables: step, memory, sparse, embedding, preparing, masking, scale; by default all, `scale` with 10,000 clips.
+Tables: step, memory, sparse, embedding, preparing, masking, scale; by default all, `scale` with 5,000 clips.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks.step import (
     where_time_goes,
 )
 from benchmarks.workload import NTU, NW_UCLA
+from ulna.core import Workers
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -42,7 +43,7 @@ def main() -> None:
         "embedding": lambda: embedding.report(DEVICE),
         "preparing": prepare,
         "masking": mask,
-        "scale": lambda: scale.report(sizes or (10_000,)),
+        "scale": lambda: scale.report(sizes or (5000,)),
     }
     sizes = tuple(int(word.replace(",", "")) for word in sys.argv[1:] if word[0].isdigit())
     wanted = [word for word in sys.argv[1:] if word in tables] or (["scale"] if sizes else list(tables))
@@ -118,12 +119,20 @@ def prepare() -> None:
             plain, ours = executor.submit(preparing.parser_times, Path(folder)).result()
         print(f"| a file of 100 frames and two bodies, plain line-by-line parser | {plain:.1f} ms |")
         print(f"| the same, ulna | {ours:.1f} ms, ratio {plain / ours:.1f} |", flush=True)
-        num_files, cores = 1500, os.cpu_count() or 1
-        rates = [preparing.clips_per_second(Path(folder), num_files, workers) for workers in (1, cores) * 2]
-        one, several = rates[::2], rates[1::2]
-        print(f"| {num_files:,} one-body files of 82 frames, one process, two runs | {_clips_per_second(one)} |")
-        gain = f"{sum(several) / sum(one):.1f} times as many"
-        print(f"| the same, {cores} processes on {cores} cores | {_clips_per_second(several)}, {gain} |")
+        num_files, cores = 4000, os.cpu_count() or 1
+        ways = {
+            "one process": 1,
+            f"{cores} processes, one writes": cores,
+            f"{cores} processes in shards": Workers(workers=cores, shard_size=num_files // (2 * cores)),
+        }
+        rates = {
+            name: [preparing.clips_per_second(Path(folder), num_files, workers) for _ in range(2)]
+            for name, workers in ways.items()
+        }
+        one = max(rates["one process"])
+        for name, own in rates.items():
+            gain = "" if name == "one process" else f", {max(own) / one:.1f} times as many"
+            print(f"| {num_files:,} one-body files of 82 frames, {name}, two runs | {_clips_per_second(own)}{gain} |")
 
 
 def _clips_per_second(rates: list[float]) -> str:
@@ -131,7 +140,7 @@ def _clips_per_second(rates: list[float]) -> str:
 
 
 def mask() -> None:
-    rounds, num = (3, 16) if DEVICE == "cpu" else (10, 128)
+    rounds, num = (2, 16) if DEVICE == "cpu" else (10, 128)
     print(f"HA-CM training step, width 256, {num} clips")
     print("| workload | all tokens, s/clip | ulna, s/clip | ratio |\n|---|---|---|---|")
     for workload in (NTU, NW_UCLA):

@@ -22,7 +22,7 @@ from ulna.dataset import Dataset
 from ulna.dataset.sample import CLASSES, sample_clips
 
 NUM_FRAMES = 30
-NUM_TEST = 1000  # clips that are audited, whatever the size
+NUM_TEST = 500  # clips that are audited, whatever the size
 FILES = 2000  # different files; the others are hard links to them
 FRAMES_PER_SHARD = 1 << 21
 FILES_PER_SHARD = 10_000

@@ -38,8 +38,10 @@ def plain_attention(qkv, mask, kept, scale):
 
 @pytest.mark.parametrize("masked", [None, "all", "each"])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_attention_in_pieces_is_attention(monkeypatch, masked, rate):
+@pytest.mark.parametrize("kept", [0, 1000], ids=["recomputed", "kept"])
+def test_attention_in_pieces_is_attention(monkeypatch, masked, rate, kept):
     monkeypatch.setattr("ulna.nn.cpu_attention.PIECE", 100)  # 7 sequences in pieces of two
+    monkeypatch.setattr("ulna.nn.cpu_attention.KEPT", kept)
     torch.manual_seed(0)
     qkv = torch.randn(7, 5, 3, 2, 3, dtype=torch.float64, requires_grad=True)
     mask = None

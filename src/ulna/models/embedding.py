@@ -18,7 +18,7 @@ from ulna.encoders import Encoder
 from ulna.models.recipe import Precision
 from ulna.preprocessing import Preprocessor
 
-FRAMES_PER_BATCH = {"cpu": 2048}  # on CPUs a batch should fit into the cache
+FRAMES_PER_BATCH = {"cpu": 3072}  # on CPUs a batch should fit into the cache
 FRAMES_OTHERWISE = 8192
 
 
