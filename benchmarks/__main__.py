@@ -1,6 +1,6 @@
 """Measure on this machine and print the tables: python -m benchmarks [TABLE ...] [NUMBER OF CLIPS ...].
 
-Tables: step, memory, sparse, embedding, preparing, masking, scale; by default all, `scale` with 5,000 clips.
+Tables: step, memory, sparse, embedding, preparing, masking, scale; by default all, `scale` with 3,000 clips.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from benchmarks.step import (
     NO_RATES,
     Packed,
     Padded,
-    alternate,
+    compare,
     matrix_peak,
     peak_memory,
-    same_malloc,
     same_weights,
     spread,
-    where_time_goes,
 )
 from benchmarks.workload import NTU, NW_UCLA
 from ulna.core import Workers
@@ -43,7 +41,7 @@ def main() -> None:
         "embedding": lambda: embedding.report(DEVICE),
         "preparing": prepare,
         "masking": mask,
-        "scale": lambda: scale.report(sizes or (5000,)),
+        "scale": lambda: scale.report(sizes or (3000,)),
     }
     sizes = tuple(int(word.replace(",", "")) for word in sys.argv[1:] if word[0].isdigit())
     wanted = [word for word in sys.argv[1:] if word in tables] or (["scale"] if sizes else list(tables))
@@ -65,29 +63,15 @@ def step() -> None:
         "workload", "clips (padded, ulna)", "padded, s/clip", "ulna, s/clip", "ulna, clips/s", "ratio",
         "ratio, same malloc", "share of bf16 peak", "input",
     )  # fmt: skip
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
-    print_after: list[tuple[str, dict[str, float]]] = []
-    rounds, many_ntu = (2, 32) if DEVICE == "cpu" else (10, 128)
-    for workload, few, many in ((NTU, 8, many_ntu), (NW_UCLA, 32, 128)):
-        padded, packed = Padded(workload, few, device=DEVICE), {"": Packed(workload, many, device=DEVICE)}
-        if workload.num_persons > 1:
-            packed[', `absent="skip"`'] = Packed(workload, many, device=DEVICE, options={"absent": "skip"})
-        times = alternate(padded, list(packed.values()), rounds)
-        alike = same_malloc(padded) if DEVICE == "cpu" else None
-        for (name, own), seconds in zip(packed.items(), times[1:], strict=True):
-            ours = min(seconds)
-            flops = own.model_flops() / many / ours
-            print(
-                f"| {workload.name}{name} | {few}, {many} | {spread(times[0])} | {spread(seconds)} | {1 / ours:.2f} "
-                f"| {min(times[0]) / ours:.1f} | {f'{alike / ours:.1f}' if alike else ''} "
-                f"| {flops / peaks['bfloat16']:.0%} | {own.input_share():.1%} |",
-                flush=True,
-            )
-            if workload is NTU:
-                print_after.append((name, where_time_goes(own)))
-    for name, shares in print_after:
-        text = ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items())
-        print(f"breakdown of the time (NTU{name}): {text}")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    many = 32 if DEVICE == "cpu" else 128
+    breakdowns = []
+    for workload, few, own in ((NTU, 8, many), (NW_UCLA, 32, 128)):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # as training does, in a process of its own
+            rows, shares = pool.apply(compare, (workload, few, own, peaks["bfloat16"], DEVICE))
+        print("\n".join(rows), flush=True)
+        breakdowns += shares
+    print("\n".join(breakdowns))
 
 
 def _check_equal() -> None:
@@ -107,7 +91,6 @@ def memory() -> None:
         ("padded", Padded, 8, {}),
         ("ulna", Packed, 128, {}),
         ("ulna, `--encoder.checkpoint-activations`", Packed, 128, {"options": {"checkpoint_activations": True}}),
-        ("ulna, `--encoder.absent skip`", Packed, 128, {"options": {"absent": "skip"}}),
     ):
         print(f"| {name} | {num} | {peak_memory(kind, NTU, num, device=DEVICE, **options)[0]:.1f} |", flush=True)
 

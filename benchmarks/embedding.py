@@ -72,7 +72,7 @@ def _one_by_one(encoder: Encoder, preprocessor: Disentangled, dataset) -> float:
             encoder.embed(preprocessor.load(dataset, np.array([clip]), device)).cpu()
 
     embed(4)
-    num = max(8, min(200, int(8 / _seconds(lambda: embed(8)))))
+    num = max(8, min(200, int(4 / _seconds(lambda: embed(8)))))
     return num / _seconds(lambda: embed(num))
 
 

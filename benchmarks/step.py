@@ -188,6 +188,26 @@ def alternate(padded: Step, packed: Sequence[Step], rounds: int) -> list[list[fl
     return times
 
 
+def compare(workload: Workload, few: int, many: int, peak: float, device: str) -> tuple[list[str], list[str]]:
+    """Return the rows of a workload, and where the time of ulna's steps goes."""
+    padded, packed = Padded(workload, few, device=device), {"": Packed(workload, many, device=device)}
+    if workload.num_persons > 1:
+        packed[', `absent="skip"`'] = Packed(workload, many, device=device, options={"absent": "skip"})
+    times = alternate(padded, list(packed.values()), 2 if device == "cpu" else 10)
+    alike = same_malloc(padded) if device == "cpu" else None
+    rows, breakdowns = [], []
+    for (name, own), seconds in zip(packed.items(), times[1:], strict=True):
+        ours = min(seconds)
+        rows.append(
+            f"| {workload.name}{name} | {few}, {many} | {spread(times[0])} | {spread(seconds)} | {1 / ours:.2f} "
+            f"| {min(times[0]) / ours:.1f} | {f'{alike / ours:.1f}' if alike else ''} "
+            f"| {own.model_flops() / many / ours / peak:.0%} | {own.input_share():.1%} |"
+        )
+        text = ", ".join(f"{kind} {share:.0%}" for kind, share in where_time_goes(own).items())
+        breakdowns.append(f"breakdown of the time ({workload.name}{name}): {text}")
+    return rows, breakdowns
+
+
 def same_malloc(padded: Step) -> float:
     """Return the seconds per clip of the padded reference with ulna's malloc settings."""
     with keep_freed_memory():
@@ -250,10 +270,8 @@ def where_time_goes(step: Step) -> dict[str, float]:
         "copies and casts": ("aten::copy_", "aten::index_copy_", "aten::index_select", "aten::cat"),
         "optimizer": ("aten::_fused_adamw_",),
     }  # fmt: skip
-    with keep_freed_memory():
+    with keep_freed_memory(), torch.profiler.profile() as profiler:
         step()
-        with torch.profiler.profile() as profiler:
-            step()
     column = "self_cpu_time_total" if step.device == "cpu" else "self_device_time_total"
     events = [event for event in profiler.key_averages() if event.device_type == torch.profiler.DeviceType.CPU]
     times = {event.key: getattr(event, column) for event in events}
