@@ -289,6 +289,16 @@ def test_both_parsers_of_ntu_agree_on_damaged_files(tmp_path_factory, data):
         assert np.array_equal(one, two, equal_nan=True)
 
 
+def test_numbers_of_ntu_that_are_too_large_are_refused(tmp_path):
+    path = tmp_path / "S001C001P001R001A001.skeleton"
+    write_ntu(path, num_frames=2)
+    lines = path.read_text().splitlines()
+    lines[4] = " ".join(["1e300", *lines[4].split()[1:]])
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UlnaError, match="frame 0, person 0, joint .* finite coordinates"):
+        ntu.read_skeleton(path)
+
+
 def test_plain_files_of_ntu_take_the_fast_parser(tmp_path):
     path = tmp_path / "S001C001P001R001A001.skeleton"
     write_ntu(path, num_frames=3, num_bodies=2)

@@ -226,7 +226,8 @@ def _parse_lines(path: Path, text: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _numbers(words: pa.StringArray) -> np.ndarray:
     """Convert decimal numbers to float32, rounded once from float64; raises ValueError if a word is not a number."""
-    return words.cast(pa.float64()).to_numpy().astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite numbers are refused later, with their frame and joint
+        return words.cast(pa.float64()).to_numpy().astype(np.float32)
 
 
 class _Lines:
