@@ -295,7 +295,7 @@ def test_numbers_of_ntu_that_are_too_large_are_refused(tmp_path):
     lines = path.read_text().splitlines()
     lines[4] = " ".join(["1e300", *lines[4].split()[1:]])
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(UlnaError, match="frame 0, person 0, joint .* finite coordinates"):
+    with pytest.raises(UlnaError, match=r"frame 0, person 0, joint .* finite coordinates"):
         ntu.read_skeleton(path)
 
 
