@@ -1,6 +1,6 @@
 """Measure on this machine and print the tables: python -m benchmarks [TABLE ...] [NUMBER OF CLIPS ...].
 
-Tables: step, memory, sparse, embedding, preparing, masking, scale; by default all, `scale` with 3,000 clips.
+Tables: step, memory, sparse, embedding, preparing, masking, scale; by default all, `scale` with 2,000 clips.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
         "embedding": lambda: embedding.report(DEVICE),
         "preparing": prepare,
         "masking": mask,
-        "scale": lambda: scale.report(sizes or (3000,)),
+        "scale": lambda: scale.report(sizes or (2000,)),
     }
     sizes = tuple(int(word.replace(",", "")) for word in sys.argv[1:] if word[0].isdigit())
     wanted = [word for word in sys.argv[1:] if word in tables] or (["scale"] if sizes else list(tables))
@@ -66,7 +66,7 @@ def step() -> None:
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     many = 32 if DEVICE == "cpu" else 128
     breakdowns = []
-    for workload, few, own in ((NTU, 8, many), (NW_UCLA, 32, 128)):
+    for workload, few, own in ((NTU, 6, many), (NW_UCLA, 32, 128)):
         with multiprocessing.get_context("spawn").Pool(1) as pool:  # as training does, in a process of its own
             rows, shares = pool.apply(compare, (workload, few, own, peaks["bfloat16"], DEVICE))
         print("\n".join(rows), flush=True)
@@ -102,7 +102,7 @@ def prepare() -> None:
             plain, ours = executor.submit(preparing.parser_times, Path(folder)).result()
         print(f"| a file of 100 frames and two bodies, plain line-by-line parser | {plain:.1f} ms |")
         print(f"| the same, ulna | {ours:.1f} ms, ratio {plain / ours:.1f} |", flush=True)
-        num_files, cores = 4000, os.cpu_count() or 1
+        num_files, cores = 2500, os.cpu_count() or 1
         ways = {
             "one process": 1,
             f"{cores} processes, one writes": cores,

@@ -30,7 +30,7 @@ from ulna.pretext import MPDP
 
 RATES = {"dropout": 0.1, "attention_dropout": 0.1, "drop_path": 0.1}  # the default recipe's
 NO_RATES = dict.fromkeys(RATES, 0.0)
-WARM_UP = 4  # steps of ulna, of which the last counts
+WARM_UP = 3  # steps of ulna, of which the last counts
 
 
 @dataclass
