@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ulna.audit.alignment import Alignment
 from ulna.audit.near_copies import ClipSet, NearCopy, Search
-from ulna.core import Workers, WorkFolder, in_shards, new_file, write_shards
+from ulna.core import Workers, WorkFolder, in_shards, new_file
 from ulna.dataset import Dataset
 
 CLIPS_PER_SHARD = 20_000
@@ -76,9 +76,8 @@ def near_copies_in_shards(
     path, theirs = test.dataset.path.absolute(), search.known_joints
     job = AuditJob(path, tuple(files), search.test_joints, theirs, threshold, work.key)
     parts = in_shards(test.clips.tolist(), size)
-    shards = dict(zip(work.shards(len(parts), ".parquet"), parts, strict=True))
-    write_shards(functools.partial(_write_part, job), shards, workers)
-    found = _read(list(shards))
+    written, _ = work.write(functools.partial(_write_part, job), parts, workers, ".parquet")
+    found = _read(written)
     work.publish()
     return found
 

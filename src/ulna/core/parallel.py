@@ -92,9 +92,12 @@ class WorkFolder:
             )
         return cls(folder, out, hashlib.sha256(text.encode()).hexdigest())
 
-    def shards(self, num: int, suffix: str = "") -> list[Path]:
-        """Return the paths of the shards."""
-        return [self.folder / f"part-{number:05}{suffix}" for number in range(num)]
+    def write(
+        self, write: Callable[[T, Path], None], parts: Sequence[T], workers: Workers, suffix: str = ""
+    ) -> tuple[list[Path], int]:
+        """Write a shard per part, see `write_shards`; returns their paths and the number that already existed."""
+        shards = {self.folder / f"part-{number:05}{suffix}": part for number, part in enumerate(parts)}
+        return list(shards), write_shards(write, shards, workers)
 
     def publish(self) -> None:
         """Rename the folder to the output path, with its shards only."""

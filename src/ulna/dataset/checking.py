@@ -24,7 +24,6 @@ from ulna.core import (
     new_file,
     spread_evenly,
     with_absolute_paths,
-    write_shards,
 )
 from ulna.dataset.dataset import Dataset
 from ulna.formats import FORMATS, Format, Source
@@ -95,10 +94,8 @@ def check_in_shards(
         items, plan = found.files, {"data": fingerprint_of_files(found.files)}
         plan["format"] = f"{FORMATS.name_of_config(type(format))} {format}"
     work = WorkFolder.open(out, plan | {"shard_size": size, "skip_bad": skip_bad})
-    parts = in_shards(items, size)
-    shards = dict(zip(work.shards(len(parts), ".parquet"), parts, strict=True))
-    write_shards(functools.partial(_write_part, job), shards, workers)
-    report = _report(list(shards), job, items)
+    files, _ = work.write(functools.partial(_write_part, job), in_shards(items, size), workers, ".parquet")
+    report = _report(files, job, items)
     work.publish()
     return report
 

@@ -21,7 +21,6 @@ from ulna.core import (
     fingerprint_of_files,
     in_shards,
     new_folder,
-    write_shards,
     write_text,
 )
 from ulna.dataset.description import ARRAYS, INDEX, OPTIONAL_ARRAYS, VERSION, shard_file
@@ -101,9 +100,8 @@ def prepare_shards(
     """
     size = workers.shard_size or FILES_PER_SHARD
     work = WorkFolder.open(path, _plan(job, files, source, size))
-    parts = in_shards(files, size)
-    shards = dict(zip(work.shards(len(parts)), enumerate(parts), strict=True))
-    num_done = write_shards(functools.partial(_write_shard, job), shards, workers)
+    parts = list(enumerate(in_shards(files, size)))
+    shards, num_done = work.write(functools.partial(_write_shard, job), parts, workers)
     try:
         with new_folder(path) as folder:
             notes = Notes(Cutter(job.windows), [], [], num_done)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
-from ulna.core import Workers, WorkFolder, in_shards, new_file, write_shards
+from ulna.core import Workers, WorkFolder, in_shards, new_file
 from ulna.dataset import Dataset
 from ulna.models.folder import WEIGHTS
 from ulna.models.model import Model, load
@@ -71,11 +71,10 @@ def embed_in_shards(job: EmbeddingJob, out: Path, workers: Workers) -> int:
         "shard_size": size, "data": dataset.fingerprint, "weights": [status.st_size, status.st_mtime_ns],
     }  # fmt: skip
     work = WorkFolder.open(out, plan)
-    parts = in_shards(range(dataset.num_clips), size)
-    shards = dict(zip(work.shards(len(parts), ".parquet"), parts, strict=True))
     if workers.backend == "local" and workers.workers is None and model.device.type != "cpu":
         workers = workers.replace(workers=1)  # processes would share the GPU
-    num_done = write_shards(functools.partial(_write_part, replace(job, key=work.key)), shards, workers)
+    parts = in_shards(range(dataset.num_clips), size)
+    _, num_done = work.write(functools.partial(_write_part, replace(job, key=work.key)), parts, workers, ".parquet")
     work.publish()
     return num_done
 
