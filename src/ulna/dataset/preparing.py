@@ -91,8 +91,8 @@ def prepare(
         )  # fmt: skip
     else:
         messages = _in_one(
-            format, found, path, workers=workers.workers, windows=options, num_persons=num_persons, skip_bad=skip_bad,
-            source=notes, hold_out=hold_out, progress=progress,
+            format, found, path, folder=source, workers=workers.workers, windows=options, num_persons=num_persons,
+            skip_bad=skip_bad, source=notes, hold_out=hold_out, progress=progress,
         )  # fmt: skip
     for message in messages[:MOST_WARNINGS]:
         warnings.warn(message, UlnaWarning, stacklevel=2)
@@ -137,6 +137,7 @@ def _in_one(
     found: Source,
     path: Path,
     *,
+    folder: Path,
     workers: int | None,
     windows: Windows,
     num_persons: int | None,
@@ -168,7 +169,9 @@ def _in_one(
                 rejected.append(result.error)
         cutter.check()
         if len(rejected) == len(found.files):
-            raise InputError(f"expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}")
+            raise InputError(
+                f"{folder}: expected at least one good file, found {len(rejected)} bad ones; {rejected[0]}"
+            )
 
     write_dataset(
         path,
@@ -179,7 +182,7 @@ def _in_one(
         num_persons=num_persons,
         cut=cutter if windows.is_active else None,
         hold_out=hold_out,
-        finish=lambda folder: _write_rejected(folder / REJECTED, rejected),
+        finish=lambda made: _write_rejected(made / REJECTED, rejected),
         source=source,
     )
     return [*plausibility(checked), *cutter.warnings(), *messages]
