@@ -40,6 +40,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "motion_transformer": {"embed_dim": 32, "num_heads": 2, "depth": 1},
     "h_transformer": {"embed_dim": 64},
     "segment_transformer": {"embed_dim": 32, "num_heads": 2, "depth": 2},
+    "compact_transformer": {"segment": 3, "embed_dim": 32, "num_heads": 2, "depth": 2},
+    "stgcn": {"width": 4, "embed_dim": 16},
+}
+# Options that make pretext tasks small.
+SMALL_TASKS: dict[str, dict[str, Any]] = {
+    "momentum_contrast": {"queue": 16, "hidden_dim": 16, "projection_dim": 8},
+    "feature_prediction": {"prototypes": 16, "hidden_dim": 32, "bottleneck": 16},
+    "vicreg": {"projector": (16, 16)},
 }
 
 
@@ -107,7 +115,7 @@ def encoder_of(name: str, preprocessor: Any, **options: Any) -> Any:
 def pretext_of(name: str, encoder: Any, **options: Any) -> Any:
     """A pretext task of the table on an encoder."""
     cls = PRETEXTS[name]
-    return cls(cls.Config(**options), encoder)
+    return cls(cls.Config(**(SMALL_TASKS.get(name, {}) | options)), encoder)
 
 
 @pytest.fixture(scope="session")

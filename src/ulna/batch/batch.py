@@ -33,6 +33,7 @@ class Batch:
         preprocessor: Identity of the preprocessor that made the batch, None for raw positions.
         dimensions: 3, or 2 for positions in an image, whose third coordinate is zero.
         units: Units of raw positions, see `Clip`.
+        index: (B,) index of each clip in its dataset, None if it comes from elsewhere.
     """
 
     position: Float[Tensor, "F P K 3"]
@@ -45,6 +46,7 @@ class Batch:
     preprocessor: str | None = None
     dimensions: int = 3
     units: str = "metres"
+    index: Int[np.ndarray, " B"] | None = None
 
     @classmethod
     def pack(
@@ -58,6 +60,7 @@ class Batch:
         fps: np.ndarray | None = None,
         dimensions: int = 3,
         units: str = "metres",
+        index: np.ndarray | None = None,
     ) -> Batch:
         """Return a batch of raw joint positions.
 
@@ -70,12 +73,15 @@ class Batch:
             fps: (B,) frames per second of each clip.
             dimensions: 3, or 2 for positions in an image.
             units: Units of the positions, see `Clip`.
+            index: (B,) index of each clip in its dataset.
         """
         packing = lengths if isinstance(lengths, Packing) else Packing(lengths, position.device)
         if label is None:
             label = torch.full((packing.num_clips,), -1, device=position.device)
         layout = NodeLayout.of(skeleton, "mixed")
-        return cls(position, visible, label, packing, skeleton, layout, fps, dimensions=dimensions, units=units)
+        return cls(
+            position, visible, label, packing, skeleton, layout, fps, dimensions=dimensions, units=units, index=index
+        )
 
     @classmethod
     def from_clips(cls, clips: Sequence[Clip], *, max_frames: int | None = None) -> Batch:

@@ -33,6 +33,7 @@ def load_batch(dataset: Dataset, clips: np.ndarray, *, max_frames: int | None = 
         fps=dataset.fps[clips],
         dimensions=dataset.dimensions,
         units=dataset.units,
+        index=np.asarray(clips),
     )
 
 
@@ -79,6 +80,7 @@ class ClipLoader:
             fps=self.dataset.fps[clips],
             dimensions=self.dataset.dimensions,
             units=self.dataset.units,
+            index=np.asarray(clips),
         )
 
 

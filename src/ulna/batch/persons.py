@@ -48,6 +48,7 @@ class PersonSequences:
             label=batch.label[clip],
             packing=new,
             fps=None if batch.fps is None else batch.fps[clip.cpu().numpy()],
+            index=None if batch.index is None else batch.index[clip.cpu().numpy()],
         )
         return cls(split, frame_index, persons, clip, batch.num_frames)
 
@@ -129,6 +130,7 @@ class PersonGroup:
             label=batch.label[torch.from_numpy(clips).to(old.device)],
             packing=packing,
             fps=None if batch.fps is None else batch.fps[clips],
+            index=None if batch.index is None else batch.index[clips],
         )
         return cls(part, tuple(persons.tolist()), clips, frames)
 

@@ -91,6 +91,15 @@ class Segments:
         """Joint of each token, counted over all persons."""
         return self.person * len(self.joints) + self.joint
 
+    def first_of(self, values: Bool[Tensor, "F P K"]) -> Bool[Tensor, " N"]:
+        """Return the value of each token's joint in the first frame of its segment.
+
+        Args:
+            values: One value per node of the original batch.
+        """
+        rows = values.flatten(0, 1)[self.persons.frame_index][self.frames[:, 0]]  # (G, K)
+        return rows[:, list(self.joints)].flatten()[self.token_index]
+
     def mean_per_joint(self, values: Float[Tensor, "N D"]) -> Float[Tensor, "r X"]:
         """Return the mean over each joint's tokens, joints concatenated; zeros for a joint that is never visible."""
         return self._means(values).unflatten(0, (-1, len(self.joints))).flatten(1)

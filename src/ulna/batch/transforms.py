@@ -105,6 +105,16 @@ def crop(batch: Batch, lengths: np.ndarray, begin: np.ndarray, share: np.ndarray
     return resample(batch, lengths, max_frames=max_frames, window=(begin, share))
 
 
+def shift(batch: Batch, frames: np.ndarray) -> Batch:
+    """Shift each clip by a number of frames (B,), at most its length; frames beyond its ends are mirrored."""
+    packing = batch.packing
+    last = packing.of_clips(packing.lengths - 1)[packing.clip]
+    time = packing.time + packing.of_clips(frames)[packing.clip]
+    time = torch.where(time < 0, -time - 1, torch.where(time > last, 2 * last + 1 - time, time))
+    chosen = packing.start + time
+    return replace(batch, position=batch.position[chosen], visible=batch.visible[chosen])
+
+
 def shear(batch: Batch, matrices: Tensor) -> Batch:
     """Apply a matrix (B, 3, 3) per clip to its nodes, except to a root that holds the translation."""
     sheared = _transformed(batch, matrices)
@@ -131,6 +141,43 @@ def rotate(batch: Batch, radians: Tensor) -> Batch:
         matrix[:, one, two], matrix[:, two, one] = -sin[axis], sin[axis]
         whole = matrix @ whole
     return replace(batch, position=_transformed(batch, whole))
+
+
+def scale(batch: Batch, factors: Tensor) -> Batch:
+    """Multiply the positions of each clip by a factor (B,)."""
+    return replace(
+        batch, position=batch.position * factors.to(batch.position.dtype)[batch.packing.clip][:, None, None, None]
+    )
+
+
+def scale_bones(batch: Batch, factors: Tensor) -> Batch:
+    """Multiply the lengths of the bones of each clip by factors (B, 3) of trunk, arms and legs; directions are kept.
+
+    Bodies are rebuilt outwards from the centre joint, which keeps its position. Bones between a visible and a missing
+    joint are not meaningful: a joint next to missing ones is scaled relative to the centre.
+    """
+    skeleton, root = batch.skeleton, batch.layout.root
+    kinds = {"arm": 1, "leg": 2}
+    kind = {joint: kinds.get(part.rpartition("_")[2], 0) for part, joints in skeleton.parts.items() for joint in joints}
+    node = {skeleton.index(name): k for k, name in enumerate(batch.layout.names)}
+    old = batch.position
+    if root is not None:  # holds the translation; the other nodes are relative to this joint
+        old = old.index_fill(2, torch.tensor([root], device=old.device), 0)
+    new = list(old.unbind(dim=2))
+    factors = factors.to(old.dtype)[batch.packing.clip]  # (F, 3)
+    for joint, nearer in skeleton.outwards:
+        if joint not in node:
+            continue
+        factor = factors[:, kind.get(skeleton.joints[joint], 0)][:, None, None]
+        own, before = node[joint], node.get(nearer)
+        if before is None:  # a centre that is no node is at the origin
+            new[own] = factor * old[:, :, own]
+        else:
+            new[own] = new[before] + factor * (old[:, :, own] - old[:, :, before])
+    position = torch.stack(new, dim=2)
+    if root is not None:
+        position[:, :, root] = batch.position[:, :, root]
+    return replace(batch, position=torch.where(batch.visible[..., None], position, 0))
 
 
 def _transformed(batch: Batch, matrices: Tensor) -> Tensor:

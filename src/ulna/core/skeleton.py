@@ -113,6 +113,23 @@ class Skeleton:
         return tuple((k, p) for k, p in enumerate(self.parents) if p >= 0)
 
     @cached_property
+    def outwards(self) -> tuple[tuple[int, int], ...]:
+        """Index pairs (joint, neighbour nearer to the centre) of all joints connected to it, nearest first."""
+        links: dict[int, list[int]] = {k: [] for k in range(self.num_joints)}
+        for joint, parent in self.bones:
+            links[joint].append(parent)
+            links[parent].append(joint)
+        centre = self.index(self.centre)
+        order, queue, seen = [], [centre], {centre}
+        while queue:
+            joint = queue.pop(0)
+            new = [other for other in links[joint] if other not in seen]
+            seen.update(new)
+            queue += new
+            order += [(other, joint) for other in new]
+        return tuple(order)
+
+    @cached_property
     def mirror(self) -> tuple[int, ...]:
         """Permutation that exchanges left and right joints; applying it twice gives the identity."""
         return self.mirror_of(self.joints)

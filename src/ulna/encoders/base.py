@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -36,6 +36,23 @@ class AttentionMaps:
 
     spatial: Tensor | None
     temporal: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class TokenFeatures:
+    """Output of an encoder before pooling, for pretext tasks that predict the features of masked tokens.
+
+    Args:
+        values: (N, D) features of all tokens.
+        is_masked: (N,) True for tokens that were masked; None if none were.
+        clip: (N,) index of each token's clip.
+        embedding: (B, X) a vector per clip from the same pass, by `TokenEncoder.token_pooling`.
+    """
+
+    values: Float[Tensor, "N D"]
+    is_masked: Bool[Tensor, " N"] | None
+    clip: Int[Tensor, " N"]
+    embedding: Float[Tensor, "B X"]
 
 
 class Encoder(nn.Module, ABC):
@@ -149,6 +166,33 @@ class FrameEncoder(Encoder):
         """Return the mean over each clip's frames."""
         self.check_pooling(pooling)
         return batch.packing.mean(self(batch))
+
+
+class TokenEncoder(Encoder):
+    """An encoder whose tokens can be masked, for pretext tasks that predict features of masked tokens."""
+
+    output: ClassVar[str] = "tokens to mask"
+    token_pooling: ClassVar[str] = "mean"
+    """Pooling of the vector per clip that `token_features` returns."""
+
+    @property
+    @abstractmethod
+    def token_dim(self) -> int:
+        """D, the width of a token."""
+
+    @property
+    @abstractmethod
+    def token_frames(self) -> int:
+        """Number of frames that a token covers."""
+
+    @abstractmethod
+    def token_features(self, batch: Batch, masked: Bool[Tensor, "F P K"] | None = None) -> TokenFeatures:
+        """Return the features of all tokens.
+
+        Args:
+            batch: A preprocessed batch.
+            masked: True for nodes that are hidden from the encoder; constant over the frames of a token.
+        """
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,7 +15,17 @@ from torch.utils.checkpoint import checkpoint
 
 from ulna.batch import Batch, Packing, PersonGroup, join_clips, join_frames
 from ulna.core import InputError, NodeLayout, NonNegative, Rate, Skeleton, check_range, get_skeleton
-from ulna.encoders.base import AttentionMaps, Depth, Dim, Encoder, FrameEncoder, Heads, Ratio, drop_path_rates
+from ulna.encoders.base import (
+    AttentionMaps,
+    Depth,
+    Dim,
+    FrameEncoder,
+    Heads,
+    Ratio,
+    TokenEncoder,
+    TokenFeatures,
+    drop_path_rates,
+)  # fmt: skip
 from ulna.encoders.released import encoder_weights, read_state
 from ulna.nn.attention import FrameAttention, NodeAttention
 from ulna.nn.columns import Columns
@@ -29,7 +40,7 @@ PosEmbed = Literal["tight", "once", "fixed"]
 Absent = Literal["compute", "skip"]
 
 
-class GLTransformer(FrameEncoder):
+class GLTransformer(FrameEncoder, TokenEncoder):
     """Kim, Chang, Kim, Choi: Global-local motion transformer (ECCV 2022, arXiv 2207.06101), figure 2.
 
     Every frame has P*K nodes of width D, joint-major with the person index varying fastest. Each block attends over the
@@ -42,7 +53,7 @@ class GLTransformer(FrameEncoder):
 
     poolings: ClassVar[tuple[str, ...]] = ("mean", "blocks")
 
-    class Config(Encoder.Config):
+    class Config(FrameEncoder.Config):
         """Options of `GLTransformer`."""
 
         embed_dim: Dim = 48
@@ -146,6 +157,30 @@ class GLTransformer(FrameEncoder):
         self.check_pooling(pooling)
         groups = self.groups(batch)
         return join_clips(groups, [self._moments(group) for group in groups])
+
+    @property
+    def token_dim(self) -> int:
+        """D, the width of a node's share of a frame's vector."""
+        return self.config.embed_dim
+
+    @property
+    def token_frames(self) -> int:
+        """1: a token is a node of one frame."""
+        return 1
+
+    def token_features(self, batch: Batch, masked: Bool[Tensor, "F P K"] | None = None) -> TokenFeatures:
+        """Return each visible node's share of the frame vectors; positions of masked nodes are zero."""
+        if masked is not None:
+            batch = replace(batch, position=batch.position.masked_fill(masked[..., None], 0))
+        features = self(batch)
+        tokens = features.unflatten(1, (self.spec.num_nodes, -1))  # nodes joint-major, the person fastest
+        shown = batch.visible.transpose(1, 2).flatten(1)  # (F, S)
+        return TokenFeatures(
+            tokens[shown],
+            None if masked is None else masked.transpose(1, 2).flatten(1)[shown],
+            batch.packing.clip[:, None].expand_as(shown)[shown],
+            batch.packing.mean(features),
+        )
 
     def _moments(self, group: PersonGroup) -> Float[Tensor, "B E"]:
         """Return mean and standard deviation over the frames of the output of every block and of the encoder."""

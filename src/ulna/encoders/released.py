@@ -50,7 +50,7 @@ def read_state(state: Mapping[str, Tensor] | str | Path) -> dict[str, Tensor]:
     Torch files are opened with weights_only=True. Half precision is converted to float32; float64 is kept.
     """
     content: Mapping[str, Any] = _open(Path(state)) if isinstance(state, str | Path) else state
-    for inner in ("state_dict", "model"):
+    for inner in ("state_dict", "model", "teacher"):
         if isinstance(content.get(inner), Mapping):
             content = content[inner]
     bare = {}

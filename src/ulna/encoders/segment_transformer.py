@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
 from ulna.batch import Batch, Packing, Segments
 from ulna.core import InputError, NodeLayout, NonNegative, Positive, Rate, Skeleton, get_skeleton
-from ulna.encoders.base import Depth, Dim, Encoder, Heads, Ratio, drop_path_rates
+from ulna.encoders.base import Depth, Dim, Encoder, Heads, Ratio, TokenEncoder, TokenFeatures, drop_path_rates
 from ulna.encoders.released import read_state
 from ulna.encoders.released_mamp import segment_weights
 from ulna.nn.dropout import Dropout
@@ -26,7 +27,7 @@ from ulna.preprocessing import InputSpec
 SegmentLength = Annotated[int, Field(ge=1, le=1000)]
 
 
-class SegmentTransformer(Encoder):
+class SegmentTransformer(TokenEncoder):
     """Encoder of HA-CM (arXiv 2409.17951) and, without `ball` and `prune_torso`, of MAMP (arXiv 2308.07092).
 
     A token is a segment of a few frames of one joint: a linear projection plus learned position embeddings of the joint
@@ -191,6 +192,29 @@ class SegmentTransformer(Encoder):
         else:
             pooled = torch.cat([segments.moments_per_joint(layer.float()) for layer in layers], dim=1)
         return segments.persons.mean(pooled, segments.is_visible)
+
+    @property
+    def token_dim(self) -> int:
+        """D, the width of a token."""
+        return self.config.embed_dim
+
+    @property
+    def token_frames(self) -> int:
+        """Number of frames per token."""
+        return self.config.segment
+
+    def token_features(self, batch: Batch, masked: Bool[Tensor, "F P K"] | None = None) -> TokenFeatures:
+        """Return the tokens of all visible persons; positions of masked ones are zero."""
+        if masked is not None:
+            batch = replace(batch, position=batch.position.masked_fill(masked[..., None], 0))
+        segments = self.segments(batch)
+        tokens = self.encode(self.tokenize(segments), segments.tokens)
+        return TokenFeatures(
+            tokens,
+            None if masked is None else segments.first_of(masked),
+            segments.persons.clip[segments.person],
+            segments.persons.mean(segments.tokens.mean(tokens), segments.is_visible),
+        )
 
     def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:
         """Return the learned position embedding of segments."""

@@ -80,7 +80,7 @@ def write_model(folder: Path, config: ModelConfig, encoder: Encoder, pretext: Pr
     write_config(folder, config)
     _save_weights(folder / WEIGHTS, encoder.state_dict())
     if pretext is not None:
-        heads = {name: value for name, value in pretext.state_dict().items() if not name.startswith("encoder.")}
+        heads = pretext.heads()
         if heads:
             _save_weights(folder / PRETEXT_WEIGHTS, heads)
     write_text(folder / CARD, model_card(config, sum(p.numel() for p in encoder.parameters())))
@@ -115,8 +115,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         weights = load_file(path)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise InputError(f"{path}: expected weights, found a damaged file ({error}). {ADVICE}") from None
-    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in weights.values()):
-        raise InputError(f"{path}: expected finite floating-point weights, found others. {ADVICE}")
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise InputError(f"{path}: expected finite weights, found others. {ADVICE}")
     return weights
 
 
@@ -128,8 +128,10 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], path: Path
         weights: The tensors by name.
         path: Where they come from, for the message.
     """
-    own = {name: value.shape for name, value in module.state_dict().items()}
-    found = {name: value.shape for name, value in weights.items()}
+    own, found = (
+        {name: (value.shape, value.is_floating_point()) for name, value in state.items()}
+        for state in (module.state_dict(), weights)
+    )
     if own != found:
         name = next(name for name in [*own, *found] if own.get(name) != found.get(name))
         shapes = [tuple(shapes[name]) if name in shapes else "none" for shapes in (own, found)]

@@ -109,10 +109,8 @@ class Model:
         if self.path is None:
             raise MissingError("expected a model folder with a pretext task, found a model that was not saved")
         pretext = self.recipe.build_pretext(self.preprocessor.spec)
-        prefix = "encoder."
-        heads = [name for name in pretext.state_dict() if not name.startswith(prefix)]
-        weights = read_weights(self.path / PRETEXT_WEIGHTS) if heads else {}
-        load_weights(pretext, weights | {prefix + k: v for k, v in self.encoder.state_dict().items()}, self.path)
+        weights = read_weights(self.path / PRETEXT_WEIGHTS) if pretext.heads() else {}
+        load_weights(pretext, weights | pretext.encoder_state(self.encoder), self.path)
         return pretext.to(self.device).eval()
 
     def embed(

@@ -19,14 +19,17 @@ MOST_PARAMETERS = 2_000_000_000
 
 
 class Training(Config):
-    """Optimisation by AdamW."""
+    """Optimisation by AdamW, or by Muon and AdamW."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000_000)] = 300
     """Number of epochs."""
     batch_size: Annotated[int, Field(ge=1, le=10_000_000)] = 128
     """Clips in a global batch, whatever the number of devices."""
     learning_rate: Positive = 5e-4
-    """Peak learning rate."""
+    """Peak learning rate of AdamW."""
+    muon_rate: Positive | None = None
+    """Peak learning rate of Muon, which then updates the weights of the encoder's linear layers, except for its input
+    layers; None uses AdamW for all."""
     weight_decay: NonNegative = 0.1
     """Weight decay."""
     decay_vectors: bool = True

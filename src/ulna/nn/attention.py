@@ -12,6 +12,7 @@ from ulna.core import InputError
 from ulna.nn.columns import Columns
 from ulna.nn.cpu_attention import attend
 from ulna.nn.dropout import Dropout
+from ulna.nn.rotary import rotate_pairs
 from ulna.nn.scatter import gather_rows, scatter_rows
 from ulna.nn.sparse_attention import SparsePattern, attend_sparsely
 
@@ -93,10 +94,23 @@ class FrameAttention(_Attention):
         self.sparse = sparse
 
     def forward(
-        self, x: Float[Tensor, "F C"], packing: Packing, columns: Columns | None = None
+        self,
+        x: Float[Tensor, "F C"],
+        packing: Packing,
+        columns: Columns | None = None,
+        angles: Float[Tensor, "F d"] | None = None,
     ) -> Float[Tensor, "F C"]:
-        """Attend; `columns` are those of a frame's vector that `x` consists of, None for all."""
+        """Attend.
+
+        Args:
+            x: The frames.
+            packing: Start and length of each clip.
+            columns: Columns of a frame's vector that `x` consists of; None for all.
+            angles: Angles of rotary position embeddings, see `rotary_angles`; None for none.
+        """
         qkv = self._split_heads(x, columns)
+        if angles is not None:
+            qkv = torch.cat([rotate_pairs(qkv[:, :2], angles), qkv[:, 2:]], dim=1)
         if not packing.is_uniform:
             qkv = scatter_rows(qkv, packing.padded_index, packing.num_padded)
         parts = []

@@ -9,12 +9,16 @@ import numpy as np
 import torch
 
 from ulna.batch import Batch
-from ulna.batch.transforms import interpolate_gaps, resample
+from ulna.batch.transforms import first_frames, interpolate_gaps, resample
 from ulna.core import Clip, InputError, NodeLayout, Parts
 from ulna.preprocessing.base import FrameCount, Preprocessor, nearest_frames
 from ulna.preprocessing.heading import Heading, align_heading, forward_fill, reference_persons
+from ulna.preprocessing.scaling import every_nth, every_nth_frame, scaled
+from ulna.preprocessing.view import view_by_first_frame
 
-LongClips = Literal["cut", "resample"]
+LongClips = Literal["cut", "resample", "stride"]
+View = Literal["none", "first"]
+Scale = Literal["none", "axis", "clip"]
 Persons = Literal["separate", "together"]
 Gaps = Literal["zero", "interpolate"]
 
@@ -46,7 +50,14 @@ class Disentangled(Preprocessor):
         num_frames: FrameCount | None = None
         """Number of frames to resample every clip to; None keeps its original speed."""
         long_clips: LongClips = "cut"
-        """Cut clips longer than `max_frames` ("cut", paper), or resample them to `max_frames` ("resample")."""
+        """Cut clips longer than `max_frames` ("cut", paper), resample them to `max_frames` ("resample"), or keep every
+        n-th frame, n = floor(length / `max_frames`), and cut what is left ("stride", Predict & Cluster)."""
+        view: View = "none"
+        """Rotate and move clips so that their first frame shows an upright body that faces the viewer ("first",
+        Predict & Cluster), or not ("none"). Replaces `heading`."""
+        scale: Scale = "none"
+        """Keep metres ("none"), or scale the whole clip, before frames are selected, so that every axis fills [-1, 1]
+        ("axis", Predict & Cluster and CTR-GCN) or the longest axis does and angles are kept ("clip")."""
 
     config: Config
 
@@ -59,20 +70,28 @@ class Disentangled(Preprocessor):
 
     @property
     def needs_depth(self) -> str | None:
-        """The rotation by heading."""
+        """The rotation by heading or view."""
+        if self.config.view != "none":
+            return f"view {self.config.view!r}"
         return None if self.config.heading == "none" else f"heading {self.config.heading!r}"
 
     @property
     def frames_needed(self) -> int | None:
-        """All frames if clips are resampled."""
-        cuts = self.config.num_frames is None and self.config.long_clips == "cut"
-        return self.config.max_frames if cuts else None
+        """All frames if clips are resampled, subsampled or scaled."""
+        config = self.config
+        cuts = config.num_frames is None and config.long_clips == "cut" and config.scale == "none"
+        return config.max_frames if cuts else None
 
     def kept_frames(self, length: int) -> np.ndarray:
         """Return the indices of the frames nearest to those that a clip is resampled to."""
-        if self.config.num_frames is None:
-            return super().kept_frames(length)
-        return nearest_frames(length, self.config.num_frames)
+        config = self.config
+        if config.num_frames is not None:
+            return nearest_frames(length, config.num_frames)
+        if config.long_clips == "stride":
+            return every_nth_frame(length, config.max_frames)
+        if config.long_clips == "cut":
+            return np.arange(min(length, config.max_frames))
+        return super().kept_frames(length)
 
     def layout(self) -> NodeLayout:
         """Return the joints, with or without a root that holds the translation."""
@@ -80,7 +99,7 @@ class Disentangled(Preprocessor):
 
     def normalise(self, batch: Batch) -> Batch:
         """Disentangle translation and local motion."""
-        batch = self._resampled(batch)
+        batch = self._resampled(self._in_view(batch))
         skeleton = batch.skeleton
         root = skeleton.index(skeleton.centre)
         centre, first, ever_visible = forward_fill(batch, skeleton.centre)  # (F, P, 3), (F, P), (F, P)
@@ -99,7 +118,8 @@ class Disentangled(Preprocessor):
             moved, keep = local, keep.clone()
             moved[:, :, root] = centre - origin
             keep[:, :, root] = seen
-        moved = align_heading(moved, guides, self.config.heading)
+        if self.config.view == "none":
+            moved = align_heading(moved, guides, self.config.heading)
         moved = torch.where(keep[..., None], moved, 0)
         if self.config.parts == "local":
             moved, keep = (
@@ -107,16 +127,27 @@ class Disentangled(Preprocessor):
             )
         return replace(batch, position=moved, visible=keep)
 
-    def _resampled(self, batch: Batch) -> Batch:
-        """Return clips of their final length, with gaps interpolated if that is configured."""
+    def _in_view(self, batch: Batch) -> Batch:
+        """Return clips with gaps interpolated, view and scale changed, as configured."""
         if self.config.gaps == "interpolate":
             batch = interpolate_gaps(batch)
+        if self.config.view == "first":
+            batch = replace(batch, position=view_by_first_frame(batch.position, reference_persons(batch)))
+        if self.config.scale != "none":
+            position = scaled(batch.position, batch.visible, batch.packing, uniform=self.config.scale == "clip")
+            batch = replace(batch, position=position)
+        return batch
+
+    def _resampled(self, batch: Batch) -> Batch:
+        """Return clips of their final length."""
         lengths = batch.packing.lengths
         if self.config.num_frames is not None:
             return resample(batch, np.full(batch.num_clips, self.config.num_frames))
         if self.config.long_clips == "resample" and lengths.max() > self.config.max_frames:
             return resample(batch, np.minimum(lengths, self.config.max_frames))
-        return batch
+        if self.config.long_clips == "stride":
+            return every_nth(batch, self.config.max_frames)
+        return first_frames(batch, self.config.max_frames)
 
 
 def disentangle(clip: Clip, *, heading: Heading = "exact") -> np.ndarray:

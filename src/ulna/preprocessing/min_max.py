@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ulna.batch import Batch, Packing
+from ulna.batch import Batch
 from ulna.batch.transforms import interpolate_gaps
 from ulna.core import NodeLayout
 from ulna.preprocessing.base import FrameCount, Preprocessor
@@ -20,6 +20,7 @@ from ulna.preprocessing.heading import (
     reference_person,
     reference_persons,
 )
+from ulna.preprocessing.scaling import every_nth, every_nth_frame, scaled
 
 WhichPersons = Literal["all", "first"]
 
@@ -64,7 +65,7 @@ class MinMax(Preprocessor):
 
     def kept_frames(self, length: int) -> np.ndarray:
         """Return the indices of the frames that are kept."""
-        return np.arange(0, length, max(1, length // self.config.max_frames))[: self.config.max_frames]
+        return every_nth_frame(length, self.config.max_frames)
 
     def layout(self) -> NodeLayout:
         """Return the joints."""
@@ -85,30 +86,3 @@ class MinMax(Preprocessor):
             visible = visible & ~others[batch.packing.clip][..., None]
         position = scaled(align_heading(position, guides, self.config.heading), visible, batch.packing)
         return every_nth(replace(batch, position=position, visible=visible), self.config.max_frames)
-
-
-def scaled(position: torch.Tensor, visible: torch.Tensor, packing: Packing) -> torch.Tensor:
-    """Scale each axis of each clip to [-1, 1] over its visible joints; zeros where a joint is missing."""
-    mask = visible[..., None]
-    low, high = (_extreme(position, mask, packing, sign) for sign in (1.0, -1.0))
-    size = (high - low).clamp(min=1e-6)[:, None, None]
-    return torch.where(mask, 2 * (position - low[:, None, None]) / size - 1, 0)
-
-
-def _extreme(position: torch.Tensor, mask: torch.Tensor, packing: Packing, sign: float) -> torch.Tensor:
-    """Return (F, 3) the minimum (sign 1) or maximum (-1) of each axis in each frame's clip; 0 if nobody is visible."""
-    least = torch.where(mask, sign * position, torch.inf).amin(dim=(1, 2))  # (F, 3)
-    of_clip = least.new_full((packing.num_clips, 3), torch.inf)
-    of_clip = of_clip.scatter_reduce(0, packing.clip[:, None].expand_as(least), least, "amin")
-    return (sign * torch.where(of_clip.isfinite(), of_clip, 0))[packing.clip]
-
-
-def every_nth(batch: Batch, max_frames: int) -> Batch:
-    """Keep every n-th frame of each clip, n = max(1, floor(length / max_frames)), and at most `max_frames` of them."""
-    old = batch.packing
-    steps = np.maximum(1, old.lengths // max_frames)
-    new = Packing(np.minimum(-(-old.lengths // steps), max_frames), old.device)
-    if (new.lengths == old.lengths).all():
-        return batch
-    frames = old.first[new.clip] + new.time * new.of_clips(steps)[new.clip]
-    return replace(batch, position=batch.position[frames], visible=batch.visible[frames], packing=new)

@@ -24,7 +24,7 @@ class Pretext(nn.Module, ABC):
         InputError: If the encoder is of another type.
     """
 
-    takes: ClassVar[type[Encoder]]
+    takes: ClassVar[type[Encoder]] = Encoder  # type: ignore[type-abstract]
     """Type of encoder that the task trains."""
 
     class Config(BaseConfig):
@@ -32,6 +32,8 @@ class Pretext(nn.Module, ABC):
 
     config: Config
     encoder: Encoder
+    progress: float = 0.0
+    """Share of the training that is done, from 0 to 1."""
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
@@ -42,8 +44,25 @@ class Pretext(nn.Module, ABC):
             )
         self.config, self.encoder = config, encoder
 
+    def on_step_start(self, progress: float) -> None:
+        """Called before each training step.
+
+        Args:
+            progress: Share of the training that is done, from 0 to 1.
+        """
+        self.progress = progress
+
     def on_step_end(self) -> None:
         """Called after each optimiser step, for example to update an EMA teacher. Does nothing by default."""
+
+    def heads(self) -> dict[str, Tensor]:
+        """Return the state of everything but the encoder."""
+        encoder = self.encoder_state(self.encoder)
+        return {name: value for name, value in self.state_dict().items() if name not in encoder}
+
+    def encoder_state(self, encoder: Encoder) -> dict[str, Tensor]:
+        """Return the part of the task's state that belongs to its encoder, from that of an encoder."""
+        return {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

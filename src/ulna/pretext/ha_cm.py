@@ -19,6 +19,7 @@ from ulna.encoders.base import Depth
 from ulna.encoders.segment_transformer import TokenPosEmbed, init_vit
 from ulna.nn.all_gather import all_rows
 from ulna.nn.attention import FrameAttention
+from ulna.nn.ema import update_teacher
 from ulna.nn.hyperbolic import exp0
 from ulna.nn.scatter import gather_rows
 from ulna.nn.transformer_block import TransformerBlock
@@ -136,10 +137,7 @@ class HACM(Pretext):
         """Update the EMA teacher."""
         if self.teacher is None:
             return
-        slow: list[Tensor] = list(self.teacher.parameters())
-        now = [own.detach() for own in self.encoder.parameters()]
-        with torch.no_grad():
-            torch._foreach_lerp_(slow, now, 1 - self.config.ema)
+        update_teacher(self.teacher, self.encoder, self.config.ema)
 
     # Score
 

@@ -19,6 +19,7 @@ from ulna.encoders import Encoder, FrameEncoder, GLTransformer
 from ulna.encoders.gl_transformer import absent_persons
 from ulna.encoders.released import head_weights, read_state
 from ulna.pretext.base import Pretext
+from ulna.pretext.views import hide_nodes
 
 NUM_DIRECTIONS, NUM_MAGNITUDES, ABSENT = 27, 16, 15
 STEP = 0.01  # metres between magnitude classes
@@ -83,11 +84,7 @@ class MPDP(Pretext):
 
     def _masked(self, batch: Batch) -> Batch:
         """Return the batch with a random share of its nodes set to zero."""
-        ratio = self.config.mask_ratio
-        if not self.training or not ratio:
-            return batch
-        kept = torch.rand(batch.position.shape[:3], device=batch.position.device) >= ratio
-        return replace(batch, position=torch.where(kept[..., None], batch.position, 0))
+        return hide_nodes(batch, self.config.mask_ratio) if self.training else batch
 
     def _predict(self, group: PersonGroup) -> tuple[Float[Tensor, "F N S 27"], Float[Tensor, "F N S 16"] | None]:
         """Return the logits of a group's persons."""

@@ -31,6 +31,7 @@ from ulna.pretext import Pretext
 from ulna.recipes import get_recipe
 from ulna.training.checkpoints import last_checkpoint, refuse_non_finite
 from ulna.training.metrics_logger import MetricsLogger
+from ulna.training.muon import MuonAdamW, hidden_matrices
 from ulna.training.planned import PlannedBatches, PlannedModule
 from ulna.training.trainer import Hardware, TrainingOptions, train
 
@@ -131,25 +132,33 @@ class Pretraining(PlannedModule):
         self.recipe, self.pretext = recipe, pretext
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW and the schedule of the recipe."""
+        """Return the optimiser and the schedule of the recipe."""
         training = self.recipe.training
-        trained = [own for own in self.pretext.parameters() if own.requires_grad]
+        matrices = [] if training.muon_rate is None else hidden_matrices(self.pretext.encoder)
+        of_muon = {id(own) for own in matrices}
+        trained = [own for own in self.pretext.parameters() if own.requires_grad and id(own) not in of_muon]
         vectors = [own for own in trained if own.ndim < 2 and not training.decay_vectors]
         kept = {id(own) for own in vectors}
         groups: list[dict[str, Any]] = [{"params": [own for own in trained if id(own) not in kept]}]
-        optimizer = torch.optim.AdamW(
-            [*groups, {"params": vectors, "weight_decay": 0.0}] if vectors else groups,
-            lr=training.learning_rate,
-            betas=(0.9, training.beta2),
-            weight_decay=training.weight_decay,
-            fused=not training.clip_norm,  # Lightning cannot clip gradients that a fused step unscales
-        )
+        groups += [{"params": vectors, "weight_decay": 0.0}] if vectors else []
+        options: dict[str, Any] = {
+            "lr": training.learning_rate,
+            "betas": (0.9, training.beta2),
+            "weight_decay": training.weight_decay,
+            "fused": not training.clip_norm,  # Lightning cannot clip gradients that a fused step unscales
+        }
+        optimizer: torch.optim.Optimizer
+        if training.muon_rate is not None and matrices:
+            optimizer = MuonAdamW(matrices, groups, muon_rate=training.muon_rate, **options)
+        else:
+            optimizer = torch.optim.AdamW(groups, **options)
         rate = functools.partial(training.rate, steps_per_epoch=self.plan.steps_per_epoch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def batch_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the pretext task."""
+        self.pretext.on_step_start(self.global_step / (self.recipe.training.epochs * self.plan.steps_per_epoch))
         return self.pretext.losses(batch)
 
     def blank(self, batch: Batch) -> Batch:
