@@ -12,6 +12,7 @@ from .core import get_skeleton as get_skeleton
 from .dataset import Dataset as Dataset
 from .evaluation import EvalResult as EvalResult
 from .evaluation import evaluate as evaluate
+from .evaluation import fuse as fuse
 from .evaluation import protocols as protocols
 from .formats import read as read
 from .models import Model as Model

@@ -11,8 +11,8 @@ import tyro
 from ulna.cli.memory import keep_freed_memory
 from ulna.cli.options import INLINE, Flag, Models, run, value_of
 from ulna.cli.stopping import exit_when_stopped
-from ulna.core import refuse_existing
-from ulna.evaluation.protocols import PROTOCOLS, Protocol
+from ulna.core import InputError, refuse_existing
+from ulna.evaluation.protocols import PROTOCOLS, Linear, Protocol
 
 Devices = Annotated[int | Literal["auto"], tyro.conf.arg(metavar="INT|auto")]
 
@@ -29,8 +29,12 @@ def command(default: Protocol) -> Callable[..., None]:
         split: str | None = None,
         seeds: int = 3,
         pooling: str | None = None,
+        min_frames: int = 0,
         baselines: bool = True,
         match_joints: Flag = False,
+        fuse: Flag = False,
+        weights: tuple[float, ...] = (),
+        weights_from: str | None = None,
         out: Path | None = None,
         table: Path | None = None,
         device: str = "auto",
@@ -50,9 +54,14 @@ def command(default: Protocol) -> Callable[..., None]:
             split: Split to train the classifier and test on; the recipe's by default.
             seeds: Number of seeds of the protocol for each model.
             pooling: How the encoder's output is pooled; that of the recipe by default.
+            min_frames: Leave clips with fewer frames out of both parts of the split.
             baselines: Evaluate chance level, the nearest neighbour on raw joints and a randomly initialised encoder
                 too.
             match_joints: Accept a dataset of another skeleton and match joints by name.
+            fuse: Fuse the linear probes of models of different recipes, one of each per training seed; nothing is
+                saved in the model folders.
+            weights: Weight of each recipe with --fuse, in the order in which they are given; equal by default.
+            weights_from: Development split on which the weights are chosen with --fuse.
             out: Save the result over all models as JSON, baselines beside it; must not exist.
             table: Append the results to a CSV file, one row per seed.
             device: "cpu", "cuda", or "auto": a GPU if there is one.
@@ -64,17 +73,32 @@ def command(default: Protocol) -> Callable[..., None]:
 
         from ulna.cli.loading import load_models
         from ulna.dataset import Dataset
+        from ulna.evaluation import Evaluation
         from ulna.evaluation import evaluate as run_evaluation
+        from ulna.evaluation import fuse as fuse_models
         from ulna.evaluation.table import append_results
 
         PROTOCOLS[protocol]
         if out:
             refuse_existing(out)
+        if fuse:
+            if not isinstance(options, Linear):
+                raise InputError(f"--fuse: expected the protocol linear, found {protocol}")
+            result = fuse_models(
+                load_models(models, device), Dataset(data), options, split=split, weights=weights or None,
+                choose_on=weights_from, device=device,
+            )  # fmt: skip
+            print("\n" + Evaluation(result).table())
+            if out:
+                result.save(out)
+            if table:
+                append_results(table, [result])
+            return
         with exit_when_stopped("The same command continues there."), keep_freed_memory():
             evaluation = run_evaluation(
                 load_models(models, device), Dataset(data), options, split=split, seeds=seeds, pooling=pooling,
-                baselines=baselines, match_joints=match_joints, save=True, device=device, devices=devices,
-                strategy=strategy,
+                min_frames=min_frames, baselines=baselines, match_joints=match_joints, save=True, device=device,
+                devices=devices, strategy=strategy,
             )  # fmt: skip
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return

@@ -16,6 +16,7 @@ from ulna.batch import Batch, PersonGroup
 from ulna.core import Config as BaseConfig
 from ulna.core import InputError, shown
 from ulna.nn.columns import Columns
+from ulna.nn.streams import Stream, streams_of
 from ulna.preprocessing import InputSpec
 
 Dim = Annotated[int, Field(ge=1, le=16_384)]
@@ -72,12 +73,26 @@ class Encoder(nn.Module, ABC):
     class Config(BaseConfig):
         """Base class of the options of encoders."""
 
+        streams: Annotated[tuple[Stream, ...], Field(min_length=1, max_length=3)] = ("joint",)
+        """What the encoder computes from the nodes it is given: their positions ("joint"), each node relative to its
+        neighbour nearer to the centre ("bone"), or the displacement to the next frame ("motion"); several are
+        concatenated. Pretext tasks predict the nodes themselves."""
+
     config: Config
     spec: InputSpec
 
     def __init__(self, config: Config, spec: InputSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
+
+    @property
+    def num_channels(self) -> int:
+        """C, the number of channels of a node: three per stream."""
+        return 3 * len(self.config.streams)
+
+    def channels(self, batch: Batch) -> Float[Tensor, "F P K C"]:
+        """Return the channels of every node, by the option `streams`."""
+        return streams_of(batch, self.config.streams)
 
     @abstractmethod
     def embedding_dim(self, pooling: str = "mean") -> int:

@@ -63,7 +63,7 @@ class CompactTransformer(TokenEncoder):
         dim = config.embed_dim
         if dim % (2 * config.num_heads):
             raise InputError(f"embed_dim: expected a multiple of {2 * config.num_heads} (twice the heads), found {dim}")
-        self.tokens = _Tokens(3 * config.segment, dim, len(spec.layout), config.registers)
+        self.tokens = _Tokens(self.num_channels * config.segment, dim, len(spec.layout), config.registers)
         self.blocks = nn.ModuleList(_Block(dim, config.num_heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.blocks.apply(_init)
@@ -120,7 +120,7 @@ class CompactTransformer(TokenEncoder):
             masked: True for tokens to replace by the mask token.
         """
         packing, is_token, is_class = self._sequence(segments)
-        tokens = self.tokens(segments, masked)
+        tokens = self.tokens(segments, self.channels(segments.persons.batch)[:, 0], masked)
         x = tokens.new_empty(packing.num_frames, self.config.embed_dim)
         x = x.index_copy(0, (~is_token).nonzero()[:, 0], self.tokens.special().repeat(packing.num_clips, 1))
         x = x.index_copy(0, is_token.nonzero()[:, 0], tokens)
@@ -218,11 +218,12 @@ class _Tokens(nn.Module):
         self.register_tokens = nn.Parameter(torch.randn(registers, dim) * 1e-6)
         self.mask_token = nn.Parameter(torch.zeros(dim))
 
-    def forward(self, segments: Segments, masked: Bool[Tensor, " N"] | None) -> Float[Tensor, "N D"]:
+    def forward(
+        self, segments: Segments, channels: Float[Tensor, "R K C"], masked: Bool[Tensor, " N"] | None
+    ) -> Float[Tensor, "N D"]:
         """Return the tokens of all segments in full precision; masked ones are replaced by the mask token."""
-        position = segments.persons.batch.position[:, 0]
-        with torch.autocast(position.device.type, enabled=False):
-            patches = segments.patches(position, segments.joints)  # (G, K, 3 * l)
+        with torch.autocast(channels.device.type, enabled=False):
+            patches = segments.patches(channels, segments.joints)  # (G, K, C * l)
             tokens = self.embed_patch(gather_rows(patches.flatten(0, 1), segments.token_index))
             if masked is not None:
                 tokens = torch.where(masked[:, None], self.mask_token, tokens)

@@ -103,8 +103,8 @@ class GLTransformer(FrameEncoder, TokenEncoder):
         super().__init__(config, spec)
         num_nodes, dim, depth = spec.num_nodes, config.embed_dim, config.depth
         self.frame_dim = num_nodes * dim
-        self.embed_local = nn.Linear(3, dim)
-        self.embed_global = nn.Linear(3, dim) if spec.layout.root is not None else None
+        self.embed_local = nn.Linear(self.num_channels, dim)
+        self.embed_global = nn.Linear(self.num_channels, dim) if spec.layout.root is not None else None
         self.dropout = Dropout(config.dropout)
         shape = (spec.max_frames, num_nodes, dim)
         is_once = config.pos_embed == "once"
@@ -239,7 +239,7 @@ class GLTransformer(FrameEncoder, TokenEncoder):
         return columns.sequential(columns.norm(z.flatten(1), self.norm), self.mlp)
 
     def _embed(self, batch: Batch) -> Float[Tensor, "F S D"]:
-        nodes = batch.position.transpose(1, 2)  # (F, K, P, 3)
+        nodes = self.channels(batch).transpose(1, 2)  # (F, K, P, C)
         x = self.embed_local(nodes)
         root = self.spec.layout.root
         if self.embed_global is not None and root is not None:

@@ -63,7 +63,8 @@ class HTransformer(TimeEncoder):
             raise InputError(f"depth: expected a multiple of 4 (four equal stages), found {depth}")
         self.part_nodes, self.part_dim = [_part_nodes(spec.layout, part) for part in PARTS], dim // 8
         self.embed_parts = nn.ModuleList(
-            nn.Linear(3 * len(own) * self.persons_per_token, self.part_dim, bias=False) for own in self.part_nodes
+            nn.Linear(self.num_channels * len(own) * self.persons_per_token, self.part_dim, bias=False)
+            for own in self.part_nodes
         )
         first = len(PARTS) * self.part_dim
         self.pos_embed = LearnedPosEmbed(spec.max_frames, first, config.pos_embed_scale)
@@ -101,7 +102,8 @@ class HTransformer(TimeEncoder):
 
     def _embed(self, batch: Batch) -> Float[Tensor, "F H"]:
         """Return the embeddings of the five parts, concatenated."""
-        parts = [batch.position[:, :, own].flatten(1) for own in self.part_nodes]
+        channels = self.channels(batch)
+        parts = [channels[:, :, own].flatten(1) for own in self.part_nodes]
         return torch.cat([embed(part) for embed, part in zip(self.embed_parts, parts, strict=True)], dim=1)
 
     def pos_embeds(self) -> list[Float[Tensor, "T S D"]]:

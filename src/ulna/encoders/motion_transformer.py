@@ -56,7 +56,7 @@ class MotionTransformer(TimeEncoder):
     def __init__(self, config: Config, spec: InputSpec) -> None:
         super().__init__(config, spec, persons=config.persons, dim=config.embed_dim)
         dim = config.embed_dim
-        self.embed_frame = nn.Linear(3 * len(spec.layout) * self.persons_per_token, dim, bias=False)
+        self.embed_frame = nn.Linear(self.num_channels * len(spec.layout) * self.persons_per_token, dim, bias=False)
         self.pos_embed = LearnedPosEmbed(spec.max_frames, dim, config.pos_embed_scale)
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(config.dropout)
@@ -81,7 +81,7 @@ class MotionTransformer(TimeEncoder):
             batch: A preprocessed batch.
             maps: Collects the attention maps of every block if given.
         """
-        x = self.embed_frame(batch.position.flatten(1))
+        x = self.embed_frame(self.channels(batch).flatten(1))
         x = self.dropout(self.norm(self.pos_embed(x, batch.packing)))
         layers = []
         for block in self.blocks:

@@ -85,7 +85,7 @@ class SegmentTransformer(TokenEncoder):
             raise InputError(
                 "expected joints outside the torso, found a skeleton without. Keep them: --encoder.no-prune-torso."
             )
-        self.embed_patch = nn.Linear(3 * config.segment, dim)
+        self.embed_patch = nn.Linear(self.num_channels * config.segment, dim)
         self.pos_embed = TokenPosEmbed(len(self.joints), self.num_segments, dim, config.pos_embed_scale)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(
@@ -226,9 +226,9 @@ class SegmentTransformer(TokenEncoder):
 
     def _embed(self, segments: Segments, joints: list[int]) -> Float[Tensor, "G J D"]:
         """Return the linear projection of some joints in every segment."""
-        position = segments.persons.batch.position[:, 0]
-        with torch.autocast(position.device.type, enabled=False):
-            return self.embed_patch(segments.patches(position, joints))
+        channels = self.channels(segments.persons.batch)[:, 0]
+        with torch.autocast(channels.device.type, enabled=False):
+            return self.embed_patch(segments.patches(channels, joints))
 
     def _input(self, tokens: Float[Tensor, "*any D"]) -> Float[Tensor, "*any D"]:
         """Return the input of the first block, in full precision, since half precision fails near the ball's edge."""

@@ -66,8 +66,8 @@ class STGCN(Encoder):
         self.register_buffer(
             "graph", torch.from_numpy(neighbour_graph(spec.layout, config.partition)), persistent=False
         )
-        self.input_norm = BatchNorm(num_nodes * 3)
-        widths = [3, *(config.width * factor for factor in WIDTHS), config.embed_dim]
+        self.input_norm = BatchNorm(num_nodes * self.num_channels)
+        widths = [self.num_channels, *(config.width * factor for factor in WIDTHS), config.embed_dim]
         self.blocks = nn.ModuleList(
             _Block(
                 widths[k],
@@ -112,7 +112,7 @@ class STGCN(Encoder):
 
     def layers(self, batch: Batch) -> list[tuple[Float[Tensor, "F K D"], Packing]]:
         """Return the output of every block for a batch of one person per clip, and the frames of each clip in it."""
-        x, packing = batch.position[:, 0], batch.packing  # (F, K, 3)
+        x, packing = self.channels(batch)[:, 0], batch.packing  # (F, K, C)
         x = self.input_norm(x.flatten(1)).unflatten(1, x.shape[1:])
         layers = []
         for block in self.blocks:

@@ -47,5 +47,5 @@ def chance_level(data: LabelledSplit) -> EvalResult:
 
 
 def _result(kind: Kind, data: LabelledSplit, predictions: np.ndarray) -> EvalResult:
-    key = ResultKey(protocol=kind, split=data.split, kind=kind)
+    key = ResultKey(protocol=kind, split=data.split, min_frames=data.min_frames, kind=kind)
     return data.result(key, [SeedResult(seed=0, predictions=predictions.tolist())])

@@ -92,6 +92,7 @@ def evaluate(
     split: str | None = None,
     seeds: int = 3,
     pooling: str | None = None,
+    min_frames: int = 0,
     baselines: bool = True,
     match_joints: bool = False,
     save: bool = False,
@@ -111,6 +112,7 @@ def evaluate(
         split: Split whose training labels are used and whose test part is predicted; the recipe's by default.
         seeds: Number of seeds of the protocol for each model.
         pooling: How the encoder's output is pooled; that of the recipe by default.
+        min_frames: Leave clips with fewer frames out of both parts of the split.
         baselines: Evaluate chance level, the nearest neighbour on raw joints and a randomly initialised encoder too.
         match_joints: Accept a dataset of another skeleton and match joints by name.
         save: Write results and classifiers into the model folders, label subsets into the dataset, and checkpoints of
@@ -138,13 +140,13 @@ def evaluate(
         )
     if save and any(one.path is None for one in models):
         raise InputError("expected saved models to write results to, found one that was not saved. Call Model.save.")
-    data = LabelledSplit.of(dataset, chosen)
+    data = LabelledSplit.of(dataset, chosen, min_frames=min_frames)
     hardware = Hardware(device=models[0].device.type, devices=devices, strategy=strategy)  # type: ignore[arg-type]
     task = _Task(protocol, data, seeds, pooling, baselines, match_joints, save, hardware)
     embedders = [one.embedder(dataset, pooling=pooling, match_joints=match_joints) for one in models]
     dataset.verify()
     for one in models:
-        _warn(one, data)
+        warn_about_clips(one, data)
     evaluated = [task.evaluate(one, embedder) for one, embedder in zip(models, embedders, strict=True)]
     if save and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         for one, (results, classifier) in zip(models, evaluated, strict=True):
@@ -152,7 +154,7 @@ def evaluate(
     return over_models([results for results, _ in evaluated])
 
 
-def _warn(model: Model, data: LabelledSplit) -> None:
+def warn_about_clips(model: Model, data: LabelledSplit) -> None:
     """Warn about test clips that were seen in pretraining or occur in the training part."""
     seen = model.count_seen(data.dataset, data.test)
     if seen:
@@ -216,6 +218,7 @@ class _Task:
             options=self.protocol.to_json(),
             split=self.data.split,
             pooling=embedder.pooling,
+            min_frames=self.data.min_frames,
             kind=kind,
         )
         result = self.data.result(key, seeds, metadata.replace(seconds=round(time.perf_counter() - began, 1)))
@@ -239,7 +242,12 @@ class _Task:
         if not self.save_results or model.path is None or self.protocol.name != "finetune":
             return None
         name = f"{self.protocol.variant or 'all'}-{self.data.split}-{self.data.dataset.fingerprint}"
-        options = [self.protocol.to_json(), self.pooling, self.match_joints]  # others must not continue a checkpoint
+        options = [
+            self.protocol.to_json(),
+            self.pooling,
+            self.match_joints,
+            self.data.min_frames,
+        ]  # others must not continue a checkpoint
         return model.path / WORK / f"{name}-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]}"
 
     def _metadata(self, model: Model, embedder: Embedder) -> EvalMetadata:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -88,6 +89,7 @@ class FineTune(Protocol):
         ids = dataset.ids
         for seed in seeds:
             clips = label_subset(dataset, data.split, self.share, seed, keep=options.save)
+            clips = clips[np.isin(clips, data.train)]
             known = [ids[clip] for clip in clips] if self.share < 1 else []
             with torch.random.fork_rng():
                 torch.manual_seed(torch_seed(seed, "classifier"))

@@ -29,23 +29,35 @@ class LabelledSplit:
         split: Name of the split.
         train: Indices of the labelled training clips.
         test: Indices of the labelled test clips.
+        min_frames: Clips with fewer frames are left out of both parts.
     """
 
     dataset: Dataset
     split: str
     train: np.ndarray
     test: np.ndarray
+    min_frames: int = 0
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str) -> LabelledSplit:
-        """Return the labelled clips of a split; raises InputError if a part is empty."""
-        train, test = (part[dataset.labels[part] >= 0] for part in dataset.split(split))
+    def of(cls, dataset: Dataset, split: str, *, min_frames: int = 0) -> LabelledSplit:
+        """Return the labelled clips of a split.
+
+        Args:
+            dataset: The dataset.
+            split: Name of the split.
+            min_frames: Leave out clips with fewer frames.
+
+        Raises:
+            InputError: If a part is empty.
+        """
+        usable = (dataset.labels >= 0) & (dataset.lengths >= min_frames)
+        train, test = (part[usable[part]] for part in dataset.split(split))
         if not len(train) or not len(test):
             raise InputError(
                 f"{dataset.path}: expected labelled clips in both parts of split {split!r}, "
                 f"found {len(train)} to train and {len(test)} to test on"
             )
-        return cls(dataset, split, train, test)
+        return cls(dataset, split, train, test, min_frames)
 
     @property
     def train_labels(self) -> np.ndarray:

@@ -33,6 +33,8 @@ class ResultKey(Config):
     """Split whose test part was predicted; several folds are joined by "+"."""
     pooling: Annotated[str, Field(max_length=60)] = ""
     """Pooling of the embeddings; empty for baselines without an encoder."""
+    min_frames: Annotated[int, Field(ge=0)] = 0
+    """Clips with fewer frames were left out."""
     kind: Kind = "trained"
     """What was evaluated: the trained model, the same with randomly initialised weights, the nearest neighbour on raw
     joints, or always the most frequent class."""
@@ -58,6 +60,8 @@ class ResultKey(Config):
             parts.append(self.pooling)
         if self.kind == "random_init":
             parts.append("random_init")
+        if self.min_frames:
+            parts.append(f"from{self.min_frames}frames")
         return "-".join(filter(None, [*parts, self.split]))
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ulna.core import Config, InputError, new_file
 from ulna.core.config import explain
 from ulna.evaluation.protocols import PROTOCOLS
-from ulna.evaluation.results import EvalResult
+from ulna.evaluation.results import EvalResult, ResultKey
 from ulna.recipes import RECIPES, get_recipe
 
 LARGEST_CELL = 10_000  # characters
@@ -82,7 +82,7 @@ def rows_of(result: EvalResult) -> list[ResultRow]:
                 changes=recipe_changes(known.recipe.to_json()) if known else "",
                 split=result.key.split,
                 protocol=result.key.protocol,
-                options=protocol_options(result.key.protocol, result.key.options),
+                options=_options(result.key),
                 pooling=result.key.pooling,
                 kind=result.key.kind,
                 model=seed.run,
@@ -100,6 +100,11 @@ def rows_of(result: EvalResult) -> list[ResultRow]:
             )
         )
     return rows
+
+
+def _options(key: ResultKey) -> str:
+    options = protocol_options(key.protocol, key.options)
+    return f"{options} min_frames={key.min_frames}".strip() if key.min_frames else options
 
 
 def _percent(share: float) -> float:

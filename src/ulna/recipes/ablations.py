@@ -21,6 +21,9 @@ def _gl(split: str, *, epochs: int, batch_size: int, lr_decay: float) -> Recipe:
 
 GL_NW_UCLA = _gl("xview", epochs=20, batch_size=32, lr_decay=0.9)
 GL_SBU = _gl("fold1", epochs=25, batch_size=16, lr_decay=0.92)
+# Nine minutes; only the preprocessing differs.
+GL_INPUT = gl_transformer.nw_ucla_muon().replace(training=gl_transformer.muon_training(epochs=40, batch_size=32))
+PREDICT_CLUSTER = {"heading": "none", "view": "first", "scale": "axis", "long_clips": "stride"}
 MOTION_NW_UCLA = motion_transformer.small("", split="xview", epochs=20)
 # About five minutes; a tenth of the tokens stays visible, and all tokens are averaged, as in the paper. Joint by joint
 # a randomly initialised encoder is as good as one of five minutes.
@@ -84,6 +87,24 @@ ABLATIONS = (
     _gl_ablation(
         "persons_off", "Table 2, persons attend to themselves only (SBU).", {"encoder": {"person_to_person": False}},
         GL_SBU,
+    ),
+    _gl_ablation("input_metres", "positions in metres, each clip rotated by its average heading.", {}, GL_INPUT),
+    _gl_ablation(
+        "input_view", "positions in metres, view by the first frame.",
+        {"preprocessor": {"heading": "none", "view": "first"}}, GL_INPUT,
+    ),
+    _gl_ablation(
+        "input_predict_cluster", "as Predict & Cluster: view by the first frame, every axis scaled, stride.",
+        {"preprocessor": PREDICT_CLUSTER}, GL_INPUT,
+    ),
+    _gl_ablation(
+        "input_predict_cluster_uniform", "as Predict & Cluster, but with one scale for all axes.",
+        {"preprocessor": PREDICT_CLUSTER | {"scale": "clip"}}, GL_INPUT,
+    ),
+    _gl_ablation(
+        "input_ctr_gcn", "as CTR-GCN: camera view, every axis scaled, 52 frames; rotated at random in training.",
+        {"preprocessor": {"heading": "none", "scale": "axis", "num_frames": 52, "max_frames": 52},
+         "augmentation": {"yaw": 1.05}}, GL_INPUT,
     ),
     _motion_ablation("seen", "octants, input unchanged.", corrupt_input=False),
     _motion_ablation("flow", "real-valued flow at masked frames.", objective="flow"),

@@ -1,0 +1,123 @@
+"""Streams joint, bone and motion, and their late fusion."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import encoder_of, make_clip, model_of, tiny
+from ulna.batch import Batch
+from ulna.core import InputError, get_skeleton
+from ulna.encoders import ENCODERS
+from ulna.evaluation import LabelledSplit, evaluate, fuse
+from ulna.evaluation.fusion import choose_weights
+from ulna.evaluation.protocols import Linear
+from ulna.nn.streams import bones, motion, streams_of
+from ulna.preprocessing import Disentangled
+
+KINECT = get_skeleton("kinect_v1")
+
+
+def batch_of(parts="local+global", num_persons=1):
+    form = Disentangled(Disentangled.Config(max_frames=12, parts=parts), KINECT, num_persons)
+    clips = [make_clip(f"c{n}", n, seed=n, num_persons=num_persons) for n in (5, 3)]
+    return form, form(Batch.from_clips(clips))
+
+
+@pytest.mark.parametrize("parts", ["local+global", "local", "mixed"])
+def test_bones_lead_away_from_the_centre(parts):
+    _, batch = batch_of(parts)
+    found, names = bones(batch), list(batch.layout.names)
+    position = {name: batch.position[:, 0, k] for k, name in enumerate(names)}
+    for joint, nearer in KINECT.outwards:
+        one, two = KINECT.joints[joint], KINECT.joints[nearer]
+        if one not in names:
+            continue
+        base = position[two] if two in names and names.index(two) != batch.layout.root else 0
+        torch.testing.assert_close(found[:, 0, names.index(one)], position[one] - base)
+    if "spine" in names:
+        assert (found[:, 0, names.index("spine")] == position["spine"]).all(), "the centre, or the translation, stays"
+
+
+def test_motion_is_the_displacement_to_the_next_frame():
+    _, batch = batch_of()
+    visible = batch.visible.clone()
+    visible[2, 0, 4] = False
+    found = motion(replace(batch, visible=visible))
+    torch.testing.assert_close(found[0], batch.position[1] - batch.position[0])
+    assert (found[4] == 0).all()
+    assert (found[7] == 0).all()
+    assert (found[1:3, 0, 4] == 0).all()
+    assert (found[3, 0, 4] != 0).any()
+
+
+def test_streams_are_concatenated():
+    _, batch = batch_of()
+    both = streams_of(batch, ("motion", "joint"))
+    assert torch.equal(both, torch.cat([motion(batch), batch.position], dim=-1))
+    assert streams_of(batch, ("joint",)) is batch.position
+
+
+@pytest.mark.parametrize("streams", [("bone",), ("joint", "bone", "motion")])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_take_streams(name, streams):
+    form, batch = batch_of(num_persons=2)
+    encoder = encoder_of(name, form, streams=streams).eval()
+    embedded = encoder.embed(batch)
+    assert embedded.isfinite().all()
+    plain = encoder_of(name, form).eval()
+    assert not torch.allclose(embedded, plain.embed(batch))
+
+
+@pytest.fixture(scope="module")
+def models(dataset, tmp_path_factory):
+    """Two streams with two seeds each."""
+    folder = tmp_path_factory.mktemp("streams")
+    made = []
+    for stream in ("joint", "motion"):
+        for seed in (0, 1):
+            recipe = tiny(epochs=1)
+            recipe = recipe.replace(encoder=recipe.encoder.replace(streams=(stream,))).with_seed(seed)
+            made.append(model_of(recipe, dataset, folder / f"{stream}{seed}"))
+    return made
+
+
+def test_a_stream_with_the_whole_weight_decides_alone(models, dataset):
+    protocol = Linear(epochs=20)
+    for number, own in enumerate((models[:2], models[2:])):
+        weights = [0.0, 0.0]
+        weights[number] = 3.0
+        fused = fuse(models, dataset, protocol, split="half", weights=weights)
+        assert [seed.seed for seed in fused.seeds] == [0, 1]
+        for seed, model in zip(fused.seeds, own, strict=True):
+            alone = evaluate(model, dataset, protocol, split="half", seeds=1, baselines=False).result
+            assert seed.predictions == alone.seeds[0].predictions
+    one = fuse(models, dataset, protocol, split="half", weights=[0.6, 0.4])
+    two = fuse(models, dataset, protocol, split="half", weights=[6.0, 4.0])
+    assert [seed.predictions for seed in one.seeds] == [seed.predictions for seed in two.seeds]
+    assert one.key.options["weights"] == [0.6, 0.4]
+    assert one.key.options["fusion"] == ["tiny (joint)", "tiny (motion)"]
+
+
+def test_weights_are_chosen_by_the_development_split(dataset):
+    data = LabelledSplit.of(dataset, "half")
+    truth = torch.nn.functional.one_hot(torch.from_numpy(data.test_labels), len(dataset.classes)).float()
+    wrong = truth.roll(1, dims=1)
+    assert choose_weights([torch.stack([truth, wrong])], data).tolist() == [0.6, 0.4], "the most even of the best"
+    even = torch.full_like(truth, 0.5)
+    assert choose_weights([torch.stack([truth, even])], data).tolist() == [0.5, 0.5]
+    assert np.isclose(choose_weights([torch.stack([truth, truth, wrong])], data).sum(), 1)
+
+
+def test_models_that_cannot_be_fused(models, dataset):
+    with pytest.raises(InputError, match="expected models of at least two recipes to fuse, found 1"):
+        fuse(models[:2], dataset, split="half")
+    with pytest.raises(InputError, match=r"seed 1: expected one model of each of 2 recipes, found joint1"):
+        fuse(models[:3], dataset, split="half")
+    with pytest.raises(InputError, match="weights: expected 2 numbers of at least 0"):
+        fuse(models, dataset, split="half", weights=[1.0])
+    with pytest.raises(InputError, match="expected weights or choose_on, found both"):
+        fuse(models, dataset, split="half", weights=[1.0, 1.0], choose_on="half")
+    with pytest.raises(InputError, match="choose_on 'half': expected no test clips of split 'half', found some"):
+        fuse(models, dataset, split="half", choose_on="half")
