@@ -6,7 +6,7 @@ import pytest
 from conftest import model_of
 from ulna.core import InputError, MissingError
 from ulna.dataset import prepare
-from ulna.encoders import GLTransformer
+from ulna.encoders import STGCN, CompactTransformer, GLTransformer
 from ulna.evaluation import evaluate
 from ulna.evaluation.protocols import Linear
 from ulna.formats import FORMATS, BadFileError, pku_mmd
@@ -58,6 +58,22 @@ def test_recipes_run_end_to_end(name, ntu_files, pku_files, tmp_path):
     result = evaluate(model, dataset, Linear(epochs=2), split=recipe.split, seeds=1).result
     assert set(result.per_group) == {"one-person", "two-person"}
     assert result.metadata.seen_test_clips == 0
+
+
+@pytest.mark.parametrize("method", ["skeletonclr", "aimclr", "slim"])
+def test_recipes_of_contrast_and_teachers_run_at_the_papers_size(method, ntu_files, tmp_path):
+    dataset = prepare("ntu", ntu_files, tmp_path / "dataset", workers=1, progress=False)
+    recipe = RECIPES[f"{method}/ntu60_xsub"]()
+    assert recipe.encoder in (STGCN.Config(), CompactTransformer.Config()), "the paper's size"
+    if method == "slim":  # heads that are thrown away
+        recipe = recipe.replace(pretext=recipe.pretext.replace(prototypes=64, hidden_dim=64, local_views=2))
+    else:
+        recipe = recipe.replace(pretext=recipe.pretext.replace(queue=64))
+    small = recipe.replace(training=recipe.training.replace(epochs=1, batch_size=8))
+    model = model_of(small, dataset, tmp_path / "model")
+    result = evaluate(model, dataset, Linear(epochs=2), seeds=1, baselines=False).result
+    assert result.metadata.seen_test_clips == 0
+    assert {name.split("/")[1] for name in RECIPES if name.startswith(f"{method}/")} >= set(NTU)
 
 
 def test_published_numbers_have_sources_and_recipes_say_that_they_were_not_measured():

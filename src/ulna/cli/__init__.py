@@ -33,6 +33,7 @@ COMMANDS = NameTable(
         "robustness": "ulna.cli.robustness:main",
         "report": "ulna.cli.report:main",
         "sweep": "ulna.cli.sweep:main",
+        "bench": "ulna.cli.bench:main",
     },
 )
 USAGE = """ulna learns representations of motion from unlabelled skeleton sequences.
@@ -56,6 +57,7 @@ USAGE = """ulna learns representations of motion from unlabelled skeleton sequen
   ulna robustness MODEL... --data DATASET              measure accuracy on corrupted clips
   ulna report MODEL...                                 write one self-contained HTML file
   ulna sweep GRID --data DATASET --out FOLDER          print or run the commands of a grid of recipes
+  ulna bench MODEL... --data DATASET --table FILE.csv  evaluate under all tasks of the benchmark
 
 Each command explains its options: ulna COMMAND --help
 """

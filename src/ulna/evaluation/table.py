@@ -12,8 +12,11 @@ from pydantic import ValidationError
 
 from ulna.core import Config, InputError, new_file
 from ulna.core.config import explain
+from ulna.dataset import Dataset
+from ulna.evaluation.protocol import Protocol
 from ulna.evaluation.protocols import PROTOCOLS
 from ulna.evaluation.results import EvalResult, ResultKey
+from ulna.models import Model
 from ulna.recipes import RECIPES, get_recipe
 
 LARGEST_CELL = 10_000  # characters
@@ -136,6 +139,24 @@ def _plain(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(_plain, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def is_known(
+    rows: Sequence[ResultRow], models: Sequence[Model], dataset: Dataset, split: str, protocol: Protocol
+) -> bool:
+    """Return whether a table has the results of a protocol for all models of a recipe."""
+    recipe = models[0].recipe
+    wanted = {
+        "recipe": recipe.name,
+        "changes": recipe_changes(recipe.to_json()),
+        "split": split,
+        "protocol": protocol.name,
+        "options": protocol_options(protocol.name, protocol.to_json()),
+        "kind": "trained",
+        "fingerprint": dataset.fingerprint,
+    }
+    found = {row.model for row in rows if all(getattr(row, name) == value for name, value in wanted.items())}
+    return {model.name for model in models} <= found
 
 
 def append_results(path: Path, results: Iterable[EvalResult]) -> None:

@@ -19,6 +19,19 @@ RANDOM = SMALL_PRETEXT.replace(hierarchy="random", temporal="random")
 CROP_AND_ROTATE = Augmentation(time_scale=0.0, shear=0.0, crop=0.5, rotate=0.3)
 
 
+def small_training(*, epochs: int) -> Training:
+    """Return the optimisation of recipes for two CPU cores."""
+    return Training(
+        epochs=epochs,
+        batch_size=16,
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup=0.05,
+        precision="bf16-mixed",
+    )
+
+
 def small(
     name: str,
     *,
@@ -43,15 +56,7 @@ def small(
         split=split,
         pooling=pooling,
         augmentation=CROP_AND_ROTATE,
-        training=Training(
-            epochs=epochs,
-            batch_size=16,
-            learning_rate=1e-3,
-            weight_decay=0.05,
-            schedule="cosine",
-            warmup=0.05,
-            precision="bf16-mixed",
-        ),
+        training=small_training(epochs=epochs),
     )
 
 
