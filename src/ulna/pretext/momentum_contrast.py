@@ -17,7 +17,7 @@ from ulna.encoders.base import Dim
 from ulna.nn.all_gather import all_rows
 from ulna.nn.ema import teacher_mode, update_teacher
 from ulna.pretext.base import Pretext
-from ulna.pretext.views import extreme_view, random_views
+from ulna.pretext.views import extreme_view, random_views, shows_somebody
 
 
 class MomentumContrast(Pretext):
@@ -88,7 +88,8 @@ class MomentumContrast(Pretext):
         if self.config.extreme:
             target = scores[0].detach().exp()
             losses["extreme"] = -self.config.extreme * (target * scores[1]).where(target > 0, 0).sum(dim=1)
-        self._new_keys = (key, clips) if self.training else None
+        shown = shows_somebody(batch)
+        self._new_keys = (key[shown], clips[shown]) if self.training else None
         return losses
 
     def _query(self, view: Batch) -> Float[Tensor, "B Z"]:

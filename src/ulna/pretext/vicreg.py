@@ -17,7 +17,7 @@ from ulna.encoders.base import Dim
 from ulna.nn.all_gather import all_rows
 from ulna.nn.batch_norm import BatchNorm
 from ulna.pretext.base import Pretext
-from ulna.pretext.views import hide_nodes, random_views
+from ulna.pretext.views import hide_nodes, random_views, shows_somebody
 
 
 class VICReg(Pretext):
@@ -61,8 +61,7 @@ class VICReg(Pretext):
             for view in random_views(batch, self.config.view, 2, max_frames=self.encoder.spec.max_frames)
         )
         with torch.autocast(one.device.type, enabled=False):
-            is_visible = batch.packing.mean(batch.visible.flatten(1).any(dim=1).float()) > 0
-            rows, _ = all_rows(torch.cat([one, two], dim=1).float()[is_visible])
+            rows, _ = all_rows(torch.cat([one, two], dim=1).float()[shows_somebody(batch)])
             loss = self._loss(*rows.chunk(2, dim=1)) if len(rows) > 1 else rows.sum() * 0
         return {"vicreg": loss.expand(batch.num_clips)}
 

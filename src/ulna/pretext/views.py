@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from ulna.batch import Augmentation, Batch
@@ -29,6 +30,11 @@ def random_views(batch: Batch, augmentation: Augmentation, num: int, *, max_fram
     generator = numpy_generator()
     draws = [augmentation.draw(generator, batch.num_clips) for _ in range(num)]
     return [augmentation(batch, draw, max_frames=max_frames) for draw in draws]
+
+
+def shows_somebody(batch: Batch) -> Bool[Tensor, " B"]:
+    """Return True for clips in which anybody is ever visible; others stand for a process without clips of its own."""
+    return batch.packing.mean(batch.visible.flatten(1).any(dim=1).float()) > 0
 
 
 def hide_nodes(batch: Batch, ratio: float) -> Batch:

@@ -112,7 +112,8 @@ METHODS: Mapping[str, BenchmarkMethod] = {
         ha_cm.CROP_AND_ROTATE, ha_cm.small_training(epochs=1),
     ),
     "slim": BenchmarkMethod(
-        "SLiM (compact transformer, teacher)", slim.SMALL.replace(segment=8), slim.SMALL_PRETEXT, 0.75, NO_AUGMENTATION, _MUON
+        "SLiM (compact transformer, teacher)", slim.SMALL.replace(segment=8), slim.SMALL_PRETEXT, 0.75, NO_AUGMENTATION,
+        _MUON,
     ),
 }  # fmt: skip
 
