@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import wait_for
+from ulna.nn.batch_norm import BatchNorm
+from ulna.pretext.feature_prediction import assignments, spread_loss
 from ulna.pretext.ha_cm import contrastive_distance
 
 EPOCHS = 6
@@ -145,29 +147,29 @@ def test_terminated(dataset, tmp_path, whole, step, saved):
     assert curve(out) == whole[1]
 
 
-def test_the_teacher_is_saved_with_its_step(dataset, tmp_path):
-    """HA-CM's teacher is updated before the checkpoint of its step is written."""
+@pytest.mark.parametrize(
+    ("recipe", "options", "saved"),
+    [
+        ("ha_cm/sample", [*SMALL, "--pretext.ema", "0.5"], "teacher"),
+        (
+            "skeletonclr/nw_ucla",
+            ["--encoder.width", "4", "--encoder.embed-dim", "16", *SMALL[6:], "--pretext.queue", "16",
+             "--pretext.mining-after", "0.5", "--pretext.extreme", "0.5", "--training.muon-rate", "0.01"],
+            "queue",
+        ),
+    ],
+)  # fmt: skip
+def test_teachers_and_queues_are_saved_with_their_step(dataset, tmp_path, recipe, options, saved):
+    """They are updated before the checkpoint of their step is written."""
 
-    def run(out, *options, **how):
-        words = [
-            "pretrain",
-            "ha_cm/sample",
-            "--data",
-            dataset.path,
-            "--out",
-            out,
-            *SMALL,
-            "--pretext.ema",
-            "0.5",
-            *options,
-        ]
-        return ulna(*words, **how)
+    def run(out, *more, **how):
+        return ulna("pretrain", recipe, "--data", dataset.path, "--out", out, *options, *more, **how)
 
     whole = finished(run(tmp_path / "whole"), tmp_path / "whole")
     stopped = run(tmp_path / "model", before=TERMINATED.format(step=9))
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.errors
     weights = finished(run(tmp_path / "model", "--resume"), tmp_path / "model")
-    assert any(name.startswith("teacher") for name in weights)
+    assert any(name.startswith(saved) for name in weights)
     assert same(weights, whole)
 
 
@@ -192,6 +194,39 @@ def _distance_on_two(rank, folder):
     values = contrastive_distance(x, y)
     values.sum().backward()
     torch.save((values.detach(), x.grad, y.grad), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_statistics_of_all_processes(tmp_path):
+    """Batch norm, assignments to prototypes and the spread of embeddings are those of one process with all rows."""
+    torch.manual_seed(0)
+    torch.save(torch.randn(8, 4), tmp_path / "rows.pt")
+    torch.multiprocessing.spawn(_statistics_on_two, (str(tmp_path),), nprocs=2)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    x = torch.load(tmp_path / "rows.pt", weights_only=True).requires_grad_()
+    whole = _statistics(x)
+    for name in ("normed", "assigned", "spread", "grad"):
+        torch.testing.assert_close(torch.cat([part[name] for part in parts]), whole[name], msg=name)
+    for part in parts:
+        torch.testing.assert_close(part["running"], whole["running"])
+
+
+def _statistics(x):
+    norm = BatchNorm(4)
+    normed, spread = norm(x), spread_loss(x)
+    (normed.pow(3).sum() + spread.sum()).backward()
+    running = torch.cat([norm.running_mean, norm.running_var])
+    assigned = assignments(x.detach(), 0.5)
+    return {
+        "normed": normed.detach(), "assigned": assigned, "spread": spread.detach(), "grad": x.grad, "running": running
+    }  # fmt: skip
+
+
+def _statistics_on_two(rank, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    own = slice(0, 5) if rank == 0 else slice(5, 8)
+    x = torch.load(f"{folder}/rows.pt", weights_only=True)[own].clone().requires_grad_()
+    torch.save(_statistics(x), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

@@ -37,6 +37,9 @@ class VICReg(Pretext):
 
         view: Augmentation = Augmentation(shear=0.0, yaw=0.8, scale=0.15)
         """Random changes that make a view of the (already augmented) clip."""
+        pooling: Annotated[str, Field(max_length=20)] = "mean"
+        """How the embedding that is projected is pooled. With the pooling of the evaluation, the embedding that the
+        probe gets becomes invariant itself."""
         mask_ratio: Rate = 0.0
         """Share of the nodes of a view that are set to zero at random."""
         projector: Annotated[tuple[Dim, ...], Field(min_length=1, max_length=8)] = (512, 512, 512)
@@ -52,12 +55,12 @@ class VICReg(Pretext):
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__(config, encoder)
-        self.projector = projector(encoder.embedding_dim(), config.projector)
+        self.projector = projector(encoder.embedding_dim(config.pooling), config.projector)
 
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
         """Return the loss of the global batch, once per clip."""
         one, two = (
-            self.encoder.embed(hide_nodes(view, self.config.mask_ratio))
+            self.encoder.embed(hide_nodes(view, self.config.mask_ratio), self.config.pooling)
             for view in random_views(batch, self.config.view, 2, max_frames=self.encoder.spec.max_frames)
         )
         with torch.autocast(one.device.type, enabled=False):

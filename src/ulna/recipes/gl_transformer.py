@@ -6,7 +6,7 @@ from ulna.batch import Augmentation
 from ulna.encoders import GLTransformer
 from ulna.models import Recipe, Training
 from ulna.preprocessing import Disentangled
-from ulna.pretext import MPDP
+from ulna.pretext import MPDP, VICReg, WeightedSum
 from ulna.recipes.paper_size import NTU, PKU_MMD, paper_size
 
 # Each clip is rotated once and kept whole, with its gaps interpolated.
@@ -129,6 +129,21 @@ def nw_ucla_muon() -> Recipe:
     return nw_ucla_best().replace(name="gl_transformer/nw_ucla_muon", training=muon_training(epochs=160, batch_size=32))
 
 
+def nw_ucla_vicreg() -> Recipe:
+    """NW-UCLA as `nw_ucla_muon`, with VICReg between views whose time, heading, size and shape differ.
+
+    What the probe sees (all blocks) is made invariant. Three times the computation of `nw_ucla_muon`.
+
+    ulna pretrain gl_transformer/nw_ucla_vicreg --data DATASET --out MODEL
+    """
+    view = Augmentation(shear=0.3, yaw=0.8, scale=0.15, crop=0.4, bone_scale=0.1)
+    base = nw_ucla_muon()
+    tasks = (base.pretext, VICReg.Config(view=view, pooling="blocks", mask_ratio=0.2))
+    return base.replace(
+        name="gl_transformer/nw_ucla_vicreg", pretext=WeightedSum.Config(tasks=tasks, weights=(1.0, 0.2))
+    )
+
+
 def utd_mhad() -> Recipe:
     """UTD-MHAD, trained on odd subjects, for two CPU cores.
 
@@ -232,6 +247,7 @@ def _paper(name: str, split: str) -> Recipe:
 
 
 RECIPES = (
-    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, utd_mhad, sbu, own_2d, own_3d, penn_action, ui_prmd,
+    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_vicreg, utd_mhad, sbu, own_2d, own_3d, penn_action,
+    ui_prmd,
     *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
 )  # fmt: skip
