@@ -8,11 +8,13 @@ import torch
 
 from conftest import encoder_of, make_clip, model_of, tiny
 from ulna.batch import Batch
+from ulna.cli.evaluate import main as cli_evaluate
 from ulna.core import InputError, get_skeleton
 from ulna.encoders import ENCODERS
-from ulna.evaluation import LabelledSplit, evaluate, fuse
+from ulna.evaluation import EvalResult, LabelledSplit, evaluate, fuse
 from ulna.evaluation.fusion import choose_weights
 from ulna.evaluation.protocols import Linear
+from ulna.evaluation.table import read_rows, rows_of
 from ulna.nn.streams import bones, motion, streams_of
 from ulna.preprocessing import Disentangled
 
@@ -121,3 +123,32 @@ def test_models_that_cannot_be_fused(models, dataset):
         fuse(models, dataset, split="half", weights=[1.0, 1.0], choose_on="half")
     with pytest.raises(InputError, match="choose_on 'half': expected no test clips of split 'half', found some"):
         fuse(models, dataset, split="half", choose_on="half")
+
+
+def test_the_command_fuses_and_writes_a_row(models, dataset, tmp_path, capsys):
+    folders = [str(model.path) for model in models]
+    options = ["--data", str(dataset.path), "--split", "half", "--fuse", "--weights", "0.6", "0.4", "--epochs", "5"]
+    cli_evaluate([*folders, *options, "--table", str(tmp_path / "t.csv"), "--out", str(tmp_path / "fused.json")])
+    assert "linear fused" in capsys.readouterr().out
+    rows = read_rows(tmp_path / "t.csv")
+    assert [row.seed for row in rows] == [0, 1]
+    assert "fusion=tiny (joint),tiny (motion)" in rows[0].options
+    assert "weights=0.6,0.4" in rows[0].options
+    assert EvalResult.open(tmp_path / "fused.json").key.variant == "fused"
+    with pytest.raises(InputError, match="--fuse: expected the protocol linear, found knn"):
+        cli_evaluate([*folders, "--data", str(dataset.path), "--fuse", "--protocol", "knn"])
+
+
+def test_clips_that_are_too_short_are_left_out(models, dataset):
+    whole, part = (
+        evaluate(models[0], dataset, Linear(epochs=5), split="half", seeds=1, min_frames=least) for least in (0, 12)
+    )
+    lengths = dict(zip(dataset.ids, dataset.lengths.tolist(), strict=True))
+    assert [clip for clip in whole.result.clips if lengths[clip] >= 12] == part.result.clips
+    assert len(part.result.clips) < len(whole.result.clips)
+    assert part.raw_joints.clips == part.result.clips
+    assert part.result.key.min_frames == 12
+    assert part.result.key.file_name(default_pooling="mean") == "linear-from12frames-half"
+    assert rows_of(part.result)[0].options == "epochs=5 min_frames=12"
+    with pytest.raises(InputError, match="expected labelled clips in both parts"):
+        evaluate(models[0], dataset, split="half", min_frames=1000)
