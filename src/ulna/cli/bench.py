@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ulna.cli.memory import keep_freed_memory
 from ulna.cli.options import Flag, Models, run
 from ulna.cli.stopping import exit_when_stopped
@@ -53,12 +55,11 @@ def bench(
                 loaded, dataset, split=split, tasks=[task], match_joints=match_joints, save=True, device=device
             )
             for name, evaluation in found:
-                append_results(table, [r for r in evaluation.results if r.key.kind in ("trained", "random_init")])
+                results = [result for result in (evaluation.result, evaluation.random_init) if result is not None]
+                append_results(table, results)
                 means = [
-                    f"{result.key.kind.replace('_', ' ')} {sum(map(score, rows)) / len(rows):.1f}"
-                    for result in evaluation.results
-                    if result.key.kind in ("trained", "random_init")
-                    for rows in [rows_of(result)]
+                    f"{result.key.kind.replace('_', ' ')} {np.mean([score(row) for row in rows_of(result)]):.1f}"
+                    for result in results
                 ]
                 print(f"{name}: {', '.join(means)}", flush=True)
 

@@ -24,7 +24,7 @@ from ulna.pretext.base import Pretext
 from ulna.pretext.tubes import mask_nodes, random_tokens, random_tubes, tube_groups
 from ulna.pretext.views import numpy_generator, random_views
 
-Interval = Annotated[tuple[Share, Share], Field()]
+Interval = tuple[Share, Share]
 
 
 class FeaturePrediction(Pretext):

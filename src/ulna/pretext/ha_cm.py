@@ -22,6 +22,7 @@ from ulna.nn.attention import FrameAttention
 from ulna.nn.ema import update_teacher
 from ulna.nn.hyperbolic import exp0
 from ulna.nn.scatter import gather_rows
+from ulna.nn.streams import motion
 from ulna.nn.transformer_block import TransformerBlock
 from ulna.pretext.base import Pretext
 
@@ -223,7 +224,7 @@ class HACM(Pretext):
     @torch.no_grad()
     def targets(self, segments: Segments) -> Float[Tensor, "N X"]:
         """Return the motion to the next frame, mapped into the ball if there is one, normalised per token."""
-        moved = motion(segments)
+        moved = motion(segments.persons.batch)[:, 0]
         if self.encoder.config.ball:
             moved = exp0(moved, self.encoder.config.curvature)
         flat = segments.patches(moved, segments.joints).flatten(0, 1)[segments.token_index]
@@ -350,16 +351,8 @@ def graph_scores(encoder: SegmentTransformer, segments: Segments) -> Float[Tenso
 @torch.no_grad()
 def motion_scores(segments: Segments) -> Float[Tensor, " N"]:
     """Return how much each token's joint moves from frame to frame, averaged over its segment."""
-    moved = segments.patches(motion(segments), segments.joints)
+    moved = segments.patches(motion(segments.persons.batch)[:, 0], segments.joints)
     return moved.abs().mean(dim=-1).flatten()[segments.token_index].double()
-
-
-def motion(segments: Segments) -> Float[Tensor, "R K 3"]:
-    """Return the movement to the next frame; 0 in the last frame and if a joint is missing in either frame."""
-    batch = segments.persons.batch
-    following = batch.packing.following
-    both = (batch.visible[following] & batch.visible)[:, 0, :, None]
-    return torch.where(both, (batch.position[following] - batch.position)[:, 0], 0)
 
 
 def ranked(segments: Segments, scores: Float[Tensor, " N"], num_groups: int, among: RankAmong) -> Float[Tensor, " N"]:

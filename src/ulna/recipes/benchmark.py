@@ -1,4 +1,4 @@
-"""The benchmark: ten methods on six data sets, with the same input, readout and minutes of training.
+"""The benchmark: eleven methods on six data sets, with the same input, readout and minutes of training.
 
 A recipe `bench/METHOD/DATA_SET` trains for about `MINUTES` on one core of an AMD EPYC (Zen 5). The number of epochs
 follows from the measured cost of each method; nothing else depends on the data set but its split and its length.
@@ -13,7 +13,7 @@ from typing import Any
 from ulna.batch import Augmentation
 from ulna.encoders import STGCN, Encoder
 from ulna.models import Recipe, Training
-from ulna.pretext import HACM, MPDP, FeaturePrediction, Flow, MomentumContrast, Pretext, VICReg, WeightedSum
+from ulna.pretext import MPDP, FeaturePrediction, Flow, MomentumContrast, Pretext, VICReg, WeightedSum
 from ulna.recipes import gl_transformer, h_transformer, ha_cm, motion_transformer, slim
 from ulna.recipes.contrast import NO_AUGMENTATION
 
@@ -104,7 +104,7 @@ METHODS: Mapping[str, BenchmarkMethod] = {
     ),
     "mamp": BenchmarkMethod(
         "MAMP", ha_cm.SMALL.replace(ball=False, prune_torso=False),
-        HACM.Config(mask_ratio=0.75, decoder_depth=2, groups=1, temporal="motion", visible="low", contrast=0.0),
+        ha_cm.SMALL_PRETEXT.replace(groups=1, temporal="motion", visible="low", contrast=0.0),
         0.275, ha_cm.CROP_AND_ROTATE, ha_cm.small_training(epochs=1),
     ),
     "ha_cm_teacher": BenchmarkMethod(
@@ -144,7 +144,7 @@ def _recipe(method: str, data_set: str) -> Callable[[], Recipe]:
         return recipe_of(method, data_set)
 
     recipe.__doc__ = (
-        f"{METHODS[method].title} on {DATA_SETS[data_set].title}, {MINUTES:g} minutes on one core (results/bench.md)."
+        f"{METHODS[method].title} on {DATA_SETS[data_set].title}, {MINUTES:g} minutes on one core (docs/benchmark.md)."
     )
     return recipe
 

@@ -1,4 +1,4 @@
-"""Contrast: SkeletonCLR and AimCLR on a narrow ST-GCN, momentum contrast and VICReg on other encoders."""
+"""Contrast: SkeletonCLR and AimCLR, momentum contrast on a narrow ST-GCN."""
 
 from __future__ import annotations
 

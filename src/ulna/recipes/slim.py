@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from ulna.batch import Augmentation
 from ulna.encoders import CompactTransformer
 from ulna.models import Recipe, Training
 from ulna.preprocessing import Shifted
 from ulna.pretext import FeaturePrediction
 from ulna.recipes.contrast import NO_AUGMENTATION
-from ulna.recipes.gl_transformer import WHOLE_CLIPS
+from ulna.recipes.gl_transformer import WHOLE_CLIPS, muon_training
 from ulna.recipes.paper_size import NTU, PKU_MMD, paper_size
 
 SMALL = CompactTransformer.Config(segment=4, embed_dim=96, num_heads=6, depth=4)
 SMALL_PRETEXT = FeaturePrediction.Config(prototypes=1024)
-# Of the pages and the code; the paper turns views about the vertical by any angle.
-PAPER_VIEW = Augmentation(time_scale=0.0, shear=0.0, crop=0.5, rotate=0.3, mirror=0.5, bone_scale=0.15)
 
 
 def nw_ucla() -> Recipe:
@@ -30,15 +27,7 @@ def nw_ucla() -> Recipe:
         split="xview",
         pooling="blocks",
         augmentation=NO_AUGMENTATION,
-        training=Training(
-            epochs=40,
-            batch_size=32,
-            learning_rate=5e-4,
-            muon_rate=5e-3,
-            schedule="cosine",
-            warmup=30,
-            precision="bf16-mixed",
-        ),
+        training=muon_training(epochs=40, batch_size=32),
     )
 
 
@@ -51,7 +40,7 @@ def _paper(name: str, split: str) -> Recipe:
         name=name,
         preprocessor=Shifted.Config(centre="spine_mid", max_frames=64),
         encoder=CompactTransformer.Config(),
-        pretext=FeaturePrediction.Config(prototypes=65_536, hidden_dim=2048, view=PAPER_VIEW, local_views=8),
+        pretext=FeaturePrediction.Config(prototypes=65_536, hidden_dim=2048, local_views=8),
         split=split,
         pooling="class+mean",
         augmentation=NO_AUGMENTATION,
