@@ -144,7 +144,7 @@ def _dataset_of(model: Model, results: Sequence[EvalResult]) -> Dataset | None:
 
 
 def _minutes(model: Model) -> float:
-    return round((model.config.training_seconds or 0) / 60, 1)
+    return round(model.config.total_seconds / 60, 1)
 
 
 def _curves(model: Model) -> dict[str, list[float]]:

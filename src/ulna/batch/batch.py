@@ -34,6 +34,8 @@ class Batch:
         dimensions: 3, or 2 for positions in an image, whose third coordinate is zero.
         units: Units of raw positions, see `Clip`.
         index: (B,) index of each clip in its dataset, None if it comes from elsewhere.
+        performance: (B,) number of the performance that each clip shows, the same for recordings of it by several
+            cameras; None if unknown.
     """
 
     position: Float[Tensor, "F P K 3"]
@@ -47,6 +49,7 @@ class Batch:
     dimensions: int = 3
     units: str = "metres"
     index: Int[np.ndarray, " B"] | None = None
+    performance: Int[np.ndarray, " B"] | None = None
 
     @classmethod
     def pack(

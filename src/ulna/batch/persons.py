@@ -49,6 +49,7 @@ class PersonSequences:
             packing=new,
             fps=None if batch.fps is None else batch.fps[clip.cpu().numpy()],
             index=None if batch.index is None else batch.index[clip.cpu().numpy()],
+            performance=None if batch.performance is None else batch.performance[clip.cpu().numpy()],
         )
         return cls(split, frame_index, persons, clip, batch.num_frames)
 
@@ -131,6 +132,7 @@ class PersonGroup:
             packing=packing,
             fps=None if batch.fps is None else batch.fps[clips],
             index=None if batch.index is None else batch.index[clips],
+            performance=None if batch.performance is None else batch.performance[clips],
         )
         return cls(part, tuple(persons.tolist()), clips, frames)
 

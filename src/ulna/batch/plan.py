@@ -20,11 +20,14 @@ class BatchPlan:
         num_clips: Number of clips.
         batch_size: Number of clips per global batch.
         seed: Seed of the permutations.
+        performance: Number of the performance that each clip shows. Clips of one performance then follow one another,
+            and are in the same batch unless it ends between them.
     """
 
     num_clips: int
     batch_size: int
     seed: int
+    performance: tuple[int, ...] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -33,7 +36,7 @@ class BatchPlan:
     def clips(self, step: int) -> np.ndarray:
         """Return the clip indices (0 to num_clips - 1) of global batch `step`, counted over all epochs."""
         epoch, number = divmod(step, self.steps_per_epoch)
-        order = _order(self.num_clips, self.seed, epoch)
+        order = _order(self.num_clips, self.seed, epoch, self.performance)
         return order[number * self.batch_size : (number + 1) * self.batch_size]
 
     @staticmethod
@@ -51,5 +54,9 @@ class BatchPlan:
 
 
 @lru_cache(maxsize=2)
-def _order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
-    return random_stream(seed, "order", epoch).permutation(num_clips)
+def _order(num_clips: int, seed: int, epoch: int, performance: tuple[int, ...] | None) -> np.ndarray:
+    order = random_stream(seed, "order", epoch).permutation(num_clips)
+    if performance is None:
+        return order
+    _, first, number = np.unique(np.array(performance)[order], return_index=True, return_inverse=True)
+    return order[first[number].argsort(kind="stable")]

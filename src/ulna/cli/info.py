@@ -77,6 +77,9 @@ def _show_model(path: Path) -> None:
         print(f"{part:12} {', '.join(f'{name} {value}' for name, value in recipe[part].items())}")
     print(f"skeleton     {readable(config.skeleton.name)}, up to {config.num_persons} persons")
     print(f"data         {data.num_clips:,} clips, {data.num_frames:,} frames, fingerprint {data.fingerprint}")
+    if config.start is not None:
+        earlier = f"data of fingerprint {config.start.fingerprint}, {config.start.training_seconds / 60:.1f} minutes"
+        print(f"started from {readable(config.start.recipe)}, {earlier}")
     if config.training_seconds is not None:
         machine = readable(config.provenance.machine, 120)
         print(f"trained for  {config.training_seconds / 60:.1f} minutes, {config.steps} steps, {machine}")

@@ -31,6 +31,7 @@ def command(name: str) -> Callable[..., None]:
         *,
         data: Path,
         out: Path,
+        start: Path | None = None,
         resume: Flag = False,
         device: str = "auto",
         devices: Devices = 1,
@@ -43,6 +44,7 @@ def command(name: str) -> Callable[..., None]:
         Args:
             data: Dataset to train on.
             out: Model folder to write; must not exist.
+            start: Model whose encoder the training starts from, of the same input and sizes; random weights by default.
             resume: Continue an unfinished run from its last checkpoint.
             device: "cpu", "cuda", or "auto": a GPU if there is one.
             devices: Number of devices per machine, or "auto" for all.
@@ -57,7 +59,7 @@ def command(name: str) -> Callable[..., None]:
 
         with exit_when_stopped("Continue with --resume."), keep_freed_memory():
             model = run_pretrain(
-                recipe, data, out, resume=resume, device=device, devices=devices, strategy=strategy,
+                recipe, data, out, start=start, resume=resume, device=device, devices=devices, strategy=strategy,
                 num_nodes=num_nodes,
             )  # fmt: skip
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]

@@ -263,7 +263,7 @@ class _Task:
             missing_joints=embedder.preprocessor.missing_joints(dataset.skeleton),
             runs=[model.name],
             seconds=0,
-            training_minutes=[round((model.config.training_seconds or 0) / 60, 1)],
+            training_minutes=[round(model.config.total_seconds / 60, 1)],
         )
 
     def _name(self, model: Model, result: EvalResult) -> str:

@@ -102,7 +102,7 @@ def fuse(
         fingerprint=dataset.fingerprint,
         runs=[seed.run for seed in seeds],
         seconds=round(time.perf_counter() - began, 1),
-        training_minutes=[round(sum(m.config.training_seconds or 0 for m in own) / 60, 1) for own in groups],
+        training_minutes=[round(sum(m.config.total_seconds for m in own) / 60, 1) for own in groups],
     )
     return data.result(key, seeds, metadata)
 

@@ -22,6 +22,8 @@ def model_card(config: ModelConfig, num_parameters: int) -> str:
         f"{name} {value}" for name, value in data.source.items() if name in ("format", "acknowledgement")
     )
     minutes = "" if config.training_seconds is None else f"{config.training_seconds / 60:.1f} minutes, "
+    start = config.start
+    started = [] if start is None else [f"| started from | {readable(start.recipe)}, data {start.fingerprint} |"]
     lines = [
         f"# {readable(recipe.name)}",
         "",
@@ -37,6 +39,7 @@ def model_card(config: ModelConfig, num_parameters: int) -> str:
         f"{recipe.preprocessor.max_frames} frames at {data.fps:g} frames per second |",
         f"| pretrained on | {data.num_clips:,} clips, {data.num_frames:,} frames, fingerprint {data.fingerprint} |",
         f"| data | {readable(source, 300)} |",
+        *started,
         f"| training | {minutes}{readable(config.provenance.machine, 200)} |",
         "",
         "```python",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pydantic import Field, JsonValue
@@ -44,6 +45,19 @@ class PretrainingData(Config):
     """3, or 2 for positions in an image."""
 
 
+class StartingPoint(Config):
+    """The model whose encoder a pretraining run started from."""
+
+    recipe: Annotated[str, Field(max_length=200)]
+    """Name of its recipe."""
+    fingerprint: str
+    """Fingerprint of the dataset it was pretrained on."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 hash of the file of its weights."""
+    training_seconds: NonNegative
+    """Duration of its training, including that of its own starting point."""
+
+
 class ModelConfig(Config):
     """Content of config.json: everything a model is, except its weights."""
 
@@ -58,10 +72,17 @@ class ModelConfig(Config):
     """What it was pretrained on."""
     provenance: Provenance
     """How and where it was trained."""
+    start: StartingPoint | None = None
+    """The model whose encoder it started from; None for random weights."""
     training_seconds: NonNegative | None = None
     """Duration of the training; None while unfinished."""
     steps: Annotated[int, Field(ge=0)] | None = None
     """Number of optimiser steps."""
+
+    @property
+    def total_seconds(self) -> float:
+        """Duration of the training, including that of the starting point."""
+        return (self.training_seconds or 0) + (0 if self.start is None else self.start.training_seconds)
 
     def build_preprocessor(self) -> Preprocessor:
         """Return the preprocessor of the encoder."""
@@ -91,9 +112,19 @@ def write_config(folder: Path, config: ModelConfig) -> None:
     write_text(folder / CONFIG, config.model_dump_json(indent=1))
 
 
-def write_seen(folder: Path, dataset: Dataset, clips: np.ndarray) -> None:
-    """Write ids and hashes of the clips that a model is pretrained on."""
-    pq.write_table(dataset.table.select(["id", "hash"]).take(clips), folder / SEEN)
+def write_seen(folder: Path, dataset: Dataset, clips: np.ndarray, start: Path | None = None) -> None:
+    """Write ids and hashes of the clips that a model is pretrained on.
+
+    Args:
+        folder: Folder of the model.
+        dataset: The dataset.
+        clips: Indices of the clips.
+        start: Folder of the model that it started from, whose clips count too.
+    """
+    seen = dataset.table.select(["id", "hash"]).take(clips)
+    if start is not None and (start / SEEN).is_file():
+        seen = pa.concat_tables([seen, pq.read_table(start / SEEN).select(["id", "hash"]).cast(seen.schema)])
+    pq.write_table(seen, folder / SEEN)
 
 
 def _save_weights(path: Path, state: dict[str, Tensor]) -> None:

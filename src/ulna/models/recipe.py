@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from ulna.batch import Augmentation
 from ulna.core import Config, Count, InputError, NonNegative, Positive, Seed, Share, Skeleton, component, torch_seed
@@ -79,6 +81,10 @@ class Recipe(Config):
     """The pretext task."""
     split: Annotated[str, Field(max_length=200)] | None = None
     """Split whose training part is pretrained on; None uses every clip."""
+    performances: Annotated[str, Field(max_length=200)] | None = None
+    """Regular expression for the name of a clip, whose groups name the performance that the clip shows; for example,
+    "(.*)_v[0-9]+" leaves out the number of the camera. Clips of one performance come in the same batch, for tasks that
+    pair them. None: every clip on its own."""
     pooling: Annotated[str, Field(max_length=20)] = "mean"
     """How a clip's embedding is pooled; does not change training."""
     augmentation: Augmentation = Augmentation()
@@ -107,12 +113,15 @@ class Recipe(Config):
         cls: type[Preprocessor] = PREPROCESSORS.component(self.preprocessor)
         return cls(self.preprocessor, skeleton, num_persons, dimensions=dimensions, fps=fps)
 
-    def build_pretext(self, spec: InputSpec, *, seed: int | None = None) -> Pretext:
-        """Return the pretext task with a randomly initialised encoder.
+    def build_pretext(
+        self, spec: InputSpec, *, seed: int | None = None, start: Mapping[str, Tensor] | None = None
+    ) -> Pretext:
+        """Return the pretext task with a randomly initialised encoder, or one with given weights.
 
         Args:
             spec: The input of the encoder.
             seed: Seed of the weights; that of the recipe by default.
+            start: Weights of the encoder by name, of the right shapes; teachers start from them too.
 
         Raises:
             InputError: If the options do not fit together or ask for too many parameters.
@@ -120,11 +129,13 @@ class Recipe(Config):
         self._check_size(spec)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(self.training.seed if seed is None else seed, "weights"))
-            return self._build(spec)
+            return self._build(spec, start)
 
-    def _build(self, spec: InputSpec) -> Pretext:
+    def _build(self, spec: InputSpec, start: Mapping[str, Tensor] | None = None) -> Pretext:
         encoder: Encoder = ENCODERS.component(self.encoder)(self.encoder, spec)
         encoder.check_pooling(self.pooling)
+        if start is not None:
+            encoder.load_state_dict(start)
         pretext: Pretext = PRETEXTS.component(self.pretext)(self.pretext, encoder)
         return pretext
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor, distributed
 
 
-def all_rows(x: Float[Tensor, "n D"]) -> tuple[Float[Tensor, "N D"], int]:
+def all_rows(x: Shaped[Tensor, "n D"]) -> tuple[Shaped[Tensor, "N D"], int]:
     """Return the rows of all processes, concatenated, and the index of this process's first row.
 
     Gradients flow back to the process that each row came from.

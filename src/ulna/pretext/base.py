@@ -27,6 +27,9 @@ class Pretext(nn.Module, ABC):
     takes: ClassVar[type[Encoder]] = Encoder  # type: ignore[type-abstract]
     """Type of encoder that the task trains."""
 
+    pairs_performances: bool = False
+    """Whether the task pairs clips of one performance (`Batch.performance`)."""
+
     class Config(BaseConfig):
         """Base class of the options of pretext tasks."""
 

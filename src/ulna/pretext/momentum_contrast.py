@@ -137,7 +137,7 @@ class MomentumContrast(Pretext):
     def _enqueue(self, keys: Float[Tensor, "B Z"], clips: Int[Tensor, " B"]) -> None:
         """Replace the oldest keys in the queue by those of all processes."""
         keys = all_rows(keys)[0][-len(self.queue) :]
-        clips = all_rows(clips[:, None].double())[0][-len(self.queue) :, 0].long()
+        clips = all_rows(clips[:, None])[0][-len(self.queue) :, 0]
         slots = (self.num_keys + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[slots], self.queue_clip[slots] = keys, clips
         self.num_keys += len(keys)

@@ -17,7 +17,7 @@ from ulna.encoders.base import Dim
 from ulna.nn.all_gather import all_rows
 from ulna.nn.batch_norm import BatchNorm
 from ulna.pretext.base import Pretext
-from ulna.pretext.views import hide_nodes, random_views, shows_somebody
+from ulna.pretext.views import hide_nodes, next_of_performance, random_views, shows_somebody
 
 
 class VICReg(Pretext):
@@ -26,6 +26,9 @@ class VICReg(Pretext):
     Two randomly changed views of each clip are embedded and projected. The loss pulls both projections together
     (invariance), keeps the standard deviation of each of their components above 1 (variance), and decorrelates the
     components (covariance). Means over clips are those of the global batch.
+
+    If the recipe says which clips show the same performance (`Recipe.performances`), the second view is one of another
+    clip of the performance, such as the recording by another camera.
 
     Args:
         config: Options.
@@ -52,6 +55,7 @@ class VICReg(Pretext):
         """Weight of the covariance term."""
 
     config: Config
+    pairs_performances = True
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__(config, encoder)
@@ -64,8 +68,13 @@ class VICReg(Pretext):
             for view in random_views(batch, self.config.view, 2, max_frames=self.encoder.spec.max_frames)
         )
         with torch.autocast(one.device.type, enabled=False):
-            rows, _ = all_rows(torch.cat([one, two], dim=1).float()[shows_somebody(batch)])
-            loss = self._loss(*rows.chunk(2, dim=1)) if len(rows) > 1 else rows.sum() * 0
+            shown = shows_somebody(batch)
+            rows, _ = all_rows(torch.cat([one, two], dim=1).float()[shown])
+            one, two = rows.chunk(2, dim=1)
+            if batch.performance is not None:
+                performance = torch.from_numpy(batch.performance).to(shown.device)[shown]
+                two = two[next_of_performance(all_rows(performance[:, None])[0][:, 0])]
+            loss = self._loss(one, two) if len(rows) > 1 else rows.sum() * 0
         return {"vicreg": loss.expand(batch.num_clips)}
 
     def _loss(self, one: Float[Tensor, "B E"], two: Float[Tensor, "B E"]) -> Float[Tensor, ""]:

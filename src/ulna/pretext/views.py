@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ulna.batch import Augmentation, Batch
@@ -35,6 +35,18 @@ def random_views(batch: Batch, augmentation: Augmentation, num: int, *, max_fram
 def shows_somebody(batch: Batch) -> Bool[Tensor, " B"]:
     """Return True for clips in which anybody is ever visible; others stand for a process without clips of its own."""
     return batch.packing.mean(batch.visible.flatten(1).any(dim=1).float()) > 0
+
+
+def next_of_performance(performance: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    """Return the index of the next clip of the same performance, cyclically; a clip without others gets its own."""
+    order = performance.argsort(stable=True)
+    ordered = performance[order]
+    following = torch.arange(1, len(order) + 1, device=order.device)
+    is_last = ordered != ordered.roll(-1)
+    if len(order):
+        is_last[-1] = True
+    following = torch.where(is_last, torch.searchsorted(ordered, ordered), following)
+    return torch.empty_like(order).index_copy(0, order, order[following])
 
 
 def hide_nodes(batch: Batch, ratio: float) -> Batch:

@@ -46,6 +46,7 @@ class WeightedSum(Pretext):
         super().__init__(config, encoder)
         tasks: list[Pretext] = [PRETEXTS.component(own)(own, encoder) for own in config.tasks]
         self.tasks: Sequence[Pretext] = nn.ModuleList(tasks)  # type: ignore[assignment]
+        self.pairs_performances = any(task.pairs_performances for task in tasks)
 
     def encoder_state(self, encoder: Encoder) -> dict[str, Tensor]:
         """Return the state of the encoder, which every task has."""

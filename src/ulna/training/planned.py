@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -137,10 +138,12 @@ class PlannedBatches(IterableDataset[Batch]):
             self._load = ClipLoader(self.dataset, max_frames=max_frames, device=module.device)
         first = module.global_step
         end = (first // plan.steps_per_epoch + 1) * plan.steps_per_epoch
+        performance = None if plan.performance is None else np.array(plan.performance)
         for step in range(first, end):
             clips = plan.clips(step)
             share = plan.share(len(clips), module.global_rank, module.trainer.world_size)
-            yield self._load(self.clips[clips[share]])
+            batch = self._load(self.clips[clips[share]])
+            yield batch if performance is None else replace(batch, performance=performance[clips[share]])
 
     def __len__(self) -> int:
         return self.module.plan.steps_per_epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from torch import Tensor
 from ulna.batch import Batch, BatchPlan
 from ulna.core import ExistsError, InputError, MissingError, new_folder, refuse_existing
 from ulna.dataset import Dataset
+from ulna.dataset.performances import number_performances
 from ulna.models import Model, ModelConfig, Recipe, load, provenance
 from ulna.models.folder import (
     CONFIG,
     METRICS,
+    WEIGHTS,
     PretrainingData,
+    StartingPoint,
     read_model_config,
     write_config,
     write_model,
@@ -47,6 +51,7 @@ def pretrain(
     devices: int | str = 1,
     strategy: str = "auto",
     num_nodes: int = 1,
+    start: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> Model:
@@ -63,6 +68,8 @@ def pretrain(
         devices: Number of devices per machine, or "auto" for all.
         strategy: Lightning's strategy for several devices, for example "ddp".
         num_nodes: Number of machines, each with as many devices.
+        start: Folder of a model whose encoder the training starts from, of the same input and sizes; None starts from
+            random weights. Clips that the model was pretrained on count as seen.
         resume: Continue an unfinished run from its last checkpoint.
         progress: Show a progress bar.
 
@@ -84,9 +91,13 @@ def pretrain(
     clips = _clips(recipe, dataset)
     config = _model_config(recipe, dataset, clips)
     preprocessor = config.build_preprocessor()
-    pretext = recipe.build_pretext(preprocessor.spec)
+    weights = None
+    if start is not None:
+        config, weights = _started(config, Path(start))
+    pretext = recipe.build_pretext(preprocessor.spec, start=weights)
     dataset.verify()
-    plan = BatchPlan(len(clips), recipe.training.batch_size, recipe.training.seed)
+    performance = _performances(recipe, dataset, clips, pretext)
+    plan = BatchPlan(len(clips), recipe.training.batch_size, recipe.training.seed, performance)
     module = Pretraining(recipe, plan, preprocessor, pretext)
 
     metrics = MetricsLogger(work / METRICS)
@@ -111,7 +122,7 @@ def pretrain(
     if trainer.is_global_zero:
         done = config.replace(training_seconds=round(metrics.seconds, 1), steps=trainer.global_step)
         write_model(work, done, pretext.encoder, pretext)
-        write_seen(work, dataset, clips)
+        write_seen(work, dataset, clips, None if start is None else Path(start))
         work.rename(out)
     trainer.strategy.barrier("model complete")
     return load(out, device=device)
@@ -183,6 +194,19 @@ def _clips(recipe: Recipe, dataset: Dataset) -> np.ndarray:
     return train_part
 
 
+def _performances(recipe: Recipe, dataset: Dataset, clips: np.ndarray, pretext: Pretext) -> tuple[int, ...] | None:
+    """Return the number of the performance that each clip shows, or None if the recipe does not ask for it."""
+    if recipe.performances is None:
+        return None
+    if not pretext.pairs_performances:
+        raise InputError(
+            f"recipe {recipe.name!r}: expected no `performances`, since {type(pretext).__name__} does not pair clips, "
+            f"found {recipe.performances!r}"
+        )
+    ids = dataset.ids
+    return tuple(number_performances([ids[clip] for clip in clips], recipe.performances).tolist())
+
+
 def _model_config(recipe: Recipe, dataset: Dataset, clips: np.ndarray) -> ModelConfig:
     return ModelConfig(
         recipe=recipe,
@@ -200,6 +224,30 @@ def _model_config(recipe: Recipe, dataset: Dataset, clips: np.ndarray) -> ModelC
     )
 
 
+def _started(config: ModelConfig, path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Return the configuration with a starting point, and the weights of its encoder."""
+    model = load(path, device="cpu")
+    own, recipe = model.config, config.recipe
+    for what, expected, found in (
+        ("skeleton", own.skeleton.joints, config.skeleton.joints),
+        ("number of persons", own.num_persons, config.num_persons),
+        ("preprocessor", own.recipe.preprocessor, recipe.preprocessor),
+        ("encoder", own.recipe.encoder, recipe.encoder),
+    ):
+        if expected != found:
+            raise InputError(
+                f"{path}: expected the {what} of the recipe and the dataset in the model to start from, found another. "
+                f"The recipe of the model is {own.recipe.name!r}."
+            )
+    start = StartingPoint(
+        recipe=own.recipe.name,
+        fingerprint=own.data.fingerprint,
+        sha256=hashlib.sha256((path / WEIGHTS).read_bytes()).hexdigest(),
+        training_seconds=own.total_seconds,
+    )
+    return config.replace(start=start), model.encoder.state_dict()
+
+
 def _start_or_resume(work: Path, config: ModelConfig, *, resume: bool) -> Path | None:
     """Make the work folder, or return the checkpoint to resume from."""
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
@@ -213,7 +261,7 @@ def _start_or_resume(work: Path, config: ModelConfig, *, resume: bool) -> Path |
     if not resume:
         raise ExistsError(f"{work}: an unfinished run exists. Pass --resume to continue it, or remove it first.")
     old = read_model_config(work)
-    changed = [name for name in ("recipe", "skeleton", "data") if getattr(old, name) != getattr(config, name)]
+    changed = [name for name in ("recipe", "skeleton", "data", "start") if getattr(old, name) != getattr(config, name)]
     if changed:
         raise InputError(
             f"{work}: expected the {' and '.join(changed)} that the run was started with, found another. "
