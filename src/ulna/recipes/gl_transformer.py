@@ -144,6 +144,22 @@ def nw_ucla_vicreg() -> Recipe:
     )
 
 
+def nw_ucla_cameras() -> Recipe:
+    """NW-UCLA, from `nw_ucla_muon`: VICReg between the recordings of one performance by two cameras.
+
+    Uses which recordings show the same performance, from the names of the clips, and no label.
+
+    ulna pretrain gl_transformer/nw_ucla_cameras --data DATASET --out MODEL --start MUON
+    """
+    training = muon_training(epochs=40, batch_size=32).replace(muon_rate=1e-2, learning_rate=1e-3)
+    return nw_ucla_vicreg().replace(
+        name="gl_transformer/nw_ucla_cameras",
+        performances="(.*)_v[0-9]+",
+        augmentation=Augmentation(),  # mirrored, two recordings of one performance would show different hands
+        training=training,
+    )
+
+
 def utd_mhad() -> Recipe:
     """UTD-MHAD, trained on odd subjects, for two CPU cores.
 
@@ -247,7 +263,7 @@ def _paper(name: str, split: str) -> Recipe:
 
 
 RECIPES = (
-    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_vicreg, utd_mhad, sbu, own_2d, own_3d, penn_action,
-    ui_prmd,
+    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_vicreg, nw_ucla_cameras, utd_mhad, sbu, own_2d,
+    own_3d, penn_action, ui_prmd,
     *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
 )  # fmt: skip
