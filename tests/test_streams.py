@@ -152,3 +152,16 @@ def test_clips_that_are_too_short_are_left_out(models, dataset):
     assert rows_of(part.result)[0].options == "epochs=5 min_frames=12"
     with pytest.raises(InputError, match="expected labelled clips in both parts"):
         evaluate(models[0], dataset, split="half", min_frames=1000)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fuse", "--min-frames", "5", "--pooling", "blocks"], "--pooling, --min-frames: not used with --fuse"),
+        (["--weights", "0.5", "0.5"], "--weights: not used without --fuse"),
+    ],
+)
+def test_options_that_would_not_be_read_are_refused(options, message, models, dataset):
+    folders = [str(model.path) for model in models]
+    with pytest.raises(InputError, match=message):
+        cli_evaluate([*folders, "--data", str(dataset.path), *options])

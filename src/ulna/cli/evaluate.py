@@ -81,6 +81,12 @@ def command(default: Protocol) -> Callable[..., None]:
         PROTOCOLS[protocol]
         if out:
             refuse_existing(out)
+        given = {
+            "--seeds": seeds != 3, "--pooling": pooling is not None, "--min-frames": min_frames != 0,
+            "--match-joints": match_joints, "--no-baselines": not baselines,
+        } if fuse else {"--weights": bool(weights), "--weights-from": weights_from is not None}  # fmt: skip
+        if unread := [name for name, is_given in given.items() if is_given]:
+            raise InputError(f"{', '.join(unread)}: not used {'with' if fuse else 'without'} --fuse. Leave it out.")
         if fuse:
             if not isinstance(options, Linear):
                 raise InputError(f"--fuse: expected the protocol linear, found {protocol}")
