@@ -124,40 +124,42 @@ def nw_ucla_best() -> Recipe:
 def nw_ucla_muon() -> Recipe:
     """NW-UCLA as `nw_ucla_best`, but optimised by Muon, which reaches the same loss in a quarter of the steps.
 
+    Linear 85.6 ± 0.7 (clean 81.9), with weight decay 0.1 in the probe 87.5 ± 0.9 (84.3); three models of 34 to 43
+    minutes on one core of an AMD EPYC.
+
     ulna pretrain gl_transformer/nw_ucla_muon --data DATASET --out MODEL
     """
     return nw_ucla_best().replace(name="gl_transformer/nw_ucla_muon", training=muon_training(epochs=160, batch_size=32))
 
 
 def nw_ucla_vicreg() -> Recipe:
-    """NW-UCLA as `nw_ucla_muon`, with VICReg between views whose time, heading, size and shape differ.
+    """NW-UCLA, from `nw_ucla_muon`: VICReg between views of a clip that differ in time, heading, size and shape.
 
-    What the probe sees (all blocks) is made invariant. Three times the computation of `nw_ucla_muon`.
+    What the probe sees (all blocks) is made invariant. For comparison with `nw_ucla_cameras`; not evaluated yet.
 
-    ulna pretrain gl_transformer/nw_ucla_vicreg --data DATASET --out MODEL
+    ulna pretrain gl_transformer/nw_ucla_vicreg --data DATASET --out MODEL --start MUON
     """
     view = Augmentation(shear=0.3, yaw=0.8, scale=0.15, crop=0.4, bone_scale=0.1)
     base = nw_ucla_muon()
     tasks = (base.pretext, VICReg.Config(view=view, pooling="blocks", mask_ratio=0.2))
     return base.replace(
-        name="gl_transformer/nw_ucla_vicreg", pretext=WeightedSum.Config(tasks=tasks, weights=(1.0, 0.2))
+        name="gl_transformer/nw_ucla_vicreg",
+        pretext=WeightedSum.Config(tasks=tasks, weights=(1.0, 0.2)),
+        augmentation=Augmentation(),  # mirrored, two recordings of one performance would show different hands
+        training=muon_training(epochs=40, batch_size=32).replace(muon_rate=1e-2, learning_rate=1e-3),
     )
 
 
 def nw_ucla_cameras() -> Recipe:
     """NW-UCLA, from `nw_ucla_muon`: VICReg between the recordings of one performance by two cameras.
 
-    Uses which recordings show the same performance, from the names of the clips, and no label.
+    Uses which recordings show the same performance, from the names of the clips, and no label. Linear 87.6 ± 0.5 (clean
+    84.5), with weight decay 0.1 in the probe 88.6 ± 0.4 (85.6); 1-NN 87.9 ± 0.6 (84.8); random init 80.1 ± 1.4. Three
+    models of 26 minutes on one core of an AMD EPYC, after `nw_ucla_muon`.
 
     ulna pretrain gl_transformer/nw_ucla_cameras --data DATASET --out MODEL --start MUON
     """
-    training = muon_training(epochs=40, batch_size=32).replace(muon_rate=1e-2, learning_rate=1e-3)
-    return nw_ucla_vicreg().replace(
-        name="gl_transformer/nw_ucla_cameras",
-        performances="(.*)_v[0-9]+",
-        augmentation=Augmentation(),  # mirrored, two recordings of one performance would show different hands
-        training=training,
-    )
+    return nw_ucla_vicreg().replace(name="gl_transformer/nw_ucla_cameras", performances="(.*)_v[0-9]+")
 
 
 def utd_mhad() -> Recipe:
