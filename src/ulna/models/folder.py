@@ -82,7 +82,8 @@ class ModelConfig(Config):
     @property
     def total_seconds(self) -> float:
         """Duration of the training, including that of the starting point."""
-        return (self.training_seconds or 0) + (0 if self.start is None else self.start.training_seconds)
+        earlier = 0.0 if self.start is None else self.start.training_seconds
+        return (self.training_seconds or 0.0) + earlier
 
     def build_preprocessor(self) -> Preprocessor:
         """Return the preprocessor of the encoder."""
