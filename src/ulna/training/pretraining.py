@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from ulna.batch import Batch, BatchPlan
 from ulna.core import ExistsError, InputError, MissingError, new_folder, refuse_existing
 from ulna.dataset import Dataset
+from ulna.dataset.description import hash_file
 from ulna.dataset.performances import number_performances
 from ulna.models import Model, ModelConfig, Recipe, load, provenance
 from ulna.models.folder import (
@@ -242,7 +242,7 @@ def _started(config: ModelConfig, path: Path) -> tuple[ModelConfig, dict[str, Te
     start = StartingPoint(
         recipe=own.recipe.name,
         fingerprint=own.data.fingerprint,
-        sha256=hashlib.sha256((path / WEIGHTS).read_bytes()).hexdigest(),
+        sha256=hash_file(path / WEIGHTS),
         training_seconds=own.total_seconds,
     )
     return config.replace(start=start), model.encoder.state_dict()
