@@ -127,6 +127,14 @@ def test_clips_of_the_starting_point_count_as_seen(cameras, dataset, tmp_path):
     assert model.count_seen(dataset, dataset.split("half")[0]) == len(dataset.split("half")[0])
 
 
+def test_a_damaged_list_of_seen_clips_stops_before_the_first_step(cameras, dataset, tmp_path):
+    model_of(tiny(), dataset, tmp_path / "first")
+    (tmp_path / "first" / SEEN).write_bytes(b"PAR1 damaged")
+    with pytest.raises(InputError, match="expected ids and hashes of clips, found a damaged file"):
+        model_of(tiny(), cameras, tmp_path / "second", start=tmp_path / "first")
+    assert [own.name for own in tmp_path.glob("second*")] == []
+
+
 def test_a_run_resumes_with_its_starting_point_only(cameras, tmp_path):
     model_of(tiny(), cameras, tmp_path / "first")
     model_of(tiny().with_seed(1), cameras, tmp_path / "other")

@@ -113,19 +113,43 @@ def write_config(folder: Path, config: ModelConfig) -> None:
     write_text(folder / CONFIG, config.model_dump_json(indent=1))
 
 
-def write_seen(folder: Path, dataset: Dataset, clips: np.ndarray, start: Path | None = None) -> None:
-    """Write ids and hashes of the clips that a model is pretrained on.
+def seen_clips(dataset: Dataset, clips: np.ndarray, start: Path | None = None) -> pa.Table:
+    """Return ids and hashes of the clips that a model is pretrained on.
 
     Args:
-        folder: Folder of the model.
         dataset: The dataset.
         clips: Indices of the clips.
-        start: Folder of the model that it started from, whose clips count too.
+        start: Folder of the model that it starts from, whose clips count too.
+
+    Raises:
+        InputError: If the list of clips in `start` is damaged.
     """
     seen = dataset.table.select(["id", "hash"]).take(clips)
-    if start is not None and (start / SEEN).is_file():
-        seen = pa.concat_tables([seen, pq.read_table(start / SEEN).select(["id", "hash"]).cast(seen.schema)])
+    before = None if start is None else read_seen(start)
+    return seen if before is None else pa.concat_tables([seen, before.cast(seen.schema)])
+
+
+def write_seen(folder: Path, seen: pa.Table) -> None:
+    """Write the list of clips that a model was pretrained on."""
     pq.write_table(seen, folder / SEEN)
+
+
+def read_seen(folder: Path) -> pa.Table | None:
+    """Return ids and hashes of the clips that a model was pretrained on, or None if it lists none.
+
+    Raises:
+        InputError: If the list is damaged.
+    """
+    file = folder / SEEN
+    if not file.is_file():
+        return None
+    try:
+        seen = pq.read_table(file).select(["id", "hash"])
+        if any(column.type != pa.string() for column in seen.columns):
+            raise KeyError("hash")
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        raise InputError(f"{file}: expected ids and hashes of clips, found a damaged file. {ADVICE}") from None
+    return seen
 
 
 def _save_weights(path: Path, state: dict[str, Tensor]) -> None:

@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -29,14 +27,13 @@ from ulna.models.classifier import FOLDER, Classifier, ClassifierConfig
 from ulna.models.embedding import Embedder
 from ulna.models.fitting import fit_logistic_regression
 from ulna.models.folder import (
-    ADVICE,
     CONFIG,
     PRETEXT_WEIGHTS,
-    SEEN,
     WEIGHTS,
     ModelConfig,
     load_weights,
     read_model_config,
+    read_seen,
     read_weights,
     write_model,
 )
@@ -261,17 +258,8 @@ class Model:
             dataset: Dataset of the clips.
             clips: (B,) their indices.
         """
-        file = None if self.path is None else self.path / SEEN
-        if file is None or not file.is_file():
-            return None
-        try:
-            table = pq.read_table(file)
-            seen = table["hash"]
-            if seen.type != pa.string():
-                raise KeyError("hash")
-        except (OSError, KeyError, ValueError, pa.ArrowException):
-            raise InputError(f"{file}: expected the hashes of clips, found a damaged file. {ADVICE}") from None
-        return int(is_among(dataset.hashes.take(clips), seen).sum())
+        seen = None if self.path is None else read_seen(self.path)
+        return None if seen is None else int(is_among(dataset.hashes.take(clips), seen["hash"]).sum())
 
     def embedder(
         self,

@@ -25,6 +25,7 @@ from ulna.models.folder import (
     PretrainingData,
     StartingPoint,
     read_model_config,
+    seen_clips,
     write_config,
     write_model,
     write_seen,
@@ -94,6 +95,7 @@ def pretrain(
     weights = None
     if start is not None:
         config, weights = _started(config, Path(start))
+    seen = seen_clips(dataset, clips, None if start is None else Path(start))
     pretext = recipe.build_pretext(preprocessor.spec, start=weights)
     dataset.verify()
     performance = _performances(recipe, dataset, clips, pretext)
@@ -122,7 +124,7 @@ def pretrain(
     if trainer.is_global_zero:
         done = config.replace(training_seconds=round(metrics.seconds, 1), steps=trainer.global_step)
         write_model(work, done, pretext.encoder, pretext)
-        write_seen(work, dataset, clips, None if start is None else Path(start))
+        write_seen(work, seen)
         work.rename(out)
     trainer.strategy.barrier("model complete")
     return load(out, device=device)
