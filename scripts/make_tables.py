@@ -27,9 +27,10 @@ def table(spec: Mapping[str, Any], rows: Sequence[ResultRow], published: Sequenc
     """Return one table as Markdown.
 
     Args:
-        spec: `columns` and `rows`, each with a title and filters on the columns of results.csv; filters of a row take
-            precedence. A row with `method` shows published numbers, `paper` numbers of its own. `options_of` and
-            `value_of` replace the options and the value of columns. Rows without any number are left out.
+        spec: `columns` and `rows`, each with a title and filters on the columns of results.csv, a value or a list of
+            values; filters of a row take precedence. A row with `method` shows published numbers, `paper` numbers of
+            its own. `options_of` and `value_of` replace the options and the value of columns. In the recipe of a row,
+            {data} is the `data` of the column. Rows without any number are left out.
         rows: All results.
         published: All published numbers.
     """
@@ -45,13 +46,15 @@ def table(spec: Mapping[str, Any], rows: Sequence[ResultRow], published: Sequenc
                 wanted["options"] = line["options_of"].get(column.get("title"), "none")
             for name, text in known.items():
                 wanted["options"] = wanted["options"].replace(f"${name}", text)
+            if "recipe" in wanted:
+                wanted["recipe"] = wanted["recipe"].replace("{data}", wanted.get("data", ""))
             if "protocol" not in column and "published" not in column:
                 number = spec["columns"].index(column)
                 cells.append(f"{line['paper'][number]:.1f}" if "paper" in line else "")
             elif "method" in line:
                 cells.append(_published(published, line["method"], column))
             else:
-                own = [row for row in rows if all(getattr(row, f) == wanted[f] for f in FILTERS if f in wanted)]
+                own = [row for row in rows if all(_fits(getattr(row, f), wanted[f]) for f in FILTERS if f in wanted)]
                 is_baseline = line.get("kind") in ("chance", "raw_joints")  # shown once, in one protocol's columns
                 shown_in = (line.get("in", "linear"), "")
                 if is_baseline and (column.get("protocol"), column.get("options", "")) != shown_in:
@@ -60,6 +63,10 @@ def table(spec: Mapping[str, Any], rows: Sequence[ResultRow], published: Sequenc
         if any(cells):
             lines.append([line["title"], *cells])
     return markdown(["", *(column["title"].strip() for column in spec["columns"])], lines)
+
+
+def _fits(value: str, wanted: str | list[str]) -> bool:
+    return value in wanted if isinstance(wanted, list) else value == wanted
 
 
 def _published(numbers: Sequence[PublishedNumber], method: str, column: Mapping[str, Any]) -> str:
@@ -75,6 +82,8 @@ def main() -> None:
     specs = tomllib.loads((RESULTS / "tables.toml").read_text(encoding="utf-8"))
     rows, published = read_rows(RESULTS / "results.csv"), published_numbers()
     differing = []
+    for spec in specs.values():
+        spec.setdefault("rows", specs.get(spec.get("rows_of"), {}).get("rows"))
     for page in sorted(RESULTS.glob("*.md")):
         old = page.read_text(encoding="utf-8")
 

@@ -83,10 +83,10 @@ def bench(
 
 def score(row: ResultRow) -> float:
     """Return the score of a row in percent: mAP of retrieval, otherwise accuracy."""
-    if row.protocol != "retrieval":
-        return row.accuracy
-    metrics = dict(part.split("=") for part in row.metrics.split())
-    return float(metrics["mAP"])
+    found = row.value("mAP") if row.protocol == "retrieval" else row.accuracy
+    if found is None:
+        raise InputError(f"expected the mAP of retrieval, found {row.metrics!r}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,17 @@ class ResultRow(Config):
         """Everything but the seed: rows with one key are averaged."""
         return self.recipe, self.changes, self.split, self.protocol, self.options, self.pooling, self.kind
 
+    def value(self, name: str) -> float | None:
+        """Return a column or a metric in percent; None if the row has none.
+
+        Args:
+            name: "accuracy", "clean", "oracle", or the name of a metric such as "mAP".
+        """
+        if name in ("accuracy", "clean", "oracle"):
+            return getattr(self, name)  # type: ignore[no-any-return]
+        metrics = dict(part.split("=") for part in self.metrics.split())
+        return float(metrics[name]) if name in metrics else None
+
 
 def rows_of(result: EvalResult) -> list[ResultRow]:
     """Return the rows of a result."""
@@ -207,11 +218,11 @@ def mean_and_sd(rows: Sequence[ResultRow], value: str = "accuracy") -> tuple[flo
 
     Args:
         rows: Rows of one key.
-        value: Name of the column: "accuracy", "clean" or "oracle".
+        value: "accuracy", "clean", "oracle", or the name of a metric.
     """
     by_model: dict[str, list[float]] = {}
     for row in rows:
-        number = getattr(row, value)
+        number = row.value(value)
         if number is not None:
             by_model.setdefault(row.model, []).append(number)
     if not by_model:
