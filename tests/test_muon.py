@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from conftest import encoder_of, model_of, tiny
-from ulna.core import get_skeleton
+from ulna.core import InputError, get_skeleton
+from ulna.encoders import GLTransformer
 from ulna.preprocessing import Disentangled
 from ulna.training.muon import MuonAdamW, hidden_matrices
 
@@ -62,9 +63,20 @@ def test_a_schedule_reaches_both_and_a_saved_state_continues():
 
 
 def test_pretraining_with_muon(dataset, tmp_path):
-    losses = {}
-    for name, options in {"adamw": {}, "muon": {"muon_rate": 0.01}}.items():
-        model = model_of(tiny(epochs=3, **options), dataset, tmp_path / name)
+    """Muon moves the matrices of blocks and AdamW the rest, as without it; the loss falls."""
+    still = tiny(epochs=3).training.replace(learning_rate=1e-12, weight_decay=0.0)
+    losses, encoders = {}, {}
+    for name, options in {"neither": {}, "muon": {"muon_rate": 0.01}}.items():
+        model = model_of(tiny().replace(training=still.replace(**options)), dataset, tmp_path / name)
         losses[name] = np.loadtxt(model.path / "metrics.csv", delimiter=",", skiprows=1)[-1, 2]
-    assert losses["muon"] != losses["adamw"]
-    assert losses["muon"] < 8
+        encoders[name] = model.encoder.state_dict()
+    assert losses["muon"] < losses["neither"]
+    moved = [n for n, own in encoders["muon"].items() if not torch.allclose(own, encoders["neither"][n], atol=1e-6)]
+    assert "blocks.0.temporal.qkv.weight" in moved
+    assert not [name for name in moved if name.startswith("embed") or "pos_embed" in name]
+
+
+def test_encoders_without_layer_groups_refuse_muon(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(GLTransformer, "layer_groups", lambda encoder: [[encoder]])
+    with pytest.raises(InputError, match=r"training.muon_rate: expected an encoder with layer groups, found GLTransf"):
+        model_of(tiny(epochs=1, muon_rate=0.01), dataset, tmp_path / "model")

@@ -40,6 +40,10 @@ def test_a_centre_that_is_no_node_is_bridged():
     graph = neighbour_graph(layout, "distance").sum(axis=0)
     one, two = layout.names.index("shoulder_centre"), layout.names.index("hip_centre")
     assert graph[one, two] > 0
+    sbu = NodeLayout.of(get_skeleton("sbu"), "local")  # the torso is the centre and the root
+    graph = neighbour_graph(sbu, "distance").sum(axis=0)
+    assert graph[sbu.names.index("left_hip"), sbu.names.index("neck")] > 0
+    assert (np.linalg.matrix_power(graph, len(sbu)) > 0).all(), "all nodes are connected"
     with pytest.raises(InputError, match="expected a layout with one"):
         STGCN(STGCN.Config(), InputSpec(NodeLayout(("a", "b")), 1, 4))
 

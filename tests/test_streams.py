@@ -61,6 +61,31 @@ def test_streams_are_concatenated():
     assert streams_of(batch, ("joint",)) is batch.position
 
 
+@pytest.mark.parametrize("stream", ["joint", "bone", "motion"])
+def test_masked_nodes_leave_no_trace(stream):
+    """Moving a masked node changes no channel, and its own channels are zero."""
+    _, batch = batch_of()
+    masked = torch.zeros_like(batch.visible)
+    masked[2, 0, KINECT.index("left_elbow")] = True
+    moved = batch.position.clone()
+    moved[2, 0, KINECT.index("left_elbow")] += 5
+    one, two = (streams_of(replace(batch, position=p, masked=masked), (stream,)) for p in (batch.position, moved))
+    assert torch.equal(one, two)
+    assert (one[masked] == 0).all()
+    assert not torch.equal(streams_of(replace(batch, position=moved), (stream,)), one)
+
+
+@pytest.mark.parametrize("name", ["gl_transformer", "segment_transformer", "compact_transformer"])
+def test_token_features_do_not_see_masked_nodes_in_any_stream(name):
+    form, batch = batch_of(num_persons=2)
+    encoder = encoder_of(name, form, streams=("joint", "bone", "motion")).eval()
+    masked = torch.zeros_like(batch.visible)
+    masked[:, :, 5] = True
+    moved = replace(batch, position=batch.position + 3 * masked[..., None])
+    one, two = (encoder.token_features(own, masked) for own in (batch, moved))
+    torch.testing.assert_close(one.values, two.values)
+
+
 @pytest.mark.parametrize("streams", [("bone",), ("joint", "bone", "motion")])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_take_streams(name, streams):

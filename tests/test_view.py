@@ -88,7 +88,7 @@ def test_scaling_fills_the_range():
         ratio = (new[1:] - new[:1]).norm(dim=-1) / (old[1:] - old[:1]).norm(dim=-1)
         torch.testing.assert_close(ratio, ratio[:1, :1, :1].expand_as(ratio), atol=1e-3, rtol=1e-3)
     still = torch.ones_like(batch.position)
-    assert scaled(still, batch.visible, batch.packing).isfinite().all()
+    assert scaled(still, batch.visible, batch.packing).count_nonzero() == 0
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class Augmentation(Config):
     shift: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Maximum shift in time, as a share of the clip; frames beyond the ends are mirrored (SkeletonCLR: 1/6)."""
     bone_scale: Annotated[float, Field(ge=0, le=0.9)] = 0.0
-    """Maximum relative change of the lengths of bones, alike for the trunk, both arms and both legs (SLiM: 0.15)."""
+    """Maximum relative change of the bone lengths, one factor each for the trunk, arms and legs (SLiM: 0.15)."""
 
     @staticmethod
     def draw(generator: np.random.Generator, num_clips: int) -> AugmentationDraw:

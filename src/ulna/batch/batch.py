@@ -36,6 +36,7 @@ class Batch:
         index: (B,) index of each clip in its dataset, None if it comes from elsewhere.
         performance: (B,) number of the performance that each clip shows, the same for recordings of it by several
             cameras; None if unknown.
+        masked: (F, P, K) True for nodes that a pretext task hides from the encoder; None if none are.
     """
 
     position: Float[Tensor, "F P K 3"]
@@ -50,6 +51,7 @@ class Batch:
     units: str = "metres"
     index: Int[np.ndarray, " B"] | None = None
     performance: Int[np.ndarray, " B"] | None = None
+    masked: Bool[Tensor, "F P K"] | None = None
 
     @classmethod
     def pack(

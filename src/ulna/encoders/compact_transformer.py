@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -99,7 +100,7 @@ class CompactTransformer(TokenEncoder):
 
     def token_features(self, batch: Batch, masked: Bool[Tensor, "F P K"] | None = None) -> TokenFeatures:
         """Return the tokens of all visible persons; masked ones are replaced by the mask token."""
-        segments = self.segments(batch)
+        segments = self.segments(replace(batch, masked=masked))
         is_masked = None if masked is None else segments.first_of(masked)
         layers = self.layers(segments, is_masked)
         clip = segments.persons.clip[segments.person]
@@ -225,8 +226,9 @@ class _Tokens(nn.Module):
         with torch.autocast(channels.device.type, enabled=False):
             patches = segments.patches(channels, segments.joints)  # (G, K, C * l)
             tokens = self.embed_patch(gather_rows(patches.flatten(0, 1), segments.token_index))
-            if masked is not None:
-                tokens = torch.where(masked[:, None], self.mask_token, tokens)
+            if masked is None:  # the mask token takes part in every step, as training on several devices requires
+                masked = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+            tokens = torch.where(masked[:, None], self.mask_token, tokens)
             return tokens + lookup_rows(self.pos_embed[1:], segments.joint)
 
     def special(self) -> Float[Tensor, "X D"]:

@@ -169,9 +169,8 @@ class GLTransformer(FrameEncoder, TokenEncoder):
         return 1
 
     def token_features(self, batch: Batch, masked: Bool[Tensor, "F P K"] | None = None) -> TokenFeatures:
-        """Return each visible node's share of the frame vectors; positions of masked nodes are zero."""
-        if masked is not None:
-            batch = replace(batch, position=batch.position.masked_fill(masked[..., None], 0))
+        """Return each visible node's share of the frame vectors; masked nodes enter as zeros."""
+        batch = replace(batch, masked=masked)
         features = self(batch)
         tokens = features.unflatten(1, (self.spec.num_nodes, -1))  # nodes joint-major, the person fastest
         shown = batch.visible.transpose(1, 2).flatten(1)  # (F, S)

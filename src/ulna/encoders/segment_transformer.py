@@ -204,10 +204,8 @@ class SegmentTransformer(TokenEncoder):
         return self.config.segment
 
     def token_features(self, batch: Batch, masked: Bool[Tensor, "F P K"] | None = None) -> TokenFeatures:
-        """Return the tokens of all visible persons; positions of masked ones are zero."""
-        if masked is not None:
-            batch = replace(batch, position=batch.position.masked_fill(masked[..., None], 0))
-        segments = self.segments(batch)
+        """Return the tokens of all visible persons; masked ones enter as zeros."""
+        segments = self.segments(replace(batch, masked=masked))
         tokens = self.encode(self.tokenize(segments), segments.tokens)
         return TokenFeatures(
             tokens,

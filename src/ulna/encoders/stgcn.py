@@ -157,7 +157,7 @@ class _Block(nn.Module):
 
 
 class FrameConvolution(nn.Module):
-    """Convolution over the frames of each clip, alike for all joints; frames beyond a clip's ends are zero.
+    """Convolution over the frames of each clip, with weights shared across joints and zeros beyond a clip's ends.
 
     Args:
         inputs: Number of input channels.
@@ -191,7 +191,8 @@ def neighbour_graph(layout: NodeLayout, partition: Partition) -> np.ndarray:
     """Return the normalised graph (3, K, K), entry [p, j, i] from joint j to joint i.
 
     The first matrix holds the joints themselves, the second their neighbours at the same or a larger distance from the
-    centre than themselves, the third the neighbours that are closer to it. Joints without a node are bridged.
+    centre than themselves, the third the neighbours that are closer to it. Neighbours of a joint without a node are
+    neighbours of each other.
 
     Args:
         layout: Layout of the nodes.
@@ -203,16 +204,13 @@ def neighbour_graph(layout: NodeLayout, partition: Partition) -> np.ndarray:
     skeleton = layout.skeleton
     if skeleton is None:
         raise InputError("STGCN builds its graph from the bones of a skeleton: expected a layout with one, found none")
-    node = {skeleton.index(name): k for k, name in enumerate(layout.names)}
-    links = np.eye(len(layout))
-    for joint, own in node.items():
-        parent = skeleton.parents[joint]
-        while parent >= 0 and parent not in node:
-            parent = skeleton.parents[parent]
-        if parent >= 0:
-            links[own, node[parent]] = links[node[parent], own] = 1
+    nodes = [skeleton.index(name) for name in layout.names]
+    linked = skeleton.hops == 1
+    for missing in set(range(skeleton.num_joints)) - set(nodes):
+        linked |= np.outer(linked[missing], linked[missing])  # what it connected stays connected
+    links = (linked[np.ix_(nodes, nodes)] | np.eye(len(nodes), dtype=bool)).astype(float)
     links /= links.sum(axis=0, keepdims=True)
-    hops = skeleton.hops[skeleton.index(skeleton.centre)][list(node)].astype(float)
+    hops = skeleton.hops[skeleton.index(skeleton.centre)][nodes].astype(float)
     hops[hops < 0] = np.inf
     if partition == "released":
         hops[hops > 1] = np.inf

@@ -46,8 +46,8 @@ def fuse(
         split: Split to train the probes and test on; the first model's by default.
         weights: Weight of each recipe, in the order in which recipes occur in `models`; equal by default. Published
             results of joint, bone and motion use 0.6, 0.6 and 0.4.
-        choose_on: Split on which the weights are chosen instead, in steps of 0.1; it must share no clip with the test
-            part.
+        choose_on: Split on which the weights are chosen instead, in steps of 0.1; neither of its parts may share a clip
+            with the test part.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
 
     Returns:
@@ -74,7 +74,8 @@ def fuse(
     began = time.perf_counter()
     if choose_on is not None:
         development = LabelledSplit.of(dataset, choose_on)
-        if set(development.test_ids) & set(data.test_ids):
+        used = np.concatenate([development.train, development.test])
+        if {dataset.ids[clip] for clip in used} & set(data.test_ids):
             raise InputError(f"choose_on {choose_on!r}: expected no test clips of split {chosen!r}, found some")
         share = choose_weights([_probabilities(own, development, protocol) for own in groups], development)
     else:

@@ -9,9 +9,13 @@ import torch
 
 from ulna.batch import Batch, Packing
 
+SHORTEST = 1e-6  # an axis with a smaller range is not scaled but zero
+
 
 def scaled(position: torch.Tensor, visible: torch.Tensor, packing: Packing, *, uniform: bool = False) -> torch.Tensor:
     """Scale each axis of each clip to [-1, 1] over its visible joints; zeros where a joint is missing.
+
+    An axis along which nothing moves or extends, such as the depth of positions in an image, becomes zero.
 
     Args:
         position: (F, P, K, 3).
@@ -24,8 +28,8 @@ def scaled(position: torch.Tensor, visible: torch.Tensor, packing: Packing, *, u
     size = high - low
     if uniform:
         low, size = (low + high - size.amax(dim=1, keepdim=True)) / 2, size.amax(dim=1, keepdim=True)
-    size = size.clamp(min=1e-6)[:, None, None]
-    return torch.where(mask, 2 * (position - low[:, None, None]) / size - 1, 0)
+    size, low = size[:, None, None], low[:, None, None]
+    return torch.where(mask & (size > SHORTEST), 2 * (position - low) / size.clamp(min=SHORTEST) - 1, 0)
 
 
 def _extreme(position: torch.Tensor, mask: torch.Tensor, packing: Packing, sign: float) -> torch.Tensor:

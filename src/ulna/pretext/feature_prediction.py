@@ -1,4 +1,4 @@
-"""Masked feature prediction: the features that an EMA teacher sees are predicted for masked tokens."""
+"""Masked feature prediction: predict an EMA teacher's features at masked tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ulna.nn.all_gather import all_rows
 from ulna.nn.ema import teacher_mode, update_teacher
 from ulna.pretext.base import Pretext
 from ulna.pretext.tubes import mask_nodes, random_tokens, random_tubes, tube_groups
-from ulna.pretext.views import numpy_generator, random_views
+from ulna.pretext.views import numpy_generator, random_views, shows_somebody
 
 Interval = tuple[Share, Share]
 
@@ -30,13 +30,13 @@ Interval = tuple[Share, Share]
 class FeaturePrediction(Pretext):
     """Masked feature prediction with an EMA teacher: SLiM (Do et al., NeurIPS 2026, arXiv 2603.10648).
 
-    The teacher sees two views of each clip; the student sees them with tubes of tokens masked, and shorter local views.
-    For every masked token it predicts the teacher's feature at the same place: its assignment to prototypes (SLiM,
-    iBOT), or the normalised feature itself (data2vec, skeleton2vec). The embedding of a view predicts the teacher's
-    embedding of the other view (DINO). As in the paper, one half of the views is masked by default.
+    The teacher encodes two unmasked views of each clip; the student encodes them with tubes of tokens masked, and
+    shorter local views. For every masked token it predicts the teacher's feature of the same token: its assignment to
+    prototypes (SLiM, iBOT), or the normalised feature itself (data2vec, skeleton2vec). The embedding of a view predicts
+    the teacher's embedding of the other view (DINO). As in the paper, one half of the views is masked by default.
 
     Args:
-        config: Options; the defaults are those of the paper, except for the sizes of the heads, which suit small data.
+        config: Options; the defaults are those of the paper, except for smaller heads and fewer local views.
         encoder: An encoder with tokens: a compact, segment or GL-Transformer.
     """
 
@@ -58,13 +58,13 @@ class FeaturePrediction(Pretext):
         mask_ratio: Interval = (0.5, 0.9)
         """Smallest and largest share of a view's tokens that is masked; spread evenly over the masked views."""
         masked_views: Share = 0.5
-        """Share of the views that are masked; the others are seen whole."""
+        """Share of the views that are masked; the others are left unmasked."""
         view: Augmentation = Augmentation(time_scale=0.0, shear=0.0, crop=0.5, rotate=0.3, mirror=0.5, bone_scale=0.15)
         """Random changes that make a view of a clip."""
         local_views: Annotated[int, Field(ge=0, le=32)] = 2
         """Number of local views per clip, all masked (paper: 8)."""
         local_crop: Interval = (0.1, 0.6)
-        """Smallest and largest share of a global view that a local view covers."""
+        """Smallest and largest share of the clip that a local view covers."""
         token_weight: NonNegative = 0.5
         """Weight of the loss of masked tokens."""
         view_weight: NonNegative = 1.0
@@ -115,13 +115,14 @@ class FeaturePrediction(Pretext):
         with torch.no_grad():
             teacher_mode(self.teacher)
             teachers = [self.teacher.token_features(view) for view in views]
-        losses = {"tokens": config.token_weight * self._token_loss(students, teachers, batch.num_clips)}
+        counts = shows_somebody(batch)
+        losses = {"tokens": config.token_weight * self._token_loss(students, teachers, counts)}
         if self.view_head is not None:
             locals_ = [self._local(batch, generator) for _ in range(config.local_views)]
-            losses["views"] = config.view_weight * self._view_loss(students, teachers, locals_)
+            losses["views"] = config.view_weight * self._view_loss(students, teachers, locals_, counts)
         if config.koleo:
-            spread = torch.stack([spread_loss(student.embedding) for student in students]).sum(dim=0)
-            losses["koleo"] = config.koleo * spread
+            spread = torch.stack([spread_loss(student.embedding[counts]) for student in students]).sum(dim=0)
+            losses["koleo"] = config.koleo * torch.zeros_like(losses["tokens"]).masked_scatter(counts, spread)
         return losses
 
     # Views and masks
@@ -167,29 +168,40 @@ class FeaturePrediction(Pretext):
     # Losses
 
     def _token_loss(
-        self, students: list[TokenFeatures], teachers: list[TokenFeatures], num_clips: int
+        self, students: list[TokenFeatures], teachers: list[TokenFeatures], counts: Bool[Tensor, " B"]
     ) -> Float[Tensor, " B"]:
-        """Return the loss of the masked tokens, averaged over each view's tokens and over the masked views."""
-        masks = [student.is_masked for student in students]
+        """Return the loss of the masked tokens, averaged over each view's tokens and over the masked views.
+
+        Args:
+            students: Features of the student, for each view.
+            teachers: Features of the teacher.
+            counts: False for clips that show nobody, which must not influence others.
+        """
+        num_clips = len(counts)
+        masks = [own.is_masked & counts[own.clip] for own in students if own.is_masked is not None]
         predicted = torch.cat([own.values[mask] for own, mask in zip(students, masks, strict=True)])
-        seen = torch.cat([own.values[mask] for own, mask in zip(teachers, masks, strict=True)])
+        features = torch.cat([own.values[mask] for own, mask in zip(teachers, masks, strict=True)])
         view = torch.cat(
             [own.clip[mask] + k * num_clips for k, (own, mask) in enumerate(zip(students, masks, strict=True))]
         )
         if self.config.target == "features":
-            target = layer_norm(seen.float(), seen.shape[1:])
+            target = layer_norm(features.float(), features.shape[1:])
             errors = (self.token_head(predicted).float() - target).pow(2).mean(dim=1)
         else:
             with torch.no_grad():
-                target = assignments(self.teacher_token_head(seen), self._teacher_temperature)
+                target = assignments(self.teacher_token_head(features), self._teacher_temperature)
             errors = cross_entropies(target, self.token_head(predicted), self.config.student_temperature)
-        counts = view.bincount(minlength=2 * num_clips)
-        total = errors.new_zeros(2 * num_clips).index_add(0, view, errors) / counts.clamp(min=1)
-        num_views = (counts > 0).sum().clamp(min=1)
+        num_tokens = view.bincount(minlength=2 * num_clips)
+        total = errors.new_zeros(2 * num_clips).index_add(0, view, errors) / num_tokens.clamp(min=1)
+        num_views = (num_tokens > 0).sum().clamp(min=1)
         return total.unflatten(0, (2, num_clips)).sum(dim=0) * num_clips / num_views
 
     def _view_loss(
-        self, students: list[TokenFeatures], teachers: list[TokenFeatures], local_views: list[TokenFeatures]
+        self,
+        students: list[TokenFeatures],
+        teachers: list[TokenFeatures],
+        local_views: list[TokenFeatures],
+        counts: Bool[Tensor, " B"],
     ) -> Float[Tensor, " B"]:
         """Return the loss between the teacher's views and the student's other global view and local views."""
         assert self.view_head is not None
@@ -197,7 +209,10 @@ class FeaturePrediction(Pretext):
         temperature, pairs = self.config.student_temperature, 2 * len(local_views) + 2
         with torch.no_grad():
             logits = self.teacher_view_head(torch.cat([own.embedding for own in teachers]))
-            targets = assignments(logits, self._teacher_temperature).chunk(2)
+            used = counts.repeat(2)
+            both = torch.zeros_like(logits, dtype=torch.float32)
+            both[used] = assignments(logits[used], self._teacher_temperature)
+            targets = both.chunk(2)
         one, two = (self.view_head(own.embedding) for own in students)
         total = 2 * (cross_entropies(targets[1], one, temperature) + cross_entropies(targets[0], two, temperature))
         for local in local_views:

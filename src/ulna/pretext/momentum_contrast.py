@@ -30,7 +30,8 @@ class MomentumContrast(Pretext):
     dropping of features is left out: in its first release, which its published numbers come from, it had no effect.
 
     Args:
-        config: Options; the defaults are those of SkeletonCLR, except that a clip's own earlier keys are no negatives.
+        config: Options; the defaults are those of SkeletonCLR, except that earlier keys of the same
+            clip are excluded from the negatives.
         encoder: Any encoder.
     """
 
@@ -52,7 +53,8 @@ class MomentumContrast(Pretext):
         mask_own: bool = True
         """Leave a clip's own earlier keys out of its negatives."""
         extreme: NonNegative = 0.0
-        """Weight of the loss of the extreme view (AimCLR: 0.5 for each of two)."""
+        """Weight of the loss of the extreme view (AimCLR: two terms of 0.5, which are equal
+        without its dropping)."""
         mining_after: Share = 1.0
         """Share of the training after which the nearest keys in the queue are positives too; 1 is never (AimCLR: 0.5).
         """
@@ -75,13 +77,13 @@ class MomentumContrast(Pretext):
 
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, " B"]]:
         """Return the contrastive loss of every clip. Its key enters the queue at the end of the step."""
-        one, two = random_views(batch, self.config.view, 2, max_frames=self.encoder.spec.max_frames)
+        num_views = 3 if self.config.extreme else 2
+        one, two, *third = random_views(batch, self.config.view, num_views, max_frames=self.encoder.spec.max_frames)
         key = self._key(two)
         clips = torch.full((batch.num_clips,), -1) if batch.index is None else torch.from_numpy(batch.index)
         clips = clips.to(key.device)
         logits = [self._logits(self._query(one), key, clips)]
-        if self.config.extreme:
-            logits.append(self._logits(self._query(extreme_view(one)), key, clips))
+        logits += [self._logits(self._query(extreme_view(view)), key, clips) for view in third]
         scores = [log_softmax(own, dim=1) for own in logits]
         positive = self._positives(logits)
         losses = {"contrast": -(scores[0].where(positive, 0)).sum(dim=1) / positive.sum(dim=1)}

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ulna.batch import Augmentation, Batch
-from ulna.batch.transforms import mirror, rotate
+from ulna.batch.transforms import flat, mirror, rotate
 
 
 def numpy_generator() -> np.random.Generator:
@@ -33,7 +33,7 @@ def random_views(batch: Batch, augmentation: Augmentation, num: int, *, max_fram
 
 
 def shows_somebody(batch: Batch) -> Bool[Tensor, " B"]:
-    """Return True for clips in which anybody is ever visible; others stand for a process without clips of its own."""
+    """Return True for clips in which anybody is ever visible; others are placeholders for processes without clips."""
     return batch.packing.mean(batch.visible.flatten(1).any(dim=1).float()) > 0
 
 
@@ -50,18 +50,18 @@ def next_of_performance(performance: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
 
 
 def hide_nodes(batch: Batch, ratio: float) -> Batch:
-    """Return a copy of a batch with a random share of its nodes set to zero."""
+    """Return a copy of a batch with a random share of its nodes hidden from the encoder."""
     if not ratio:
         return batch
-    kept = torch.rand(batch.position.shape[:3], device=batch.position.device) >= ratio
-    return replace(batch, position=torch.where(kept[..., None], batch.position, 0))
+    return replace(batch, masked=torch.rand(batch.position.shape[:3], device=batch.position.device) < ratio)
 
 
 def extreme_view(batch: Batch) -> Batch:
     """Return a strongly changed view of a batch: AimCLR (arXiv 2112.03590), section 3.2.
 
     Each clip is mirrored, jittered by noise of 1 cm, smoothed over time and projected along a random axis, each with
-    probability 0.5, and rotated about one axis by up to 30 degrees and about the others by up to one. Unlike in the
+    probability 0.5, and rotated about one axis by up to 30 degrees and about the others by up to one. Positions in an
+    image are projected back into it. Unlike in the
     released code, mirrored bodies are true mirror images, smoothing keeps the size of bodies, and angles have both
     signs.
     """
@@ -74,11 +74,12 @@ def extreme_view(batch: Batch) -> Batch:
     position = batch.position + 0.01 * jittered * torch.randn_like(batch.position)
     width = torch.where(torch.rand(num, device=device) < 0.5, 0.1 + 1.9 * torch.rand(num, device=device), 0)
     position = _smoothed(replace(batch, position=position), width)
-    flat = (torch.rand(num, 1, device=device) < 0.5) & (
+    dropped = (torch.rand(num, 1, device=device) < 0.5) & (
         torch.randint(3, (num, 1), device=device) == torch.arange(3, device=device)
     )
-    position = position.masked_fill(flat[clip][:, None, None] | ~batch.visible[..., None], 0)
-    return replace(batch, position=position)
+    position = position.masked_fill(dropped[clip][:, None, None] | ~batch.visible[..., None], 0)
+    view = replace(batch, position=position)
+    return flat(view) if batch.dimensions == 2 else view
 
 
 def _smoothed(batch: Batch, width: Tensor) -> Tensor:

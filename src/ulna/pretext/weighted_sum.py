@@ -65,7 +65,7 @@ class WeightedSum(Pretext):
         return losses
 
     def on_step_start(self, progress: float) -> None:
-        """Tell all tasks the progress of the training."""
+        """Pass the training progress to every task."""
         super().on_step_start(progress)
         for task in self.tasks:
             task.on_step_start(progress)

@@ -102,7 +102,7 @@ ABLATIONS = (
         {"preprocessor": PREDICT_CLUSTER | {"scale": "clip"}}, GL_INPUT,
     ),
     _gl_ablation(
-        "input_ctr_gcn", "as CTR-GCN: camera view, every axis scaled, 52 frames; rotated at random in training.",
+        "input_ctr_gcn", "camera view, every axis scaled, 52 frames (CTR-GCN), rotated about the vertical in training.",
         {"preprocessor": {"heading": "none", "scale": "axis", "num_frames": 52, "max_frames": 52},
          "augmentation": {"yaw": 1.05}}, GL_INPUT,
     ),

@@ -148,6 +148,11 @@ class Pretraining(PlannedModule):
         """Return the optimiser and the schedule of the recipe."""
         training = self.recipe.training
         matrices = [] if training.muon_rate is None else hidden_matrices(self.pretext.encoder)
+        if training.muon_rate is not None and not matrices:
+            raise InputError(
+                "training.muon_rate: expected an encoder with layer groups, found "
+                f"{type(self.pretext.encoder).__name__} without. Leave it out, or implement Encoder.layer_groups."
+            )
         of_muon = {id(own) for own in matrices}
         trained = [own for own in self.pretext.parameters() if own.requires_grad and id(own) not in of_muon]
         vectors = [own for own in trained if own.ndim < 2 and not training.decay_vectors]
@@ -161,7 +166,7 @@ class Pretraining(PlannedModule):
             "fused": not training.clip_norm,  # Lightning cannot clip gradients that a fused step unscales
         }
         optimizer: torch.optim.Optimizer
-        if training.muon_rate is not None and matrices:
+        if training.muon_rate is not None:
             optimizer = MuonAdamW(matrices, groups, muon_rate=training.muon_rate, **options)
         else:
             optimizer = torch.optim.AdamW(groups, **options)
