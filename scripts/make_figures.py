@@ -3,19 +3,20 @@
     python scripts/make_figures.py
 
 - figures/pretraining_gain.png: linear accuracy of random init and of the pretrained encoder, same readout.
-- figures/ranks.png: mean ranks of the benchmark's methods, and which of them do not differ.
+- figures/ranks.png: mean ranks of the benchmark's methods, and which do not differ (bench_pairs.csv, which
+  compare_methods.py writes).
 """
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ulna.core import InputError
-from ulna.evaluation.bench import TASKS, Ranks, ranks, score
+from ulna.evaluation.bench import TASKS, Comparison, groups_alike, mean_ranks, score
 from ulna.evaluation.table import ResultRow, mean_and_sd, protocol_options, read_rows
 from ulna.recipes.benchmark import DATA_SETS, METHODS
 
@@ -70,29 +71,42 @@ def bench_scores(rows: Sequence[ResultRow]) -> dict[str, dict[str, float]]:
         parts = row.recipe.split("/")
         if parts[0] != "bench" or row.kind != "trained" or row.changes:
             continue
+        data = DATA_SETS[parts[2]]
+        if row.split not in data.splits or row.fingerprint != data.fingerprint:  # transfer to another data set
+            continue
         for task, known in options.items():
             if (row.protocol, row.options) == known:
-                values[METHODS[parts[1]].title][f"{DATA_SETS[parts[2]].title}, {task}"].append(score(row))
+                values[METHODS[parts[1]].title][f"{data.title}, {task}"].append(score(row))
     shared = set.intersection(*map(set, values.values())) if values else set()
     return {
         method: {block: sum(own[block]) / len(own[block]) for block in sorted(shared)} for method, own in values.items()
     }
 
 
-def draw_ranks(found: Ranks) -> Figure:
-    """Draw methods by mean rank; bars join methods that do not differ."""
-    figure = Figure(figsize=(9, 0.9 + 0.32 * len(found.methods)), layout="constrained")
+def read_pairs() -> dict[tuple[str, str], Comparison]:
+    """Return the comparisons in results/bench_pairs.csv."""
+    with (RESULTS / "bench_pairs.csv").open(encoding="utf-8", newline="") as file:
+        return {
+            (row["one"], row["two"]): Comparison(*(float(row[name]) for name in ("difference", "low", "high", "p")))
+            for row in csv.DictReader(file)
+        }
+
+
+def draw_ranks(means: Mapping[str, float], pairs: Mapping[tuple[str, str], Comparison], *, num_blocks: int) -> Figure:
+    """Draw methods by mean rank; bars join methods whose linear accuracies do not differ significantly."""
+    figure = Figure(figsize=(9, 0.9 + 0.32 * len(means)), layout="constrained")
     axes = figure.add_subplot()
-    places: Mapping[str, int] = {method: len(found.methods) - k for k, method in enumerate(found.methods)}
-    for method, mean in zip(found.methods, found.mean, strict=True):
+    places = {method: len(means) - k for k, method in enumerate(means)}
+    for method, mean in means.items():
         axes.plot(mean, places[method], "o", color=PRETRAINED)
         axes.annotate(f"{mean:.1f}", (mean, places[method]), (8, 0), textcoords="offset points", va="center")
-    for number, group in enumerate(found.alike()):
+    for number, group in enumerate(groups_alike(list(means), pairs)):
         x = 0.6 - 0.12 * number
         axes.plot([x, x], [places[group[0]] + 0.2, places[group[-1]] - 0.2], color="black", linewidth=2)
     axes.set_yticks(list(places.values()), list(places))
     axes.set_xlabel(
-        f"mean rank over {found.blocks} data sets and tasks; bars join methods that do not differ (p > 0.05)"
+        f"mean rank over {num_blocks} data sets and tasks; bars join methods whose linear accuracies, "
+        "averaged over the data sets,\ndo not differ significantly (bootstrap over clips and seeds, Holm, p > 0.05)"
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.1)
@@ -103,10 +117,11 @@ def main() -> None:
     """Draw all figures."""
     rows = read_rows(RESULTS / "results.csv")
     draw_gains(gains(rows)).savefig(RESULTS / "figures" / "pretraining_gain.png", dpi=110)
-    try:
-        draw_ranks(ranks(bench_scores(rows))).savefig(RESULTS / "figures" / "ranks.png", dpi=110)
-    except InputError as error:
-        print(f"no figure of ranks: {error}")
+    scores = bench_scores(rows)
+    if len(scores) > 1:
+        num_blocks = len(next(iter(scores.values())))
+        figure = draw_ranks(mean_ranks(scores), read_pairs(), num_blocks=num_blocks)
+        figure.savefig(RESULTS / "figures" / "ranks.png", dpi=110)
 
 
 if __name__ == "__main__":

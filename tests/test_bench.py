@@ -6,41 +6,20 @@ import pytest
 from conftest import model_of, tiny
 from ulna.cli.bench import main as cli_bench
 from ulna.core import InputError
-from ulna.evaluation.bench import TASKS, bench, holm, paired_difference, ranks, score
+from ulna.evaluation.bench import TASKS, bench, compare, groups_alike, holm, mean_ranks, score
 from ulna.evaluation.table import read_rows, rows_of
 
 
-def test_ranks_by_hand():
+def test_mean_ranks_by_hand():
     scores = {
+        "c": {"x": 10.0, "y": 20.0, "z": 30.0, "w": 40.0},
         "a": {"x": 90.0, "y": 80.0, "z": 70.0, "w": 60.0},
         "b": {"x": 80.0, "y": 80.0, "z": 60.0, "w": 70.0},
-        "c": {"x": 10.0, "y": 20.0, "z": 30.0, "w": 40.0},
     }
-    found = ranks(scores)
-    assert found.methods == ("a", "b", "c")
-    assert found.mean == (1.375, 1.625, 3.0)
-    assert found.blocks == 4
-    assert 0 < found.p_all < 0.1
-    assert found.p_pairs["a", "b"] == found.p_pairs["b", "a"] == 1.0
-    assert found.alike() == [("a", "b", "c")], "four blocks prove nothing"
-    assert found.alike(level=0.9) == [("a", "b")]
-    with pytest.raises(InputError, match="expected at least two methods with scores in the same three or more blocks"):
-        ranks({"a": scores["a"], "b": {"x": 1.0}})
-
-
-def test_methods_that_differ_everywhere_are_told_apart():
-    generator = np.random.default_rng(0)
-    blocks = [f"b{k}" for k in range(20)]
-    base = dict(zip(blocks, generator.uniform(50, 60, 20), strict=True))
-    scores = {
-        "good": {b: v + 10 + generator.random() for b, v in base.items()},
-        "twin": {b: v + 10 + generator.random() for b, v in base.items()},
-        "bad": base,
-    }
-    found = ranks(scores)
-    assert found.methods[2] == "bad"
-    assert found.alike() == [found.methods[:2]]
-    assert found.p_pairs["good", "bad"] < 0.001
+    found = mean_ranks(scores)
+    assert list(found.items()) == [("a", 1.375), ("b", 1.625), ("c", 3.0)]
+    with pytest.raises(InputError, match="expected at least two methods with scores in the same blocks"):
+        mean_ranks({"a": scores["a"], "b": {"x": 1.0}})
 
 
 def test_holm_by_hand():
@@ -48,19 +27,39 @@ def test_holm_by_hand():
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_paired_differences():
+def predictions(generator, hard, share):
+    """Return (3, clips) correct predictions of a method that solves a share of the clips, the easiest first."""
+    return (generator.random((3, len(hard))) * 0.2 + hard < share + 0.1).astype(float)
+
+
+def test_comparisons_over_clips_and_seeds():
     generator = np.random.default_rng(0)
-    hard = generator.random(200)
-    one, two = ((generator.random((3, 200)) * 0.2 + hard < limit).astype(float) for limit in (0.8, 0.6))
-    mean, low, high, p = paired_difference(one, two)
-    assert low < mean < high
-    assert mean == pytest.approx(one.mean() - two.mean())
-    assert low > 0
-    assert p < 0.01
-    assert paired_difference(one, one)[0] == 0
-    assert paired_difference(one, one)[3] > 0.5
-    with pytest.raises(InputError, match="expected predictions for the same clips, found 200 and 100"):
-        paired_difference(one, two[:, :100])
+    hard = {"one": generator.random(200), "two": generator.random(150)}
+    shares = {"good": 0.8, "twin": 0.8, "bad": 0.6}
+    correct = {name: {d: predictions(generator, h, share) for d, h in hard.items()} for name, share in shares.items()}
+    pairs = compare(correct)
+    found = pairs["good", "bad"]
+    means = {name: np.mean([own.mean() for own in data.values()]) for name, data in correct.items()}
+    assert found.difference == pytest.approx(means["good"] - means["bad"])
+    assert 0 < found.low < found.difference < found.high
+    assert found.p < 0.01
+    assert pairs["good", "twin"].low < 0 < pairs["good", "twin"].high
+    assert pairs["good", "twin"].p > 0.1
+    assert groups_alike(["twin", "good", "bad"], pairs) == [("twin", "good")]
+    assert groups_alike(["twin", "good", "bad"], pairs, level=0.0) == [("twin", "good", "bad")]
+    correct["bad"]["two"] = correct["bad"]["two"][:, :100]
+    with pytest.raises(InputError, match="expected at least two methods with predictions for the same clips"):
+        compare(correct)
+
+
+def test_one_seed_is_compared_over_clips():
+    """Two methods that differ on 20 of 100 clips, all in favour of the first: the standard error is 4 points."""
+    one = np.ones((1, 100))
+    two = one.copy()
+    two[0, :20] = 0
+    found = compare({"one": {"data": one}, "two": {"data": two}})["one", "two"]
+    assert found.difference == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((0.12, 0.28), abs=0.015)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
-"""The benchmark: the same tasks for every model, and ranks with paired tests."""
+"""The benchmark: the same tasks for every model, mean ranks, and paired comparisons."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,69 +90,24 @@ def score(row: ResultRow) -> float:
     return found
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Mean ranks of methods over blocks, and which methods differ.
+def mean_ranks(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean rank of each method over blocks, the best method first; 1 is best, ties share ranks.
 
     Args:
-        methods: Names, the best first.
-        mean: Mean rank of each method; 1 is best, ties share ranks.
-        blocks: Number of blocks, each a data set and a task.
-        p_all: P-value of Friedman's test that all methods are alike.
-        p_pairs: P-values by pair of methods, of Wilcoxon's signed-rank test over blocks, corrected by Holm.
-    """
-
-    methods: tuple[str, ...]
-    mean: tuple[float, ...]
-    blocks: int
-    p_all: float
-    p_pairs: Mapping[tuple[str, str], float]
-
-    def alike(self, level: float = 0.05) -> list[tuple[str, ...]]:
-        """Return the largest groups of methods with neighbouring ranks of which no pair differs at a level."""
-        groups: list[tuple[int, int]] = []
-        for first in range(len(self.methods)):
-            last = first
-            while last + 1 < len(self.methods) and all(
-                self.p_pairs[self.methods[k], self.methods[last + 1]] > level for k in range(first, last + 1)
-            ):
-                last += 1
-            if last > first and not any(start <= first and last <= end for start, end in groups):
-                groups.append((first, last))
-        return [self.methods[first : last + 1] for first, last in groups]
-
-
-def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
-    """Rank methods over blocks: Demsar (2006), Statistical Comparisons of Classifiers over Multiple Data Sets.
-
-    Args:
-        scores: Score of each method in each block; all methods need the same blocks.
+        scores: Score of each method in each block, such as a data set and a task; all methods need the same blocks.
 
     Raises:
-        InputError: If methods have different blocks, or there are fewer than two methods or three blocks.
+        InputError: If methods have different blocks, or there are fewer than two methods.
     """
-    from scipy.stats import friedmanchisquare, rankdata, wilcoxon
+    from scipy.stats import rankdata
 
     methods = list(scores)
     blocks = sorted(scores[methods[0]]) if methods else []
-    if len(methods) < 2 or len(blocks) < 3 or any(sorted(own) != blocks for own in scores.values()):
-        raise InputError("ranks: expected at least two methods with scores in the same three or more blocks")
+    if len(methods) < 2 or not blocks or any(sorted(own) != blocks for own in scores.values()):
+        raise InputError("expected at least two methods with scores in the same blocks")
     table = np.array([[scores[method][block] for method in methods] for block in blocks])  # (blocks, methods)
-    mean = np.array([rankdata(-row) for row in table]).mean(axis=0)
-    order = np.argsort(mean, kind="stable")
-    p_all = friedmanchisquare(*table.T).pvalue if len(methods) > 2 else float("nan")
-    pairs = [(one, two) for k, one in enumerate(order) for two in order[k + 1 :]]
-    found = [
-        1.0 if (table[:, one] == table[:, two]).all() else float(wilcoxon(table[:, one], table[:, two]).pvalue)
-        for one, two in pairs
-    ]
-    corrected = holm(found)
-    named = {}
-    for (one, two), p in zip(pairs, corrected, strict=True):
-        named[methods[one], methods[two]] = named[methods[two], methods[one]] = p
-    return Ranks(
-        tuple(methods[k] for k in order), tuple(float(mean[k]) for k in order), len(blocks), float(p_all), named
-    )
+    mean = rankdata(-table, axis=1).mean(axis=0)
+    return {methods[k]: float(mean[k]) for k in np.argsort(mean, kind="stable")}
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -164,25 +120,82 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def paired_difference(one: np.ndarray, two: np.ndarray, *, name: str = "paired") -> tuple[float, float, float, float]:
-    """Compare two methods on the same test clips by a bootstrap that resamples clips and training seeds.
+@dataclass(frozen=True)
+class Comparison:
+    """The difference between two methods in mean accuracy over data sets.
 
     Args:
-        one: (seeds, clips) share of correct predictions of the first method.
-        two: (seeds, clips) of the second method.
+        difference: Accuracy of the first method minus that of the second, from -1 to 1.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: Two-sided p-value; that of `compare` is corrected for the number of pairs by Holm's method.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def compare(
+    correct: Mapping[str, Mapping[str, np.ndarray]], *, name: str = "paired"
+) -> dict[tuple[str, str], Comparison]:
+    """Compare all pairs of methods on the same test clips by a bootstrap that resamples clips and training seeds.
+
+    Clips are resampled together for all methods, seeds separately, within each data set. Data sets count equally.
+
+    Args:
+        correct: For each method and data set, (seeds, clips) whether each prediction is correct.
         name: Name of the random stream.
 
-    Returns:
-        Mean difference, its 95 % interval, and a two-sided p-value.
+    Raises:
+        InputError: If methods have different data sets or test clips.
     """
-    if one.shape[1] != two.shape[1]:
-        raise InputError(f"expected predictions for the same clips, found {one.shape[1]} and {two.shape[1]}")
+    methods = list(correct)
+    clips = {data: own.shape[1] for data, own in correct[methods[0]].items()} if methods else {}
+    if len(methods) < 2 or any({d: own.shape[1] for d, own in correct[m].items()} != clips for m in methods):
+        raise InputError("expected at least two methods with predictions for the same clips of the same data sets")
     generator = random_stream(0, name)
-    differences = np.empty(RESAMPLES)
-    for k in range(RESAMPLES):
-        clips = generator.integers(one.shape[1], size=one.shape[1])
-        own, other = (rows[generator.integers(len(rows), size=len(rows))].mean(axis=0)[clips] for rows in (one, two))
-        differences[k] = own.mean() - other.mean()
-    low, high = np.percentile(differences, [2.5, 97.5])
-    tail = min((differences <= 0).mean(), (differences >= 0).mean())
-    return float(one.mean() - two.mean()), float(low), float(high), float(min(1.0, 2 * tail + 1 / RESAMPLES))
+    accuracy = np.zeros((RESAMPLES, len(methods)))
+    for data, num in clips.items():
+        shares = generator.multinomial(num, np.full(num, 1 / num), size=RESAMPLES) / num  # weights of resampled clips
+        for k, method in enumerate(methods):
+            by_seed = shares @ correct[method][data].T.astype(float)  # (resamples, seeds)
+            seeds = generator.integers(by_seed.shape[1], size=by_seed.shape)
+            accuracy[:, k] += np.take_along_axis(by_seed, seeds, axis=1).mean(axis=1) / len(clips)
+    true = [float(np.mean([own.mean() for own in correct[method].values()])) for method in methods]
+    found = {}
+    for one, two in itertools.combinations(range(len(methods)), 2):
+        differences = accuracy[:, one] - accuracy[:, two]
+        low, high = np.percentile(differences, [2.5, 97.5])
+        tail = min((differences <= 0).mean(), (differences >= 0).mean())
+        p = min(1.0, 2 * tail + 1 / RESAMPLES)
+        found[methods[one], methods[two]] = Comparison(true[one] - true[two], float(low), float(high), float(p))
+    corrected = holm([own.p for own in found.values()])
+    return {pair: replace(own, p=p) for (pair, own), p in zip(found.items(), corrected, strict=True)}
+
+
+def groups_alike(
+    methods: Sequence[str], pairs: Mapping[tuple[str, str], Comparison], *, level: float = 0.05
+) -> list[tuple[str, ...]]:
+    """Return the largest groups of consecutive methods in which no pair differs significantly.
+
+    Args:
+        methods: Methods in the order of their ranks.
+        pairs: Comparisons of all pairs, in either order.
+        level: Level of significance.
+    """
+
+    def differ(one: str, two: str) -> bool:
+        return (pairs[one, two] if (one, two) in pairs else pairs[two, one]).p <= level
+
+    groups: list[tuple[int, int]] = []
+    for first in range(len(methods)):
+        last = first
+        while last + 1 < len(methods) and not any(
+            differ(methods[k], methods[last + 1]) for k in range(first, last + 1)
+        ):
+            last += 1
+        if last > first and not any(start <= first and last <= end for start, end in groups):
+            groups.append((first, last))
+    return [tuple(methods[first : last + 1]) for first, last in groups]

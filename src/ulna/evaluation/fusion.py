@@ -18,7 +18,7 @@ from ulna.evaluation.evaluate import warn_about_clips
 from ulna.evaluation.linear import Linear
 from ulna.evaluation.protocol import LabelledSplit, RunOptions
 from ulna.evaluation.results import EvalMetadata, EvalResult, ResultKey, SeedResult
-from ulna.models import Embedder, Model, load, provenance
+from ulna.models import Embedder, Model, Recipe, load, provenance
 from ulna.training import Hardware
 
 GRID = 10  # steps into which the weights are divided when they are chosen
@@ -144,13 +144,15 @@ def _probabilities(models: Sequence[Model], data: LabelledSplit, protocol: Linea
 
 def _by_seed(models: Sequence[Model]) -> list[list[Model]]:
     """Return the models of each seed, in the order of their recipes."""
-    recipes = [model.recipe.with_seed(0) for model in models]
-    kinds = [recipe for number, recipe in enumerate(recipes) if recipe not in recipes[:number]]
+    kinds: list[tuple[Recipe, str]] = []
+    for model in models:
+        if _kind(model) not in kinds:
+            kinds.append(_kind(model))
     seeds = sorted({model.recipe.training.seed for model in models})
     groups = []
     for seed in seeds:
         own = [m for m in models if m.recipe.training.seed == seed]
-        ordered = [[m for m in own if m.recipe.with_seed(0) == kind] for kind in kinds]
+        ordered = [[m for m in own if _kind(m) == kind] for kind in kinds]
         if any(len(found) != 1 for found in ordered):
             raise InputError(
                 f"seed {seed}: expected one model of each of {len(kinds)} recipes, found "
@@ -160,6 +162,11 @@ def _by_seed(models: Sequence[Model]) -> list[list[Model]]:
     if not groups or len(kinds) < 2:
         raise InputError(f"expected models of at least two recipes to fuse, found {len(kinds)}")
     return groups
+
+
+def _kind(model: Model) -> tuple[Recipe, str]:
+    """Return what models of different seeds have in common: the recipe, and that of the starting point."""
+    return model.recipe.with_seed(0), model.config.start.recipe if model.config.start else ""
 
 
 def _described(model: Model) -> str:

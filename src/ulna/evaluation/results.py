@@ -95,6 +95,8 @@ class EvalMetadata(Config):
     """Recipe of the model."""
     pretrained_on: str
     """Fingerprint of the dataset the model was pretrained on."""
+    start: str = ""
+    """Recipe of the model that the pretraining started from; empty if it started from random weights."""
     dataset: str
     """Folder of the dataset that was evaluated on."""
     fingerprint: str

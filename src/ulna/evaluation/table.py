@@ -16,7 +16,7 @@ from ulna.dataset import Dataset
 from ulna.evaluation.protocol import Protocol
 from ulna.evaluation.protocols import PROTOCOLS
 from ulna.evaluation.results import EvalResult, ResultKey
-from ulna.models import Model
+from ulna.models import Model, Recipe
 from ulna.recipes import RECIPES, get_recipe
 
 LARGEST_CELL = 10_000  # characters
@@ -29,6 +29,8 @@ class ResultRow(Config):
     """Name of the recipe; empty for baselines without a model."""
     changes: str = ""
     """Fields of the recipe that were changed, as "part.field=value"."""
+    start: str = ""
+    """Recipe of the model that the pretraining started from; empty for random weights."""
     split: str
     """Split whose test part was predicted."""
     protocol: str
@@ -66,8 +68,11 @@ class ResultRow(Config):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Everything but the seed: rows with one key are averaged."""
-        return self.recipe, self.changes, self.split, self.protocol, self.options, self.pooling, self.kind
+        """What rows that are averaged have in common: everything but model, seed, and split, which may be a fold."""
+        return (
+            self.recipe, self.changes, self.start, self.protocol, self.options, self.pooling, self.kind,
+            self.fingerprint,
+        )  # fmt: skip
 
     def value(self, name: str) -> float | None:
         """Return a column or a metric in percent; None if the row has none.
@@ -85,6 +90,7 @@ def rows_of(result: EvalResult) -> list[ResultRow]:
     """Return the rows of a result."""
     known, clean = result.metadata, result.clean
     runs = list(dict.fromkeys(seed.run for seed in result.seeds))
+    changes = _changes(known.recipe, known.pretrained_on, known.fingerprint, result.key.split) if known else ""
     rows = []
     for number, seed in enumerate(result.seeds):
         minutes = None
@@ -93,7 +99,8 @@ def rows_of(result: EvalResult) -> list[ResultRow]:
         rows.append(
             ResultRow(
                 recipe=known.recipe.name if known else "",
-                changes=recipe_changes(known.recipe.to_json()) if known else "",
+                changes=changes,
+                start=known.start if known else "",
                 split=result.key.split,
                 protocol=result.key.protocol,
                 options=_options(result.key),
@@ -125,12 +132,22 @@ def _percent(share: float) -> float:
     return round(100 * float(share), 3)
 
 
+def _changes(recipe: Recipe, pretrained_on: str, fingerprint: str, split: str) -> str:
+    """Return the changes of a recipe, and the split it was pretrained on if that is not the one it is evaluated on."""
+    changes = recipe_changes(recipe.to_json())
+    if pretrained_on != fingerprint or recipe.split in split.split("+"):
+        return changes
+    return f"{changes} split={recipe.split or 'all'}".strip()
+
+
 def recipe_changes(values: Mapping[str, Any]) -> str:
     """Return the fields of a recipe, as JSON values, that differ from the recipe of that name."""
     if values["name"] not in RECIPES:
         return "unknown recipe"
     named = get_recipe(values["name"]).to_json()
     changes = []
+    if values.get("performances") != named.get("performances"):
+        changes.append(f"performances={values.get('performances')}")
     for part in ("preprocessor", "encoder", "pretext", "augmentation", "training"):
         for name, value in values[part].items():
             if (part, name) != ("training", "seed") and named[part].get(name) != value:
@@ -156,13 +173,15 @@ def is_known(
     rows: Sequence[ResultRow], models: Sequence[Model], dataset: Dataset, split: str, protocol: Protocol
 ) -> bool:
     """Return whether a table has the results of a protocol for all models of a recipe."""
-    recipe = models[0].recipe
+    recipe, config = models[0].recipe, models[0].config
     wanted = {
         "recipe": recipe.name,
-        "changes": recipe_changes(recipe.to_json()),
+        "changes": _changes(recipe, config.data.fingerprint, dataset.fingerprint, split),
+        "start": config.start.recipe if config.start else "",
         "split": split,
         "protocol": protocol.name,
         "options": protocol_options(protocol.name, protocol.to_json()),
+        "pooling": recipe.pooling,
         "kind": "trained",
         "fingerprint": dataset.fingerprint,
     }
@@ -217,10 +236,12 @@ def mean_and_sd(rows: Sequence[ResultRow], value: str = "accuracy") -> tuple[flo
     """Return mean and sample standard deviation over models (over seeds if there is one model) of a column.
 
     Args:
-        rows: Rows of one key.
+        rows: Rows of one key; folds count as models.
         value: "accuracy", "clean", "oracle", or the name of a metric.
     """
     by_model: dict[str, list[float]] = {}
+    if len(keys := {row.key for row in rows}) > 1:
+        raise InputError(f"expected rows of one result to average, found {' and '.join(map(str, keys))}")
     for row in rows:
         number = row.value(value)
         if number is not None:

@@ -24,8 +24,9 @@ class BenchmarkData:
     """A data set of the benchmark.
 
     Args:
-        title: Name for people.
-        split: Split, or the first of several folds.
+        title: Display name.
+        splits: The split, or several folds.
+        fingerprint: Fingerprint of the dataset.
         frames: Number of frames of the training part after preprocessing, in thousands.
         minutes: Minutes of training of every method, for each fold where there are several.
         preprocessor: Options that differ from the others'.
@@ -33,7 +34,8 @@ class BenchmarkData:
     """
 
     title: str
-    split: str
+    splits: tuple[str, ...]
+    fingerprint: str
     frames: float
     minutes: float
     preprocessor: Mapping[str, Any]
@@ -45,7 +47,7 @@ class BenchmarkMethod:
     """A method of the benchmark.
 
     Args:
-        title: Name for people.
+        title: Display name.
         encoder: The encoder.
         pretext: The pretext task.
         cost: Seconds of training per thousand frames of one person on one core.
@@ -62,12 +64,22 @@ class BenchmarkMethod:
 
 
 DATA_SETS: Mapping[str, BenchmarkData] = {
-    "nw_ucla": BenchmarkData("NW-UCLA", "xview", 35.2, 4.0, {"max_frames": 50}),
-    "utd_mhad": BenchmarkData("UTD-MHAD", "xsub", 25.3, 4.0, {"max_frames": 60}),
-    "sbu": BenchmarkData("SBU", "fold1", 5.4, 1.0, {"max_frames": 50, "persons": "together"}, persons=2),
-    "ui_prmd": BenchmarkData("UI-PRMD", "xsub", 59.2, 4.0, {"max_frames": 60}),
-    "msr_action3d": BenchmarkData("MSR-Action3D", "xsub", 11.1, 2.0, {"max_frames": 60}),
-    "penn_action": BenchmarkData("Penn Action (2-D)", "official", 64.6, 4.0, {"max_frames": 60, "heading": "none"}),
+    "nw_ucla": BenchmarkData("NW-UCLA", ("xview",), "a6eae33c06696474", 35.2, 4.0, {"max_frames": 50}),
+    "utd_mhad": BenchmarkData("UTD-MHAD", ("xsub",), "167ae7aeca172d15", 25.3, 4.0, {"max_frames": 60}),
+    "sbu": BenchmarkData(
+        "SBU",
+        ("fold1", "fold2", "fold3", "fold4", "fold5"),
+        "cf22333956fa54ef",
+        5.4,
+        1.0,
+        {"max_frames": 50, "persons": "together"},
+        persons=2,
+    ),
+    "ui_prmd": BenchmarkData("UI-PRMD", ("xsub",), "71b2981c5650c23f", 59.2, 4.0, {"max_frames": 60}),
+    "msr_action3d": BenchmarkData("MSR-Action3D", ("xsub",), "c0613ecd42d61bd3", 11.1, 2.0, {"max_frames": 60}),
+    "penn_action": BenchmarkData(
+        "Penn Action (2-D)", ("official",), "7204ddc7b410b544", 64.6, 4.0, {"max_frames": 60, "heading": "none"}
+    ),
 }
 
 _GL = gl_transformer.FAST.replace(pos_embed_scale=0.3)
@@ -133,7 +145,7 @@ def recipe_of(method: str, data_set: str) -> Recipe:
         preprocessor=gl_transformer.WHOLE_CLIPS.replace(**data.preprocessor),
         encoder=own.encoder,
         pretext=own.pretext,
-        split=data.split,
+        split=data.splits[0],
         pooling="blocks",
         augmentation=own.augmentation,
         training=own.training.replace(epochs=max(1, round(60 * data.minutes / seconds))),

@@ -32,9 +32,10 @@ def nw_ucla() -> Recipe:
 
 
 def _paper(name: str, split: str) -> Recipe:
-    """Return the released setting, with the batch size of one of the authors' four devices.
+    """Return the released sizes and schedule, with the batch size of one of the authors' four devices.
 
-    One person at a time is pretrained on there; here all visible ones are, each encoded separately.
+    One person at a time is pretrained on there; here all visible ones are, each encoded separately. docs/contrast.md
+    lists other differences.
     """
     return Recipe(
         name=name,
