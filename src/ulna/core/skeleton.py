@@ -112,6 +112,12 @@ class Skeleton:
         """Index pairs (joint, parent)."""
         return tuple((k, p) for k, p in enumerate(self.parents) if p >= 0)
 
+    @property
+    def hips(self) -> tuple[int, int] | None:
+        """Index of the left and the right hip, the first joints of the legs; None if the skeleton has none."""
+        left, right = (self.parts.get(f"{side}_leg", ()) for side in ("left", "right"))
+        return (self.index(left[0]), self.index(right[0])) if left and right else None
+
     @cached_property
     def outwards(self) -> tuple[tuple[int, int], ...]:
         """Index pairs (joint, neighbour nearer to the centre) of all joints connected to it, nearest first."""

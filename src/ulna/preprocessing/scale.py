@@ -62,10 +62,6 @@ def torso_lengths(batch: Batch) -> Tensor:
 
 def _torso(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Return the joints of the shoulders and of the hips, None if a skeleton has none."""
-    if skeleton.shoulders is None:
+    if skeleton.shoulders is None or skeleton.hips is None:
         return None
-    shoulders = tuple(skeleton.index(joint) for joint in skeleton.shoulders)
-    hips = [next(iter(skeleton.parts.get(f"{side}_leg", ())), None) for side in ("left", "right")]
-    if None in hips:
-        return None
-    return shoulders, tuple(skeleton.index(joint) for joint in hips if joint is not None)
+    return tuple(skeleton.index(joint) for joint in skeleton.shoulders), skeleton.hips

@@ -50,11 +50,10 @@ def trunk_and_hips(skeleton: Skeleton) -> tuple[str, str, str, str]:
     Raises:
         InputError: If the skeleton has none.
     """
-    hips = [next(iter(skeleton.parts.get(f"{side}_leg", ())), None) for side in ("left", "right")]
     links = {(one, two) for k, p in skeleton.bones for one, two in ((k, p), (p, k))}
     trunk = [skeleton.index(joint) for joint in skeleton.parts.get("trunk", ())]
-    if hips[0] is not None and hips[1] is not None:
-        left, right = (skeleton.index(str(joint)) for joint in hips)
+    if skeleton.hips is not None:
+        left, right = skeleton.hips
         for pelvis in trunk:
             above = [joint for joint in trunk if (joint, pelvis) in links]
             if above and (left, pelvis) in links and (right, pelvis) in links:
