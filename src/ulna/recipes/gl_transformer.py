@@ -273,7 +273,7 @@ def _paper(name: str, split: str) -> Recipe:
 
 
 RECIPES = (
-    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_long, nw_ucla_vicreg, nw_ucla_cameras, utd_mhad, sbu, own_2d,
-    own_3d, penn_action, ui_prmd,
+    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_long, nw_ucla_vicreg, nw_ucla_cameras, utd_mhad, sbu,
+    own_2d, own_3d, penn_action, ui_prmd,
     *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
 )  # fmt: skip
