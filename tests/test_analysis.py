@@ -300,7 +300,7 @@ def test_variants_of_a_recipe_are_told_apart_by_their_folders(evaluated, dataset
     variant = model_of(changed, dataset, tmp_path / "variant")
     names = [f"{evaluated.recipe.name} ({one.path})" for one in (evaluated, variant)]
     assert list(_by_recipe([evaluated, variant])) == names
-    with pytest.raises(ValueError, match="models of one recipe on the same clips"):
+    with pytest.raises(ValueError, match="models of one recipe and start on the same clips"):
         _by_recipe([evaluated, evaluated])
 
 
@@ -346,7 +346,10 @@ def test_rows_and_tables(tmp_path):
     assert [(row.split, row.seed, row.accuracy, row.num_test) for row in rows] == [
         ("s", 0, 75.0, 4), ("s", 1, 50.0, 4), ("t", 0, 75.0, 4),
     ]  # fmt: skip
-    assert len({row.key for row in rows}) == 2
+    assert len({row.key for row in rows}) == 1, "folds are averaged"
+    other = rows[2].replace(start="gl_transformer/nw_ucla_muon")
+    with pytest.raises(InputError, match="expected rows of one result to average, found"):
+        mean_and_sd([rows[0], other])
     assert mean_and_sd(rows[:2]) == (pytest.approx(62.5), pytest.approx(result.sd * 100))
     lines = [["linear", cell(rows[:2]), cell(rows[2:])], ["others", "70.2", cell([])]]
     assert markdown(["", "s", "t"], lines).splitlines() == [
