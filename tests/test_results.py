@@ -22,6 +22,7 @@ from ulna.evaluation import (
 )
 from ulna.evaluation.baselines import chance_level, nearest_raw_joints
 from ulna.evaluation.protocols import KNN, Linear
+from ulna.evaluation.table import rows_of
 from ulna.models import Classifier
 
 
@@ -200,3 +201,16 @@ def test_models_of_one_name_in_two_folders(dataset, model, tmp_path):
     assert over_models(evaluations).result.spread_over == "2 models"
     with pytest.raises(InputError, match="that differ in their seed only"):
         check_same_recipe([model, model])
+
+
+def test_rows_say_what_a_model_was_pretrained_on(dataset, model, tmp_path):
+    """All clips instead of the training part of the split, and the recipe of the starting point."""
+    whole = model_of(tiny(epochs=1).replace(split=None), dataset, tmp_path / "whole", start=model.path)
+    with pytest.warns(UlnaWarning, match="test clips were seen in pretraining of 'whole'"):
+        found = rows_of(evaluate(whole, dataset, split="half", seeds=1, baselines=False).result)[0]
+    assert (found.changes, found.start) == ("unknown recipe split=all", "tiny")
+    own = rows_of(evaluate(model, dataset, split="half", seeds=1, baselines=False).result)[0]
+    assert (own.changes, own.start) == ("unknown recipe", "")
+    started = model_of(model.recipe.with_seed(5), dataset, tmp_path / "started", start=model.path)
+    with pytest.raises(InputError, match="expected models of one recipe and start"):
+        evaluate([started, model], dataset, split="half")
