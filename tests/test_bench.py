@@ -71,6 +71,7 @@ def test_every_task_gives_a_score(model, dataset):
     found = dict(bench([model], dataset, split="half", tasks=["linear", "retrieval", "10 % labels"]))
     assert list(found) == ["linear", "retrieval", "10 % labels"]
     assert found["linear"].random_init is not None
+    assert found["linear"].raw_joints is None, "the same for all models and tasks"
     assert found["10 % labels"].random_init is None
     row = rows_of(found["retrieval"].result)[0]
     assert score(row) == pytest.approx(100 * found["retrieval"].result.metrics["mAP"], abs=0.01)

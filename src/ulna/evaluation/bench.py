@@ -74,7 +74,7 @@ def bench(
                 TASKS[task],
                 split=split,
                 seeds=1,
-                baselines=task in WITH_RANDOM_INIT,
+                baselines=["random_init"] if task in WITH_RANDOM_INIT else False,
                 match_joints=match_joints,
                 save=save,
                 device=device,

@@ -7,10 +7,11 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 from lightning.fabric.utilities import rank_zero_only
 
@@ -19,7 +20,7 @@ from ulna.dataset import Dataset
 from ulna.evaluation.baselines import chance_level, nearest_raw_joints
 from ulna.evaluation.linear import Linear
 from ulna.evaluation.protocol import LabelledSplit, Protocol, RunOptions
-from ulna.evaluation.results import EvalMetadata, EvalResult, Kind, ResultKey, SeedResult, merge
+from ulna.evaluation.results import Baseline, EvalMetadata, EvalResult, Kind, ResultKey, SeedResult, merge
 from ulna.models import Classifier, Embedder, Model, load, provenance
 from ulna.models.classifier import FOLDER
 from ulna.models.folder import RESULTS
@@ -93,7 +94,7 @@ def evaluate(
     seeds: int = 3,
     pooling: str | None = None,
     min_frames: int = 0,
-    baselines: bool = True,
+    baselines: bool | Collection[Baseline] = True,
     match_joints: bool = False,
     save: bool = False,
     device: str = "auto",
@@ -113,7 +114,8 @@ def evaluate(
         seeds: Number of seeds of the protocol for each model.
         pooling: How the encoder's output is pooled; that of the recipe by default.
         min_frames: Leave clips with fewer frames out of both parts of the split.
-        baselines: Evaluate chance level, the nearest neighbour on raw joints and a randomly initialised encoder too.
+        baselines: Also evaluate a randomly initialised encoder, the nearest neighbour on raw joints and chance level,
+            or some of them: "random_init", "raw_joints", "chance".
         match_joints: Accept a dataset of another skeleton and match joints by name.
         save: Write results and classifiers into the model folders, label subsets into the dataset, and checkpoints of
             fine-tuning, from which an interrupted evaluation continues.
@@ -142,7 +144,8 @@ def evaluate(
         raise InputError("expected saved models to write results to, found one that was not saved. Call Model.save.")
     data = LabelledSplit.of(dataset, chosen, min_frames=min_frames)
     hardware = Hardware(device=models[0].device.type, devices=devices, strategy=strategy)  # type: ignore[arg-type]
-    task = _Task(protocol, data, seeds, pooling, baselines, match_joints, save, hardware)
+    wanted = frozenset(get_args(Baseline) if baselines is True else baselines or ())
+    task = _Task(protocol, data, seeds, pooling, wanted, match_joints, save, hardware)
     embedders = [one.embedder(dataset, pooling=pooling, match_joints=match_joints) for one in models]
     dataset.verify()
     for one in models:
@@ -177,7 +180,7 @@ class _Task:
     data: LabelledSplit
     seeds: int
     pooling: str | None
-    baselines: bool
+    baselines: frozenset[Baseline]
     match_joints: bool
     save_results: bool
     hardware: Hardware
@@ -188,10 +191,12 @@ class _Task:
         result, classifier = self._run(model, embedder, "trained", metadata)
         if classifier is not None:
             model.classifiers[self._name(model, result)] = classifier
-        if not self.baselines:
-            return Evaluation(result), classifier
-        random_init = self._run(model, embedder, "random_init", metadata)[0] if self.protocol.uses_pretrained else None
-        return Evaluation(result, random_init, self.raw_joints, chance_level(self.data)), classifier
+        random_init = None
+        if "random_init" in self.baselines and self.protocol.uses_pretrained:
+            random_init, _ = self._run(model, embedder, "random_init", metadata)
+        raw_joints = self.raw_joints if "raw_joints" in self.baselines else None
+        chance = chance_level(self.data) if "chance" in self.baselines else None
+        return Evaluation(result, random_init, raw_joints, chance), classifier
 
     @cached_property
     def raw_joints(self) -> EvalResult:

@@ -16,7 +16,8 @@ from ulna.models import Provenance, Recipe
 
 RESAMPLES = 2000
 _WEIGHTS_AT_ONCE = 1 << 24  # of bootstrap resamples
-Kind = Literal["trained", "random_init", "raw_joints", "chance"]
+Baseline = Literal["random_init", "raw_joints", "chance"]
+Kind = Literal["trained", Baseline]
 Label = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
