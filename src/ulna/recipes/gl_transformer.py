@@ -132,14 +132,6 @@ def nw_ucla_muon() -> Recipe:
     return nw_ucla_best().replace(name="gl_transformer/nw_ucla_muon", training=muon_training(epochs=160, batch_size=32))
 
 
-def nw_ucla_long() -> Recipe:
-    """NW-UCLA, from `nw_ucla_muon`: the same for another 320 epochs. Not evaluated yet.
-
-    ulna pretrain gl_transformer/nw_ucla_long --data DATASET --out MODEL --start MUON
-    """
-    return nw_ucla_muon().replace(name="gl_transformer/nw_ucla_long", training=muon_training(epochs=320, batch_size=32))
-
-
 def nw_ucla_vicreg() -> Recipe:
     """NW-UCLA, from `nw_ucla_muon`: VICReg between views of a clip that differ in time, heading, size and shape.
 
@@ -273,7 +265,7 @@ def _paper(name: str, split: str) -> Recipe:
 
 
 RECIPES = (
-    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_long, nw_ucla_vicreg, nw_ucla_cameras, utd_mhad, sbu,
-    own_2d, own_3d, penn_action, ui_prmd,
+    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_vicreg, nw_ucla_cameras, utd_mhad, sbu, own_2d,
+    own_3d, penn_action, ui_prmd,
     *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
 )  # fmt: skip
