@@ -41,8 +41,7 @@ def linear_results(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     for method in METHODS:
         for name, data in DATA_SETS.items():
             folds = [list(found[method, name, split].values()) for split in data.splits]
-            if min(map(len, folds)):
-                num = min(map(len, folds))
+            if num := min(map(len, folds)):
                 correct[METHODS[method].title][name] = np.concatenate([np.array(own[:num]) for own in folds], axis=1)
     return dict(correct)
 

@@ -262,7 +262,7 @@ class _Task:
             provenance=provenance(),
             recipe=model.recipe,
             pretrained_on=model.config.data.fingerprint,
-            start=model.config.start.recipe if model.config.start else "",
+            start=model.config.start_recipe,
             dataset=str(dataset.path.resolve()),
             fingerprint=dataset.fingerprint,
             seen_test_clips=model.count_seen(dataset, self.data.test),
@@ -304,10 +304,7 @@ def check_same_recipe(models: Sequence[Model]) -> None:
         raise InputError("expected at least one model, found none")
     recipes = [model.recipe.with_seed(0) for model in models]
     seeds = [model.recipe.training.seed for model in models]
-    data = [
-        (model.config.data.fingerprint, model.config.data.num_clips, model.config.start and model.config.start.recipe)
-        for model in models
-    ]
+    data = [(model.config.data.fingerprint, model.config.data.num_clips, model.config.start_recipe) for model in models]
     if any(one != recipes[0] for one in recipes) or len(set(data)) > 1 or len(set(seeds)) < len(seeds):
         raise InputError(
             "expected models of one recipe and start on the same clips that differ in their seed only, found others: "

@@ -74,8 +74,8 @@ def fuse(
     began = time.perf_counter()
     if choose_on is not None:
         development = LabelledSplit.of(dataset, choose_on)
-        used = np.concatenate([development.train, development.test])
-        if {dataset.ids[clip] for clip in used} & set(data.test_ids):
+        ids = dataset.ids
+        if {ids[clip] for part in (development.train, development.test) for clip in part} & set(data.test_ids):
             raise InputError(f"choose_on {choose_on!r}: expected no test clips of split {chosen!r}, found some")
         share = choose_weights([_probabilities(own, development, protocol) for own in groups], development)
     else:
@@ -166,7 +166,7 @@ def _by_seed(models: Sequence[Model]) -> list[list[Model]]:
 
 def _kind(model: Model) -> tuple[Recipe, str]:
     """Return what models of different seeds have in common: the recipe, and that of the starting point."""
-    return model.recipe.with_seed(0), model.config.start.recipe if model.config.start else ""
+    return model.recipe.with_seed(0), model.config.start_recipe
 
 
 def _described(model: Model) -> str:

@@ -177,7 +177,7 @@ def is_known(
     wanted = {
         "recipe": recipe.name,
         "changes": _changes(recipe, config.data.fingerprint, dataset.fingerprint, split),
-        "start": config.start.recipe if config.start else "",
+        "start": config.start_recipe,
         "split": split,
         "protocol": protocol.name,
         "options": protocol_options(protocol.name, protocol.to_json()),

@@ -85,6 +85,11 @@ class ModelConfig(Config):
         earlier = 0.0 if self.start is None else self.start.training_seconds
         return (self.training_seconds or 0.0) + earlier
 
+    @property
+    def start_recipe(self) -> str:
+        """Name of the recipe of the starting point; empty if the training started from random weights."""
+        return "" if self.start is None else self.start.recipe
+
     def build_preprocessor(self) -> Preprocessor:
         """Return the preprocessor of the encoder."""
         return self.recipe.build_preprocessor(

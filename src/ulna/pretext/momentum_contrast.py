@@ -30,8 +30,8 @@ class MomentumContrast(Pretext):
     dropping of features is left out: in its first release, which its published numbers come from, it had no effect.
 
     Args:
-        config: Options; the defaults are those of SkeletonCLR, except that earlier keys of the same
-            clip are excluded from the negatives.
+        config: Options; the defaults are those of SkeletonCLR, except that earlier keys of the same clip are excluded
+            from the negatives.
         encoder: Any encoder.
     """
 
@@ -53,8 +53,7 @@ class MomentumContrast(Pretext):
         mask_own: bool = True
         """Leave a clip's own earlier keys out of its negatives."""
         extreme: NonNegative = 0.0
-        """Weight of the loss of the extreme view (AimCLR: two terms of 0.5, which are equal
-        without its dropping)."""
+        """Weight of the loss of the extreme view (AimCLR: two terms of 0.5, equal without its dropping)."""
         mining_after: Share = 1.0
         """Share of the training after which the nearest keys in the queue are positives too; 1 is never (AimCLR: 0.5).
         """

@@ -61,9 +61,8 @@ def extreme_view(batch: Batch) -> Batch:
 
     Each clip is mirrored, jittered by noise of 1 cm, smoothed over time and projected along a random axis, each with
     probability 0.5, and rotated about one axis by up to 30 degrees and about the others by up to one. Positions in an
-    image are projected back into it. Unlike in the
-    released code, mirrored bodies are true mirror images, smoothing keeps the size of bodies, and angles have both
-    signs.
+    image are projected back into it. Unlike in the released code, mirrored bodies are true mirror images, smoothing
+    keeps the size of bodies, and angles have both signs.
     """
     num, device = batch.num_clips, batch.position.device
     batch = mirror(batch, torch.rand(num, device=device) < 0.5)
