@@ -8,6 +8,7 @@ from ulna.cli.bench import main as cli_bench
 from ulna.core import InputError
 from ulna.evaluation.bench import TASKS, bench, compare, groups_alike, holm, mean_ranks, score
 from ulna.evaluation.table import read_rows, rows_of
+from ulna.models import Embedder
 
 
 def test_mean_ranks_by_hand():
@@ -78,6 +79,22 @@ def test_every_task_gives_a_score(model, dataset):
     assert score(rows_of(found["linear"].result)[0]) == rows_of(found["linear"].result)[0].accuracy
     with pytest.raises(InputError, match="tasks: expected some of linear, 1-NN"):
         next(bench([model], dataset, tasks=["lineal"]))
+
+
+def test_clips_are_embedded_once_for_all_tasks(model, dataset, monkeypatch):
+    alone = {
+        name: evaluation.result
+        for task in ("linear", "1-NN")
+        for name, evaluation in bench([model], dataset, tasks=[task])
+    }
+    embedded = []
+    embed = Embedder.embed_dataset
+    monkeypatch.setattr(Embedder, "embed_dataset", lambda self, *args: embedded.append(self) or embed(self, *args))
+    found = dict(bench([model], dataset, tasks=["linear", "1-NN", "retrieval"]))
+    assert len(embedded) == 4, "training and test part, trained and random weights"
+    assert len(set(embedded)) == 2
+    for name, result in alone.items():
+        assert found[name].result.seeds == result.seeds
 
 
 def test_the_command_writes_rows_and_skips_finished_tasks(model, dataset, tmp_path, capsys):

@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 import ulna
-from conftest import make_clip, model_of, tiny
+from conftest import SMALL, make_clip, model_of, tiny
 from ulna.core import InputError, MissingError
 from ulna.dataset import Dataset, label_subset
-from ulna.encoders import GLTransformer
+from ulna.encoders import STGCN, GLTransformer
 from ulna.evaluation import EvalResult, LabelledSplit, RunOptions, evaluate
 from ulna.evaluation.protocols import FineTune
+from ulna.pretext import VICReg
 from ulna.training import TrainingStopped
 from ulna.training.finetuning import FineTuning, Head
 from ulna.training.planned import PlannedModule
@@ -78,6 +79,14 @@ def test_fine_tuning_learns_and_keeps_its_classifier(dataset, tmp_path):
     assert evaluation.result.key.variant == "scratch"
     kinds = [result.key.kind for result in evaluation.results]
     assert kinds == ["trained", "chance", "raw_joints"], "its own randomly initialised encoder"
+
+
+def test_a_fine_tuned_encoder_with_batch_norm_is_read_again(dataset, tmp_path):
+    recipe = tiny(epochs=1).replace(encoder=STGCN.Config(**SMALL["stgcn"]), pretext=VICReg.Config())
+    model = model_of(recipe, dataset, tmp_path / "model")
+    evaluate(model, dataset, FineTune(epochs=1), seeds=1, baselines=False, save=True)
+    own, again = (m.predict(dataset, classifier="finetune") for m in (model, ulna.load(model.path)))
+    assert [(p.label, p.confidence) for p in again] == [(p.label, p.confidence) for p in own]
 
 
 def test_dropout_leaves_no_trace_in_fine_tuning_that_learns_nothing(dataset, tmp_path):

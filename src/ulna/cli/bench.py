@@ -45,23 +45,26 @@ def bench(
 
     loaded, dataset = load_models(models, device), Dataset(data)
     chosen = split or loaded[0].recipe.split or ""
+    known = read_rows(table) if table.exists() else []
+    missing = []
     for task in tasks or TASKS:
-        known = read_rows(table) if table.exists() else []
         if task in TASKS and is_known(known, loaded, dataset, chosen, TASKS[task]):
             print(f"{task}: in the table already")
-            continue
-        with exit_when_stopped("The same command continues there."), keep_freed_memory():
-            found = run_bench(
-                loaded, dataset, split=split, tasks=[task], match_joints=match_joints, save=True, device=device
-            )
-            for name, evaluation in found:
-                results = [result for result in (evaluation.result, evaluation.random_init) if result is not None]
-                append_results(table, results)
-                means = [
-                    f"{result.key.kind.replace('_', ' ')} {np.mean([score(row) for row in rows_of(result)]):.1f}"
-                    for result in results
-                ]
-                print(f"{name}: {', '.join(means)}", flush=True)
+        else:
+            missing.append(task)
+    if not missing:
+        return
+    with exit_when_stopped("The same command continues there."), keep_freed_memory():
+        for name, evaluation in run_bench(
+            loaded, dataset, split=split, tasks=missing, match_joints=match_joints, save=True, device=device
+        ):
+            results = [result for result in (evaluation.result, evaluation.random_init) if result is not None]
+            append_results(table, results)
+            means = [
+                f"{result.key.kind.replace('_', ' ')} {np.mean([score(row) for row in rows_of(result)]):.1f}"
+                for result in results
+            ]
+            print(f"{name}: {', '.join(means)}", flush=True)
 
 
 def main(arguments: Sequence[str]) -> None:

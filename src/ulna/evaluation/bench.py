@@ -11,7 +11,7 @@ import numpy as np
 
 from ulna.core import InputError, random_stream
 from ulna.dataset import Dataset
-from ulna.evaluation.evaluate import Evaluation, evaluate
+from ulna.evaluation.evaluate import Evaluation, Evaluator
 from ulna.evaluation.protocols import KNN, FineTune, Linear, Protocol, Retrieval
 from ulna.evaluation.table import ResultRow
 from ulna.models import Model
@@ -65,21 +65,12 @@ def bench(
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
         raise InputError(f"tasks: expected some of {', '.join(TASKS)}, found {', '.join(map(repr, unknown))}")
+    evaluator = Evaluator(
+        models, dataset, split=split, match_joints=match_joints, save=save, keep_embeddings=True, device=device
+    )
     for task in tasks:
-        yield (
-            task,
-            evaluate(
-                models,
-                dataset,
-                TASKS[task],
-                split=split,
-                seeds=1,
-                baselines=["random_init"] if task in WITH_RANDOM_INIT else False,
-                match_joints=match_joints,
-                save=save,
-                device=device,
-            ),
-        )
+        baselines = ["random_init"] if task in WITH_RANDOM_INIT else False
+        yield task, evaluator.evaluate(TASKS[task], seeds=1, baselines=baselines)  # type: ignore[arg-type]
 
 
 def score(row: ResultRow) -> float:

@@ -129,32 +129,96 @@ def evaluate(
     Raises:
         InputError: If models, dataset, split and protocol do not fit together.
     """
-    check_range("seeds", seeds, 1, 10_000)
-    protocol = protocol or Linear()
-    given = [model] if isinstance(model, Model | str | Path) else list(model)
-    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    models = [one if isinstance(one, Model) else load(one, device=device) for one in given]
-    check_same_recipe(models)
-    chosen = split or models[0].recipe.split
-    if chosen is None:
-        raise InputError(
-            f"expected a split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}"
+    evaluator = Evaluator(
+        model, dataset, split=split, pooling=pooling, min_frames=min_frames, match_joints=match_joints, save=save,
+        device=device, devices=devices, strategy=strategy,
+    )  # fmt: skip
+    return evaluator.evaluate(protocol or Linear(), seeds=seeds, baselines=baselines)
+
+
+class Evaluator:
+    """Models and labelled clips, loaded once to be evaluated under several protocols.
+
+    Args:
+        model: A model or its folder, or several of one recipe, as for `evaluate`.
+        dataset: A dataset with labels, or its folder.
+        split: Split whose training labels are used and whose test part is predicted; the recipe's by default.
+        pooling: How the encoder's output is pooled; that of the recipe by default.
+        min_frames: Leave clips with fewer frames out of both parts of the split.
+        match_joints: Accept a dataset of another skeleton and match joints by name.
+        save: Write results, classifiers, label subsets and checkpoints, as for `evaluate`.
+        keep_embeddings: Embed the clips only once for all protocols, at the cost of memory.
+        device: "cpu", "cuda", or "auto": a GPU if there is one. For models given as folders and for fine-tuning.
+        devices: Number of devices for fine-tuning, or "auto" for all.
+        strategy: Lightning's strategy for several devices.
+
+    Raises:
+        InputError: If models, dataset and split do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | Path | Sequence[Model | str | Path],
+        dataset: Dataset | str | Path,
+        *,
+        split: str | None = None,
+        pooling: str | None = None,
+        min_frames: int = 0,
+        match_joints: bool = False,
+        save: bool = False,
+        keep_embeddings: bool = False,
+        device: str = "auto",
+        devices: int | str = 1,
+        strategy: str = "auto",
+    ) -> None:
+        given = [model] if isinstance(model, Model | str | Path) else list(model)
+        dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+        self.models = [one if isinstance(one, Model) else load(one, device=device) for one in given]
+        check_same_recipe(self.models)
+        chosen = split or self.models[0].recipe.split
+        if chosen is None:
+            raise InputError(
+                f"expected a split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}"
+            )
+        if save and any(one.path is None for one in self.models):
+            raise InputError(
+                "expected saved models to write results to, found one that was not saved. Call Model.save."
+            )
+        self.data = LabelledSplit.of(dataset, chosen, min_frames=min_frames, keep_embeddings=keep_embeddings)
+        self.pooling = pooling
+        self.match_joints = match_joints
+        self.save = save
+        device = self.models[0].device.type
+        self.hardware = Hardware(device=device, devices=devices, strategy=strategy)  # type: ignore[arg-type]
+        self._embedders = [one.embedder(dataset, pooling=pooling, match_joints=match_joints) for one in self.models]
+        self._random: dict[int, Embedder] = {}  # by seed, if embeddings are kept
+        dataset.verify()
+        for one in self.models:
+            warn_about_clips(one, self.data)
+
+    def evaluate(
+        self, protocol: Protocol, *, seeds: int = 3, baselines: bool | Collection[Baseline] = True
+    ) -> Evaluation:
+        """Evaluate the models under a protocol.
+
+        Args:
+            protocol: How to evaluate.
+            seeds: Number of seeds of the protocol for each model.
+            baselines: All, none or some of the baselines, as for `evaluate`.
+
+        Raises:
+            InputError: If the protocol does not fit the models or the clips.
+        """
+        check_range("seeds", seeds, 1, 10_000)
+        wanted = frozenset(get_args(Baseline) if baselines is True else baselines or ())
+        task = _Task(
+            protocol, self.data, seeds, self.pooling, wanted, self.match_joints, self.save, self.hardware, self._random
         )
-    if save and any(one.path is None for one in models):
-        raise InputError("expected saved models to write results to, found one that was not saved. Call Model.save.")
-    data = LabelledSplit.of(dataset, chosen, min_frames=min_frames)
-    hardware = Hardware(device=models[0].device.type, devices=devices, strategy=strategy)  # type: ignore[arg-type]
-    wanted = frozenset(get_args(Baseline) if baselines is True else baselines or ())
-    task = _Task(protocol, data, seeds, pooling, wanted, match_joints, save, hardware)
-    embedders = [one.embedder(dataset, pooling=pooling, match_joints=match_joints) for one in models]
-    dataset.verify()
-    for one in models:
-        warn_about_clips(one, data)
-    evaluated = [task.evaluate(one, embedder) for one, embedder in zip(models, embedders, strict=True)]
-    if save and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        for one, (results, classifier) in zip(models, evaluated, strict=True):
-            task.save(one, results, classifier)
-    return over_models([results for results, _ in evaluated])
+        evaluated = [task.evaluate(one, own) for one, own in zip(self.models, self._embedders, strict=True)]
+        if self.save and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            for one, (results, classifier) in zip(self.models, evaluated, strict=True):
+                task.save(one, results, classifier)
+        return over_models([results for results, _ in evaluated])
 
 
 def warn_about_clips(model: Model, data: LabelledSplit) -> None:
@@ -184,6 +248,7 @@ class _Task:
     match_joints: bool
     save_results: bool
     hardware: Hardware
+    random: dict[int, Embedder]
 
     def evaluate(self, model: Model, embedder: Embedder) -> tuple[Evaluation, Classifier | None]:
         """Return the results of one model, and the classifier of the first seed."""
@@ -238,9 +303,17 @@ class _Task:
             yield from self.protocol.run(embedder, self.data, seeds=seeds, options=options)
             return
         for seed in seeds:
-            fresh = Embedder(model.random_init(seed).encoder, embedder.preprocessor, embedder.pooling)
             own = RunOptions(self.hardware, None, self.save_results)
-            yield from self.protocol.run(fresh, self.data, seeds=[seed], options=own)
+            yield from self.protocol.run(self._fresh(model, embedder, seed), self.data, seeds=[seed], options=own)
+
+    def _fresh(self, model: Model, embedder: Embedder, seed: int) -> Embedder:
+        """Return an embedder with randomly initialised weights, the same one again if embeddings are kept."""
+        found = self.random.get(seed)  # models of one recipe differ in nothing else
+        if found is None:
+            found = Embedder(model.random_init(seed).encoder, embedder.preprocessor, embedder.pooling)
+            if self.data.embeddings is not None:
+                self.random[seed] = found
+        return found
 
     def _work(self, model: Model) -> Path | None:
         """Return the folder for checkpoints."""

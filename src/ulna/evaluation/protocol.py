@@ -30,6 +30,7 @@ class LabelledSplit:
         train: Indices of the labelled training clips.
         test: Indices of the labelled test clips.
         min_frames: Clips with fewer frames are left out of both parts.
+        embeddings: Embeddings of both parts by embedder, kept for further protocols; None keeps none.
     """
 
     dataset: Dataset
@@ -37,15 +38,17 @@ class LabelledSplit:
     train: np.ndarray
     test: np.ndarray
     min_frames: int = 0
+    embeddings: dict[Embedder, tuple[Tensor, Tensor]] | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str, *, min_frames: int = 0) -> LabelledSplit:
+    def of(cls, dataset: Dataset, split: str, *, min_frames: int = 0, keep_embeddings: bool = False) -> LabelledSplit:
         """Return the labelled clips of a split.
 
         Args:
             dataset: The dataset.
             split: Name of the split.
             min_frames: Leave out clips with fewer frames.
+            keep_embeddings: Embed the clips only once with each embedder, at the cost of memory.
 
         Raises:
             InputError: If a part is empty.
@@ -57,7 +60,7 @@ class LabelledSplit:
                 f"{dataset.path}: expected labelled clips in both parts of split {split!r}, "
                 f"found {len(train)} to train and {len(test)} to test on"
             )
-        return cls(dataset, split, train, test, min_frames)
+        return cls(dataset, split, train, test, min_frames, {} if keep_embeddings else None)
 
     @property
     def train_labels(self) -> np.ndarray:
@@ -82,7 +85,12 @@ class LabelledSplit:
 
     def embed(self, embedder: Embedder) -> tuple[Float[Tensor, "N E"], Float[Tensor, "B E"]]:
         """Return the embeddings of the training clips and of the test clips."""
-        return embedder.embed_dataset(self.dataset, self.train), embedder.embed_dataset(self.dataset, self.test)
+        if self.embeddings is not None and embedder in self.embeddings:
+            return self.embeddings[embedder]
+        found = embedder.embed_dataset(self.dataset, self.train), embedder.embed_dataset(self.dataset, self.test)
+        if self.embeddings is not None:
+            self.embeddings[embedder] = found
+        return found
 
     def result(self, key: ResultKey, seeds: list[SeedResult], metadata: EvalMetadata | None = None) -> EvalResult:
         """Return a result on the test clips.

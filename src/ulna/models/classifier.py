@@ -105,9 +105,10 @@ class Classifier:
             config = ClassifierConfig.from_text(text)
             encoder = {key.removeprefix(_ENCODER): t for key, t in tensors.items() if key.startswith(_ENCODER)}
             weight, bias = tensors["weight"], tensors["bias"]
-            is_float = all(t.is_floating_point() and t.isfinite().all() for t in tensors.values())
-            if not is_float or weight.dtype != torch.float32 or bias.dtype != torch.float32:
-                raise InputError("expected finite floating-point weights, found others")
+            if any(t.is_complex() or not t.isfinite().all() for t in tensors.values()):
+                raise InputError("expected finite weights, found others")
+            if weight.dtype != torch.float32 or bias.dtype != torch.float32:
+                raise InputError(f"expected a linear layer in float32, found {weight.dtype} and {bias.dtype}")
             if weight.ndim != 2 or bias.ndim != 1 or not len(weight) == len(bias) == len(config.classes):
                 raise InputError(f"expected {len(config.classes)} rows, one per class, found {tuple(weight.shape)}")
         except KeyError as error:

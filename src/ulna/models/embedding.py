@@ -22,9 +22,11 @@ FRAMES_PER_BATCH = {"cpu": 3072}  # on CPUs a batch should fit into the cache
 FRAMES_OTHERWISE = 8192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Embedder:
     """A frozen encoder with its preprocessor and a pooling: everything that turns clips into vectors.
+
+    Embedders are equal only to themselves.
 
     Args:
         encoder: The encoder; it is in eval mode while it embeds.
