@@ -99,6 +99,8 @@ def test_pretraining_on_test_clips_is_counted(dataset, model, tmp_path):
     other = [replace(dataset.clip(i), id=f"another name {i}") for i in range(40)]
     renamed = Dataset.write(tmp_path / "renamed", other, classes=dataset.classes)
     assert model.count_seen(renamed, np.arange(40)) == 20, "under any name, in any dataset"
+    copy = model.save(tmp_path / "copy")
+    assert copy.count_seen(renamed, np.arange(40)) == 20, "a copy remembers its clips"
     everything = model_of(tiny(epochs=1).replace(split=None), dataset, tmp_path / "everything")
     with pytest.warns(UlnaWarning, match="20 test clips were seen in pretraining of 'everything'"):
         result = evaluate(everything, dataset, KNN(), split="half", baselines=False).result

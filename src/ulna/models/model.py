@@ -36,6 +36,7 @@ from ulna.models.folder import (
     read_seen,
     read_weights,
     write_model,
+    write_seen,
 )
 from ulna.models.recipe import Precision, Recipe
 from ulna.preprocessing import Preprocessor
@@ -200,7 +201,7 @@ class Model:
         return self.classifiers[classifier]
 
     def save(self, path: str | Path) -> Model:
-        """Write the model to a new folder, with its classifiers and a model card.
+        """Write the model to a new folder, with its classifiers, a model card and the list of pretraining clips.
 
         Args:
             path: Folder to write; must not exist.
@@ -210,11 +211,15 @@ class Model:
 
         Raises:
             ExistsError: If the folder exists.
+            InputError: If the list of pretraining clips is damaged.
         """
         path = Path(path)
         refuse_existing(path)
+        seen = None if self.path is None else read_seen(self.path)
         with new_folder(path) as folder:
             write_model(folder, self.config, self.encoder)
+            if seen is not None:
+                write_seen(folder, seen)
             for name, classifier in self.classifiers.items():
                 classifier.save(folder / FOLDER, name)
         return replace(self, path=path, classifiers=dict(self.classifiers))
