@@ -128,6 +128,15 @@ def test_every_option_of_fine_tuning_is_read(dataset, model):
         assert not torch.allclose(first_result(FineTune(**plain | change), model, data)[1].weight, reference), change
 
 
+def test_the_number_of_tests_is_that_of_the_curve(dataset, model):
+    data = LabelledSplit.of(dataset, "half")
+    for tests, epochs in ((1, [4]), (2, [2, 4]), (9, [1, 2, 3, 4])):
+        result, _ = first_result(FineTune(epochs=4, steps=0, tests=tests), model, data)
+        assert len(result.curve) == len(epochs)
+        assert result.oracle_epoch in epochs
+        assert result.curve[-1] == np.mean(np.array(result.predictions) == data.test_labels)
+
+
 def test_layer_decay_by_hand(dataset, model):
     embedder = model.embedder(dataset)
     encoder, data = embedder.encoder, LabelledSplit.of(dataset, "half")

@@ -17,7 +17,7 @@ from ulna.evaluation.table import ResultRow
 from ulna.models import Model
 
 # Low learning rates and few steps keep good features; chosen on a development split (results/nw_ucla.md).
-_SHORT = FineTune(learning_rate=1e-4, layer_decay=0.3, label_smoothing=0.0)
+_SHORT = FineTune(learning_rate=1e-4, layer_decay=0.3, label_smoothing=0.0, tests=1)
 _FEW = _SHORT.replace(steps=60, epochs=10)
 
 TASKS: Mapping[str, Protocol] = {

@@ -69,6 +69,8 @@ class FineTune(Protocol):
     """Augmentation: largest rotation about each axis, in radians."""
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     """Precision of the computation."""
+    tests: Count = 5
+    """Number of epochs after which the test clips are predicted, for the curve and the oracle; the last one counts."""
 
     @property
     def variant(self) -> str:
@@ -114,6 +116,6 @@ class FineTune(Protocol):
         )  # fmt: skip
         names = (
             "epochs", "steps", "batch_size", "learning_rate", "weight_decay", "layer_decay", "probe_epochs", "warmup",
-            "label_smoothing", "precision",
+            "label_smoothing", "precision", "tests",
         )  # fmt: skip
         return FineTuneOptions(**{name: getattr(self, name) for name in names}, augmentation=augmentation)

@@ -25,7 +25,6 @@ from ulna.training.trainer import Hardware, TrainingOptions, train
 
 MOMENTUM = 0.1
 PROBE_LEARNING_RATE = 3e-3
-NUM_TESTS = 5  # epochs at which the test clips are predicted, for the curve and the oracle
 
 
 class Head(nn.Module):
@@ -104,6 +103,7 @@ class FineTuneOptions:
     warmup: float
     label_smoothing: float
     precision: str
+    tests: int
     augmentation: Augmentation
 
 
@@ -136,7 +136,7 @@ class FineTuning(PlannedModule):
         self.embedder, self.dataset = embedder, dataset
         self.train_clips, self.test_clips = train_clips, test_clips
         self.epochs = max(options.epochs, math.ceil(options.steps / plan.steps_per_epoch))
-        self.test_epochs = {round(self.epochs * (i + 1) / NUM_TESTS) for i in range(NUM_TESTS)}
+        self.test_epochs = {max(1, round(self.epochs * (i + 1) / options.tests)) for i in range(options.tests)}
         self.curve: dict[int, float] = {}
         self.predictions: list[int] = []
 
