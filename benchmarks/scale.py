@@ -19,7 +19,7 @@ import numpy as np
 
 from ulna.core import TEST, TRAIN, Clip
 from ulna.dataset import Dataset
-from ulna.dataset.sample import CLASSES, sample_clips
+from ulna.dataset.sample import CMU_CLASSES, cmu_clips
 
 NUM_FRAMES = 30
 NUM_TEST = 500  # clips that are audited, whatever the size
@@ -83,14 +83,14 @@ from ulna.recipes import get_recipe
 recipe = get_recipe("ha_cm/sample")
 encoder = recipe.encoder.replace(embed_dim=96, segment=6)
 recipe = recipe.replace(encoder=encoder, training=recipe.training.replace(epochs=1))
-ulna.pretrain(recipe, write_sample_dataset(sys.argv[1] + "-sample"), sys.argv[1], device="cpu", progress=False)
+ulna.pretrain(recipe, write_sample_dataset(sys.argv[1] + "-sample", "cmu"), sys.argv[1], device="cpu", progress=False)
 """
 
 
 def clips(num: int) -> Iterator[Clip]:
     """Generate clips; the last ones are test clips, the same number for every size."""
     real = [
-        replace(clip, position=clip.position[:NUM_FRAMES], visible=clip.visible[:NUM_FRAMES]) for clip in sample_clips()
+        replace(clip, position=clip.position[:NUM_FRAMES], visible=clip.visible[:NUM_FRAMES]) for clip in cmu_clips()
     ]
     generator = np.random.default_rng(0)
     for number in range(num):
@@ -113,7 +113,7 @@ def report(sizes: tuple[int, ...]) -> None:
             _link(files, source, size)
             seconds, peak_prepare = run(PREPARE, source, folder / f"prepared{size}")
             _remove(source, folder / f"prepared{size}")
-            Dataset.write(data, clips(size), classes=CLASSES, num_persons=1, skeleton=next(clips(1)).skeleton,
+            Dataset.write(data, clips(size), classes=CMU_CLASSES, num_persons=1, skeleton=next(clips(1)).skeleton,
                           frames_per_shard=FRAMES_PER_SHARD)  # fmt: skip
             disk = sum(file.stat().st_size for file in data.iterdir()) / 1e6
             opened = run(OPEN, data)

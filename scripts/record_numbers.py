@@ -30,7 +30,7 @@ import torch
 
 from ulna.core import Clip, Skeleton, get_skeleton, match_joints, write_text
 from ulna.dataset import Dataset
-from ulna.dataset.sample import sample_clips
+from ulna.dataset.sample import cmu_clips
 from ulna.encoders import GLTransformer
 from ulna.evaluation import Protocol, evaluate
 from ulna.evaluation.protocols import KNN, FineTune, Linear, Retrieval
@@ -112,7 +112,10 @@ def parameters_of_others() -> dict[str, Recipe]:
 
 def record(name: str, recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Return everything that is compared of one recipe."""
-    recipe = recipe.replace(training=recipe.training.replace(epochs=1, batch_size=BATCH_SIZE, precision="32-true"))
+    recipe = recipe.replace(
+        training=recipe.training.replace(epochs=1, batch_size=BATCH_SIZE, precision="32-true"),
+        performances=None,  # the clips of the sample show different ones
+    )
     skeleton = get_skeleton(next((s for part, s in SKELETONS.items() if part in name), "cmu_body"))
     if "/ablation/" in name:
         skeleton = get_skeleton("sbu" if "persons" in name else "kinect_v1")
@@ -160,7 +163,7 @@ def clips_from_sample(skeleton: Skeleton, split: str) -> list[Clip]:
     joints = range(source.num_joints) if skeleton.name == source.name else match_joints(source, skeleton)
     own = [(k, joint) for k, joint in enumerate(joints) if joint is not None]
     generator = np.random.default_rng(0)
-    windows = list(sample_clips())[:: 250 // NUM_CLIPS][: 2 * NUM_CLIPS]
+    windows = list(cmu_clips())[:: 250 // NUM_CLIPS][: 2 * NUM_CLIPS]
     num_persons = 2 if skeleton.name in TWO_PERSONS else 1
     made = []
     for number in range(NUM_CLIPS):

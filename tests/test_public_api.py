@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 import ulna
 from ulna.core import Config
-from ulna.dataset.sample import sample_clips
+from ulna.dataset.sample import cmu_clips
 
 ROOT = Path(__file__).parent.parent
 CLASSES = [name for name in ulna.__all__ if inspect.isclass(getattr(ulna, name))]
@@ -132,7 +132,7 @@ def test_nothing_at_the_front_door_is_of_any_type(name):
 def recordings(tmp_path, monkeypatch):
     """A folder of recordings: two classes of the sample, as files."""
     (tmp_path / "recordings").mkdir()
-    chosen = [clip for clip in sample_clips() if clip.label in ("walk", "dance")][::4]
+    chosen = [clip for clip in cmu_clips() if clip.label in ("walk", "dance")][::4]
     assert len({clip.label for clip in chosen}) == 2
     for number, clip in enumerate(chosen):
         skeleton = clip.skeleton

@@ -15,6 +15,7 @@ COMMANDS = NameTable(
     "command",
     {
         "quickstart": "ulna.cli.quickstart:main",
+        "sample": "ulna.cli.sample:main",
         "datasets": "ulna.cli.datasets:main",
         "prepare": "ulna.cli.prepare:main",
         "check": "ulna.cli.check:main",
@@ -39,6 +40,7 @@ COMMANDS = NameTable(
 USAGE = """ulna learns representations of motion from unlabelled skeleton sequences.
 
   ulna quickstart                                      try everything on the sample inside the package
+  ulna sample NAME DATASET                             write a sample inside the package as a dataset
   ulna datasets                                        list the formats that can be read, and where to get data
   ulna skeletons                                       list and draw the known joint sets
   ulna pose VIDEO... --out FOLDER                      estimate poses from videos

@@ -10,7 +10,7 @@ from ulna.formats import FORMATS
 
 def datasets() -> None:
     """List the formats that can be read, where to get data, and under which terms."""
-    from ulna.dataset.sample import ACKNOWLEDGEMENT, CAVEAT
+    from ulna.dataset.sample import SAMPLES
 
     for name, format in FORMATS.items():
         print(f"{name:10} {format.title}")
@@ -25,7 +25,11 @@ def datasets() -> None:
             if text:
                 print(f"{'':10} {key:7} {text}")
         print()
-    print(f"{'(sample)':10} inside the package, for `ulna quickstart`. {ACKNOWLEDGEMENT}\n{'':10} {CAVEAT}")
+    for name, sample in SAMPLES.items():
+        print(f"{'(sample)':10} {name}, inside the package: `ulna sample {name} DATASET` writes it")
+        for key, text in {"source": sample.acknowledgement, "terms": sample.terms, "limits": sample.caveat}.items():
+            print(f"{'':10} {key:7} {text}")
+        print()
 
 
 def main(arguments: Sequence[str]) -> None:

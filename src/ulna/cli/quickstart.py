@@ -20,7 +20,7 @@ def quickstart(*, out: Path = Path("quickstart"), seeds: int = 3, epochs: int | 
         epochs: Epochs of pretraining; the recipe's by default.
     """
     from ulna.analysis import write_report
-    from ulna.dataset.sample import CAVEAT, write_sample_dataset
+    from ulna.dataset.sample import SAMPLES, write_sample_dataset
     from ulna.evaluation import evaluate
     from ulna.recipes import get_recipe
     from ulna.training import pretrain
@@ -31,7 +31,7 @@ def quickstart(*, out: Path = Path("quickstart"), seeds: int = 3, epochs: int | 
         recipe = recipe.replace(training=recipe.training.replace(epochs=epochs))
     began = time.perf_counter()
     refuse_existing(out)
-    dataset = write_sample_dataset(out / "dataset")
+    dataset = write_sample_dataset(out / "dataset", "cmu")
     print(f"{dataset.path}: {dataset.num_clips} clips, {dataset.num_frames:,} frames of motion capture")
     models = []
     for seed in range(seeds):
@@ -42,7 +42,7 @@ def quickstart(*, out: Path = Path("quickstart"), seeds: int = 3, epochs: int | 
         evaluation = evaluate(models, dataset, split="recordings", seeds=1, save=True)
     print("\n" + evaluation.table())
     report = write_report(models, out / "report.html", dataset=dataset)
-    print(f"\n{CAVEAT}\n\nreport: {report}   ({(time.perf_counter() - began) / 60:.1f} minutes in all)")
+    print(f"\n{SAMPLES['cmu'].caveat}\n\nreport: {report}   ({(time.perf_counter() - began) / 60:.1f} minutes in all)")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Make the sample that ships inside the package from a folder of CMU motion capture clips in BVH.
 
-    python scripts/make_sample.py FOLDER
+    python scripts/make_cmu_sample.py FOLDER
 
 FOLDER holds `SSS_TT.bvh` files (a character rig in centimetres, y up, 60 fps, frame 0 an inserted T-pose) and
 `CMU data.csv` with a description for each. The data was obtained from mocap.cs.cmu.edu; the database was created
