@@ -100,7 +100,7 @@ def tiny(epochs: int = 2, **training: Any) -> Recipe:
     )
 
 
-def model_of(recipe: Recipe, dataset: Dataset, path: Path, **options: Any) -> Model:
+def model_of(recipe: Recipe, dataset: Any, path: Path, **options: Any) -> Model:
     """Pretrain on the CPU, in silence."""
     return pretrain(recipe, dataset, path, device="cpu", devices=1, progress=False, **options)
 

@@ -198,6 +198,7 @@ def test_packed_is_clip_by_clip():
 SWITCHES = [
     {"pos_embed": "once"}, {"pos_embed": "fixed"}, {"shared_pos_embed": True}, {"person_to_person": False},
     {"mask_absent": True}, {"mlp_ratio": 1.0}, {"depth": 1}, {"absent": "skip"}, {"window": 2, "stride": 3},
+    {"missing_token": True},
 ]  # fmt: skip
 
 
@@ -212,6 +213,21 @@ def test_every_switch_changes_something_and_trains(switch):
     encoder.train()
     encoder(batch).sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in encoder.parameters())
+
+
+def test_a_missing_joint_is_not_a_joint_at_zero():
+    batch = preprocessed([6])
+    position, visible = batch.position.clone(), batch.visible.clone()
+    position[:, :, 3], visible[:, :, 3] = 0, False
+    missing = replace(batch, position=position, visible=visible)
+    at_zero = replace(batch, position=position)
+    for token in (False, True):
+        encoder = small(missing_token=token)
+        assert torch.allclose(encoder(missing), encoder(at_zero)) != token
+    masked = replace(batch, masked=~visible)
+    torch.testing.assert_close(encoder(masked), encoder(missing))
+    modules = [module for group in encoder.layer_groups() for layer in group for module in layer.modules()]
+    assert encoder.missing in modules, "fine-tuning finds it"
 
 
 def test_position_embeddings_by_option():

@@ -1,6 +1,6 @@
 """MPDP: targets by hand on closed-form motion, a looped reference, losses."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def batch_of(path, *, num_persons=1):
     clip = Clip("a", np.zeros((len(path), num_persons, 20, 3), np.float32), SKELETON)
     position = torch.zeros(len(path), num_persons, 20, 3, dtype=torch.float64)
     position[:, 0, 4] = torch.tensor(path, dtype=torch.float64)
-    return dataclasses.replace(Batch.from_clips([clip]), position=position, layout=disentangled().layout())
+    return replace(Batch.from_clips([clip]), position=position, layout=disentangled().layout())
 
 
 def node_targets(path, **options):
@@ -131,6 +131,26 @@ def test_masked_persons_do_not_count():
         head = mpdp.direction_head.bias.view(3, 20, 2, 27)
         head[:, :, 1] += torch.randn(27)
     torch.testing.assert_close(mpdp.loss(batch), before)
+
+
+def test_missing_nodes_do_not_count():
+    """The local loss is the mean over the displacements between visible nodes."""
+    clip = make_clip("a", 6)
+    clip.visible[2:, 0, 5] = False
+    clip.position[2:, 0, 5] = 0
+    batch = disentangled()(Batch.from_clips([clip]))
+    mpdp = mpdp_of(small(), mask_missing=True, magnitude=False, intervals=(1,), lambda_global=0.0).eval()
+    logits, target = mpdp.logits(batch)[0], mpdp.targets(batch)[0]
+    root = batch.layout.root
+    per_frame = []
+    for frame in range(6):
+        nodes = [k for k in range(20) if k != root and not (k == 5 and frame >= 2)]
+        per_frame.append(
+            reference.mean_entropy(logits[frame : frame + 1, :, nodes], target[frame : frame + 1, :, nodes])
+        )
+    torch.testing.assert_close(mpdp.losses(batch)["direction"], torch.stack(per_frame))
+    hidden = replace(batch, visible=torch.zeros_like(batch.visible), position=torch.zeros_like(batch.position))
+    assert mpdp.loss(hidden) == 0
 
 
 @pytest.mark.parametrize("parts", ["local", "mixed"])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ulna.analysis.attention import Attention, attention, attention_maps, nodes, some_clips, spatial_maps
 from ulna.analysis.attention_figures import draw_distance, draw_pos_embeds, draw_spatial, draw_temporal
-from ulna.analysis.report import animation, bones, model_folder, write_page
+from ulna.analysis.report import animation, bones, writable_folder, write_page
 from ulna.dataset import Dataset
 from ulna.models import Model
 from ulna.models.folder import FIGURES
@@ -42,7 +42,7 @@ def write_attention(
     found = [attention(model, dataset, split=split, num_clips=num_clips) for model in models]
     written = []
     for model, own in zip(models, found, strict=True):
-        folder = model_folder(model) / FIGURES
+        folder = writable_folder(model) / FIGURES
         folder.mkdir(exist_ok=True)
         if own.spatial is not None:
             written.append(draw_spatial(own, folder / "attention_spatial.png"))
@@ -84,7 +84,7 @@ def _write_page(model: Model, dataset: Dataset, own: Attention, split: str | Non
         "classes": list(dataset.classes),
         "clips": shown,
     }
-    return write_page(PAGE, content, model_folder(model) / PAGE)
+    return write_page(PAGE, content, writable_folder(model) / PAGE)
 
 
 def _clips_to_show(model: Model, dataset: Dataset, split: str | None) -> np.ndarray:

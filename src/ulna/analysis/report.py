@@ -52,7 +52,7 @@ def write_report(models: Sequence[Model], out: str | Path, *, dataset: Dataset |
     if not models:
         raise InputError("expected at least one model to report on, found none")
     first = models[0]
-    results = _results(models)
+    results = saved_results(models)
     dataset = dataset or _dataset_of(first, results)
     content: dict[str, Any] = {
         "recipe": first.recipe.to_json(),
@@ -93,8 +93,15 @@ def write_page(template: str, content: Mapping[str, Any], path: Path) -> Path:
 def model_folder(model: Model) -> Path:
     """Return the folder of a model; raises InputError if it was not saved."""
     if model.path is None:
-        raise InputError(f"model {model.name!r}: expected a saved model to write into, found one that was not saved")
+        raise InputError(f"model {model.name!r}: expected a saved model, found one that was not saved")
     return model.path
+
+
+def writable_folder(model: Model) -> Path:
+    """Return the folder of a model; raises InputError if it was not saved or is read-only."""
+    if model.is_read_only:
+        raise InputError(f"model {model.name!r}: expected a model to write into, found a read-only one. Save a copy.")
+    return model_folder(model)
 
 
 def _figures(model: Model) -> list[dict[str, str]]:
@@ -108,7 +115,7 @@ def _figures(model: Model) -> list[dict[str, str]]:
     ]
 
 
-def _results(models: Sequence[Model]) -> list[EvalResult]:
+def saved_results(models: Sequence[Model]) -> list[EvalResult]:
     """Return every result that all models have, merged over models; trained encoders before baselines."""
     found = [
         {file.stem: EvalResult.open(file) for file in sorted((model_folder(model) / RESULTS).glob("*.json"))}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulna.analysis.report import model_folder
+from ulna.analysis.report import writable_folder
 from ulna.batch import Batch, load_batch
 from ulna.batch.transforms import resample
 from ulna.core import InputError, check_range, random_stream, write_text
@@ -194,7 +194,7 @@ def write_robustness(
         name: [_measure(model, dataset, split=split, classifier=classifier, seeds=seeds) for model in alike]
         for name, alike in recipes.items()
     }
-    path = model_folder(models[0]) / FIGURES / f"{FILE}.png" if path is None else Path(path)
+    path = writable_folder(models[0]) / FIGURES / f"{FILE}.png" if path is None else Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _draw(cards, dataset, split, classifier, path)
     return path
@@ -240,7 +240,7 @@ def _measure(model: Model, dataset: Dataset, *, split: str, classifier: str, see
         "seconds": round(time.perf_counter() - began, 1),
         "accuracy": {name: {f"{level:g}": a for level, a in levels.items()} for name, levels in card.items()},
     }
-    write_text(model_folder(model) / RESULTS / FILE / f"{classifier}-{split}.json", json.dumps(values))
+    write_text(writable_folder(model) / RESULTS / FILE / f"{classifier}-{split}.json", json.dumps(values))
     return card
 
 

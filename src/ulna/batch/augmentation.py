@@ -6,12 +6,30 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from ulna.batch.batch import Batch
-from ulna.batch.transforms import crop, flat, mirror, resample, rotate, rotate_yaw, scale, scale_bones, shear, shift
+from ulna.batch.transforms import (
+    crop,
+    flat,
+    hide_joints,
+    jitter,
+    mirror,
+    move,
+    project,
+    resample,
+    rotate,
+    rotate_yaw,
+    scale,
+    scale_bones,
+    shear,
+    shift,
+)
 from ulna.core import Config, Share
 
+PITCH = 0.4  # radians; largest pitch of a virtual camera
+CAMERA_DISTANCE = (2.0, 8.0)  # metres
 Angle = Annotated[float, Field(ge=0, le=np.pi)]
 
 
@@ -29,6 +47,10 @@ class AugmentationDraw:
         scale: (B,) in (-1, 1).
         shift: (B,) in (-1, 1).
         bones: (B, 3) in (-1, 1), for trunk, arms and legs.
+        camera: (B, 4) in (0, 1): whether a clip is projected, and yaw, pitch and distance of the camera.
+        hidden: (B, 2) in (0, 1): share of joints that is hidden, and whether a limb is.
+        place: (B, 2) in (-1, 1).
+        noise: (B,) seeds of what is drawn per joint or frame.
     """
 
     time_scale: np.ndarray
@@ -40,6 +62,10 @@ class AugmentationDraw:
     scale: np.ndarray
     shift: np.ndarray
     bones: np.ndarray
+    camera: np.ndarray
+    hidden: np.ndarray
+    place: np.ndarray
+    noise: np.ndarray
 
     def __getitem__(self, clips: slice | np.ndarray) -> AugmentationDraw:
         """Select the random numbers of some clips."""
@@ -70,6 +96,17 @@ class Augmentation(Config):
     """Maximum shift in time, as a share of the clip; frames beyond the ends are mirrored (SkeletonCLR: 1/6)."""
     bone_scale: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Maximum relative change of the bone lengths, one factor each for the trunk, arms and legs (SLiM: 0.15)."""
+    camera: Share = 0.0
+    """Probability of projecting a three-dimensional clip to the image of a virtual camera, from any side, looking up or
+    down by at most 0.4 rad, from 2 to 8 metres. Positions then have no depth, as those from videos."""
+    joint_dropout: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Maximum share of the joints of a clip that are missing in all of its frames."""
+    limb_dropout: Share = 0.0
+    """Probability that all joints of one arm, one leg, both legs, or both arms of a clip are missing."""
+    offset: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Maximum shift of a clip along each horizontal axis, in metres: where a person stands relative to another."""
+    jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Standard deviation of noise on the joints, in metres."""
 
     @staticmethod
     def draw(generator: np.random.Generator, num_clips: int) -> AugmentationDraw:
@@ -80,7 +117,14 @@ class Augmentation(Config):
         part, angles = generator.random((num_clips, 2)), generator.uniform(-1, 1, (num_clips, 3))
         size, shift = generator.uniform(-1, 1, (2, num_clips))
         bones = generator.uniform(-1, 1, (num_clips, 3))
-        return AugmentationDraw(time_scale, off_diagonal, swap, yaw, part, angles, size, shift, bones)
+        # Seeded by what was drawn, and not drawn from the same stream, so that runs of earlier versions repeat.
+        later = np.random.default_rng(bones.view(np.uint32).ravel())
+        camera, hidden = later.random((num_clips, 4)), later.random((num_clips, 2))
+        place = later.uniform(-1, 1, (num_clips, 2))
+        noise = later.integers(2**62, size=num_clips)
+        return AugmentationDraw(
+            time_scale, off_diagonal, swap, yaw, part, angles, size, shift, bones, camera, hidden, place, noise
+        )
 
     def __call__(self, batch: Batch, draw: AugmentationDraw, *, max_frames: int | None = None) -> Batch:
         """Augment a preprocessed batch; positions in an image are projected back into it.
@@ -110,4 +154,48 @@ class Augmentation(Config):
             batch = scale_bones(batch, batch.packing.of_clips(1 + self.bone_scale * draw.bones))
         if self.scale:
             batch = scale(batch, batch.packing.of_clips(1 + self.scale * draw.scale))
-        return flat(batch) if batch.dimensions == 2 else batch
+        if self.offset:
+            batch = move(batch, batch.packing.of_clips(self.offset * draw.place))
+        if self.jitter:
+            batch = self._jittered(batch, draw)
+        if self.camera and batch.dimensions == 3:
+            batch = self._projected(batch, draw)
+        if self.joint_dropout or self.limb_dropout:
+            hidden = torch.from_numpy(self._hidden(batch, draw)).to(batch.position.device)
+            batch = hide_joints(batch, hidden)
+        return flat(batch)
+
+    def _jittered(self, batch: Batch, draw: AugmentationDraw) -> Batch:
+        """Return the batch with noise on the joints."""
+        shape = batch.position.shape[1:]
+        noise = np.concatenate(
+            [
+                np.random.default_rng(seed).standard_normal((length, *shape), np.float32)
+                for seed, length in zip(draw.noise, batch.packing.lengths, strict=True)
+            ]
+        )
+        return jitter(batch, self.jitter * torch.from_numpy(noise).to(batch.position.device))
+
+    def _projected(self, batch: Batch, draw: AugmentationDraw) -> Batch:
+        """Return the batch with some clips seen by a virtual camera."""
+        chosen, yaw, pitch, distance = draw.camera.T
+        angles = np.stack([(2 * yaw - 1) * np.pi, (2 * pitch - 1) * PITCH], axis=1)
+        low, high = CAMERA_DISTANCE
+        of_clips = batch.packing.of_clips
+        return project(batch, chosen < self.camera, of_clips(angles), of_clips(low + (high - low) * distance))
+
+    def _hidden(self, batch: Batch, draw: AugmentationDraw) -> np.ndarray:
+        """Return the nodes (B, K) that are missing; a root that holds the translation never is."""
+        names, parts = batch.layout.names, batch.skeleton.parts
+        arms, legs = ([parts.get(f"{side}_{kind}", ()) for side in ("left", "right")] for kind in ("arm", "leg"))
+        limbs = [*arms, *legs, sum(arms, ()), sum(legs, ())]
+        hidden = np.zeros((batch.num_clips, len(names)), dtype=bool)
+        for clip, (seed, (share, limb)) in enumerate(zip(draw.noise, draw.hidden, strict=True)):
+            generator = np.random.default_rng([seed, 1])
+            hidden[clip] = generator.random(len(names)) < share * self.joint_dropout
+            if limb < self.limb_dropout:
+                lost = limbs[generator.integers(len(limbs))]
+                hidden[clip] |= np.isin(names, lost)
+        if batch.layout.root is not None:
+            hidden[:, batch.layout.root] = False
+        return hidden

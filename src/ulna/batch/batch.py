@@ -36,6 +36,7 @@ class Batch:
         index: (B,) index of each clip in its dataset, None if it comes from elsewhere.
         performance: (B,) number of the performance that each clip shows, the same for recordings of it by several
             cameras; None if unknown.
+        in_image: (B,) True for clips that are positions in an image; None if `dimensions` says it of all clips.
         masked: (F, P, K) True for nodes that a pretext task hides from the encoder; None if none are.
     """
 
@@ -51,6 +52,7 @@ class Batch:
     units: str = "metres"
     index: Int[np.ndarray, " B"] | None = None
     performance: Int[np.ndarray, " B"] | None = None
+    in_image: Bool[np.ndarray, " B"] | None = None
     masked: Bool[Tensor, "F P K"] | None = None
 
     @classmethod
@@ -161,6 +163,53 @@ class Batch:
         visible[:, 0] = True
         batch = cls.pack(packed, visible[:, :, None].expand(packed.shape[:3]), sizes, skeleton)
         return replace(batch, layout=NodeLayout.of(skeleton), preprocessor=PADDED)
+
+    @classmethod
+    def join(cls, batches: Sequence[Batch]) -> Batch:
+        """Return the clips of several batches of one preprocessor as one batch.
+
+        If some are positions in an image and others are not, the batch counts as three-dimensional, and `in_image`
+        tells them apart.
+
+        Args:
+            batches: Preprocessed batches, in order.
+
+        Raises:
+            InputError: If there are none, or preprocessors or numbers of persons differ.
+        """
+        if not batches:
+            raise InputError("expected at least one batch, found none")
+        first = batches[0]
+        if len(batches) == 1:
+            return first
+        kinds = {(batch.preprocessor, batch.num_persons) for batch in batches}
+        if len(kinds) > 1 or first.preprocessor is None:
+            raise InputError(f"expected batches of one preprocessor and number of persons, found {kinds}")
+
+        def joined(name: str) -> np.ndarray | None:
+            values = [getattr(batch, name) for batch in batches]
+            return None if any(value is None for value in values) else np.concatenate(values)
+
+        lengths = np.concatenate([batch.packing.lengths for batch in batches])
+        in_image = np.concatenate([batch.is_image for batch in batches])
+        dimensions = max(batch.dimensions for batch in batches)
+        return replace(
+            first,
+            position=torch.cat([batch.position for batch in batches]),
+            visible=torch.cat([batch.visible for batch in batches]),
+            label=torch.cat([batch.label for batch in batches]),
+            packing=Packing(lengths, first.position.device),
+            fps=joined("fps"),
+            index=joined("index"),
+            performance=joined("performance"),
+            dimensions=dimensions,
+            in_image=in_image if dimensions == 3 and in_image.any() else None,
+        )
+
+    @property
+    def is_image(self) -> Bool[np.ndarray, " B"]:
+        """Return True for clips that are positions in an image (B,)."""
+        return np.full(self.num_clips, self.dimensions == 2) if self.in_image is None else self.in_image
 
     @property
     def lengths(self) -> list[int]:

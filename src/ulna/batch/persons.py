@@ -50,6 +50,7 @@ class PersonSequences:
             fps=None if batch.fps is None else batch.fps[clip.cpu().numpy()],
             index=None if batch.index is None else batch.index[clip.cpu().numpy()],
             performance=None if batch.performance is None else batch.performance[clip.cpu().numpy()],
+            in_image=None if batch.in_image is None else batch.in_image[clip.cpu().numpy()],
             masked=None if batch.masked is None else batch.masked.flatten(0, 1)[frame_index][:, None],
         )
         return cls(split, frame_index, persons, clip, batch.num_frames)
@@ -134,6 +135,7 @@ class PersonGroup:
             fps=None if batch.fps is None else batch.fps[clips],
             index=None if batch.index is None else batch.index[clips],
             performance=None if batch.performance is None else batch.performance[clips],
+            in_image=None if batch.in_image is None else batch.in_image[clips],
             masked=None if batch.masked is None else batch.masked[frames].index_select(1, kept),
         )
         return cls(part, tuple(persons.tolist()), clips, frames)

@@ -96,8 +96,12 @@ def first_frames(batch: Batch, num_frames: int) -> Batch:
 
 
 def flat(batch: Batch) -> Batch:
-    """Set the third coordinate to zero."""
-    return replace(batch, position=torch.nn.functional.pad(batch.position[..., :2], (0, 1)))
+    """Set the third coordinate of clips that are positions in an image to zero."""
+    if not batch.is_image.any():
+        return batch
+    chosen = batch.packing.of_clips(batch.is_image)[batch.packing.clip][:, None, None, None]
+    image = torch.nn.functional.pad(batch.position[..., :2], (0, 1))
+    return replace(batch, position=torch.where(chosen, image, batch.position))
 
 
 def crop(batch: Batch, lengths: np.ndarray, begin: np.ndarray, share: np.ndarray, *, max_frames: int | None) -> Batch:
@@ -193,3 +197,61 @@ def mirror(batch: Batch, clips: Tensor) -> Batch:
     sign = torch.tensor([-1.0, 1.0, 1.0], dtype=batch.position.dtype, device=clips.device)
     position = torch.where(chosen[..., None], batch.position[:, :, other] * sign, batch.position)
     return replace(batch, position=position, visible=torch.where(chosen, batch.visible[:, :, other], batch.visible))
+
+
+def move(batch: Batch, distance: Tensor) -> Batch:
+    """Move clips along the horizontal axes x and z by a distance (B, 2); with a root, only the translation changes."""
+    shift = torch.nn.functional.pad(distance.to(batch.position.dtype), (0, 1))[:, [0, 2, 1]]  # (B, 3)
+    moved = batch.position + shift[batch.packing.clip][:, None, None]
+    is_moved = batch.visible.clone()
+    if batch.layout.root is not None:
+        is_moved[:, :, [k for k in range(len(batch.layout)) if k != batch.layout.root]] = False
+    return replace(batch, position=torch.where(is_moved[..., None], moved, batch.position))
+
+
+def hide_joints(batch: Batch, hidden: Tensor) -> Batch:
+    """Return the batch without some nodes of each clip (B, K): they are missing in all of its frames."""
+    hidden = hidden[batch.packing.clip][:, None]  # (F, 1, K)
+    position = batch.position.masked_fill(hidden[..., None], 0)
+    return replace(batch, position=position, visible=batch.visible & ~hidden)
+
+
+def jitter(batch: Batch, noise: Tensor) -> Batch:
+    """Add noise (F, P, K, 3) to the visible nodes, except to a root that holds the translation."""
+    moved = torch.where(batch.visible[..., None], batch.position + noise.to(batch.position.dtype), batch.position)
+    if batch.layout.root is not None:
+        moved[:, :, batch.layout.root] = batch.position[:, :, batch.layout.root]
+    return replace(batch, position=moved)
+
+
+def project(batch: Batch, clips: np.ndarray, angles: Tensor, distance: Tensor) -> Batch:
+    """Project some clips to the image of a virtual camera, with perspective; clips in an image stay as they are.
+
+    The camera looks at the place where each person starts. Positions in the image are scaled so that a body at that
+    place keeps its size.
+
+    Args:
+        batch: A preprocessed batch whose nodes are relative to the start or, with a root, to the body's centre.
+        clips: (B,) True for clips to project.
+        angles: (B, 2) yaw and pitch of the camera, in radians.
+        distance: (B,) distance of the camera in the units of the positions.
+    """
+    root, visible = batch.layout.root, batch.visible[..., None]
+    yaw, pitch = angles.unbind(dim=-1)
+    view = rotate(rotate_yaw(batch, yaw), torch.stack([pitch, torch.zeros_like(pitch), torch.zeros_like(pitch)], dim=1))
+    whole = view.position
+    if root is not None:  # relative to the centre joint, whose translation the root holds
+        origin = whole[:, :, root : root + 1]
+        whole = whole + origin
+        whole[:, :, root : root + 1] = origin
+    away = distance.to(whole.dtype)[batch.packing.clip][:, None, None]  # (F, 1, 1)
+    factor = away / (away - whole[..., 2]).clamp(min=0.25 * away)  # the camera is on the positive z axis
+    image = torch.nn.functional.pad(whole[..., :2] * factor[..., None], (0, 1))
+    if root is not None:
+        centre = image[:, :, root : root + 1].clone()
+        image = image - centre
+        image[:, :, root : root + 1] = centre
+    clips = clips & ~batch.is_image
+    chosen = batch.packing.of_clips(clips)[batch.packing.clip][:, None, None, None]
+    position = torch.where(chosen & visible, image, torch.where(chosen, 0, batch.position))
+    return replace(batch, position=position, in_image=batch.is_image | clips)

@@ -27,6 +27,7 @@ COMMANDS = NameTable(
         "audit": "ulna.cli.audit:main",
         "pretrain": "ulna.cli.pretrain:main",
         "evaluate": "ulna.cli.evaluate:main",
+        "fit": "ulna.cli.fit:main",
         "predict": "ulna.cli.predict:main",
         "embed": "ulna.cli.embed:main",
         "attention": "ulna.cli.attention:main",
@@ -52,6 +53,7 @@ USAGE = """ulna learns representations of motion from unlabelled skeleton sequen
   ulna audit DATASET... --split SPLIT                  find test clips that are copies of training clips
   ulna pretrain RECIPE --data DATASET --out MODEL      pretrain without labels
   ulna evaluate MODEL... --data DATASET                evaluate on labelled clips, save a classifier
+  ulna fit MODEL --data DATASET                        train a classifier with few labels, in seconds
   ulna predict MODEL FILE...                           classify new clips
   ulna embed MODEL --data DATASET --out FILE.parquet   one vector per clip
   ulna attention MODEL... --data DATASET               show what an encoder attends to

@@ -54,9 +54,10 @@ def bench(
             missing.append(task)
     if not missing:
         return
+    save = not any(model.is_read_only for model in loaded)
     with exit_when_stopped("The same command continues there."), keep_freed_memory():
         for name, evaluation in run_bench(
-            loaded, dataset, split=split, tasks=missing, match_joints=match_joints, save=True, device=device
+            loaded, dataset, split=split, tasks=missing, match_joints=match_joints, save=save, device=device
         ):
             results = [result for result in (evaluation.result, evaluation.random_init) if result is not None]
             append_results(table, results)

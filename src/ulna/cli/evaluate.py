@@ -100,15 +100,19 @@ def command(default: Protocol) -> Callable[..., None]:
             if table:
                 append_results(table, [result])
             return
+        loaded = load_models(models, device)
+        save = not any(model.is_read_only for model in loaded)
         with exit_when_stopped("The same command continues there."), keep_freed_memory():
             evaluation = run_evaluation(
-                load_models(models, device), Dataset(data), options, split=split, seeds=seeds, pooling=pooling,
-                min_frames=min_frames, baselines=baselines, match_joints=match_joints, save=True, device=device,
+                loaded, Dataset(data), options, split=split, seeds=seeds, pooling=pooling,
+                min_frames=min_frames, baselines=baselines, match_joints=match_joints, save=save, device=device,
                 devices=devices, strategy=strategy,
             )  # fmt: skip
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
         print("\n" + evaluation.table())
+        if not save:
+            print("Nothing was saved beside the model, which is read-only; --out and --table save the results.")
         if out:
             evaluation.save(out)
         if table:

@@ -29,9 +29,11 @@ def command(name: str) -> Callable[..., None]:
 
     def pretrain(
         *,
-        data: Path,
+        data: tuple[Path, ...],
         out: Path,
+        weights: tuple[float, ...] = (),
         start: Path | None = None,
+        monitor: Path | None = None,
         resume: Flag = False,
         device: str = "auto",
         devices: Devices = 1,
@@ -42,9 +44,11 @@ def command(name: str) -> Callable[..., None]:
         """Pretrain on a dataset's clips, without labels.
 
         Args:
-            data: Dataset to train on.
+            data: Dataset to train on; several for a recipe with a body. DATASET@SPLIT takes a split's training part.
             out: Model folder to write; must not exist.
+            weights: Sampling weights of several datasets; every clip once per epoch by default.
             start: Model whose encoder the training starts from, of the same input and sizes; random weights by default.
+            monitor: Dataset with labels, as DATASET@SPLIT, for an online k-NN in monitoring.csv.
             resume: Continue an unfinished run from its last checkpoint.
             device: "cpu", "cuda", or "auto": a GPU if there is one.
             devices: Number of devices per machine, or "auto" for all.
@@ -59,15 +63,16 @@ def command(name: str) -> Callable[..., None]:
 
         with exit_when_stopped("Continue with --resume."), keep_freed_memory():
             model = run_pretrain(
-                recipe, data, out, start=start, resume=resume, device=device, devices=devices, strategy=strategy,
-                num_nodes=num_nodes,
+                recipe, data, out, weights=weights or None, start=start, monitor=monitor, resume=resume, device=device,
+                devices=devices, strategy=strategy, num_nodes=num_nodes,
             )  # fmt: skip
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return
         minutes = (model.config.training_seconds or 0) / 60
-        has_labels = bool((Dataset(data).labels >= 0).any())
+        first = str(data[0]) if data[0].exists() else str(data[0]).rpartition("@")[0]
+        has_labels = bool((Dataset(first).labels >= 0).any())
         then = "evaluate {} --data {}" if has_labels else "embed {} --data {} --out FILE.parquet --page FILE.html"
-        print(f"{model.path}: {minutes:.1f} minutes; next: ulna {then.format(model.path, data)}")
+        print(f"{model.path}: {minutes:.1f} minutes; next: ulna {then.format(model.path, first)}")
 
     pretrain.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{inspect.cleandoc(pretrain.__doc__ or '')}"
     return pretrain

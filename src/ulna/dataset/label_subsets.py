@@ -10,17 +10,21 @@ from ulna.dataset.dataset import Dataset
 FOLDER = "subsets"
 
 
-def label_subset(dataset: Dataset, split: str, share: float, seed: int, *, keep: bool = False) -> np.ndarray:
+def label_subset(
+    dataset: Dataset, split: str, share: float, seed: int, *, per_class: int | None = None, keep: bool = False
+) -> np.ndarray:
     """Draw labelled training clips of a split: a share of each class, at least one clip per class.
 
     The draw depends only on the seed and on the ids and labels of the clips. With `keep`, it is written to
     DATASET/subsets/SPLIT-SHARE-seedN.txt, one clip id per line. If that file exists, it is read instead of drawing.
+    Draws of one seed are nested: a larger one contains the smaller ones.
 
     Args:
         dataset: The dataset.
         split: Name of the split.
         share: Share of each class to draw, above 0; 1 returns all labelled training clips.
         seed: Seed of the draw.
+        per_class: Number of clips of each class to draw, instead of a share; fewer if a class has fewer.
         keep: Write the draw to a file in the dataset folder.
 
     Returns:
@@ -33,11 +37,14 @@ def label_subset(dataset: Dataset, split: str, share: float, seed: int, *, keep:
     check_range("seed", seed, 0)
     train = dataset.split(split)[0]
     train = train[dataset.labels[train] >= 0]
-    if share == 1:
+    if per_class is not None:
+        check_range("per_class", per_class, 1)
+    elif share == 1:
         return train
     ids = dataset.ids
     index = {ids[clip]: clip for clip in train}
-    file = dataset.path / FOLDER / f"{split}-{share:g}-seed{seed}.txt"
+    amount = f"{share:g}" if per_class is None else f"{per_class}-per-class"
+    file = dataset.path / FOLDER / f"{split}-{amount}-seed{seed}.txt"
     if file.is_file():
         names = file.read_text(encoding="utf-8").splitlines()
         unknown = [name for name in names if name not in index]
@@ -48,17 +55,18 @@ def label_subset(dataset: Dataset, split: str, share: float, seed: int, *, keep:
                 "Remove the file to draw it again."
             )
         return np.sort([index[name] for name in names])
-    drawn = _draw({name: int(dataset.labels[clip]) for name, clip in index.items()}, share, seed)
+    drawn = _draw({name: int(dataset.labels[clip]) for name, clip in index.items()}, share, per_class, seed)
     if keep:
         write_text(file, "".join(f"{name}\n" for name in drawn))
     return np.sort([index[name] for name in drawn])
 
 
-def _draw(labels: dict[str, int], share: float, seed: int) -> list[str]:
+def _draw(labels: dict[str, int], share: float, per_class: int | None, seed: int) -> list[str]:
     """Return ids, sorted; each class is drawn separately, so that its draw does not depend on other classes."""
     drawn = []
     for label in sorted(set(labels.values())):
         members = sorted(name for name, own in labels.items() if own == label)
         order = random_stream(seed, "label subset", label).permutation(len(members))
-        drawn += [members[i] for i in order[: max(1, round(share * len(members)))]]
+        num = max(1, round(share * len(members))) if per_class is None else per_class
+        drawn += [members[i] for i in order[:num]]
     return sorted(drawn)

@@ -81,6 +81,8 @@ class GLTransformer(FrameEncoder, TokenEncoder):
         """Let persons attend to one another."""
         mask_absent: bool = False
         """Exclude persons missing from the first frame from attention among nodes."""
+        missing_token: bool = False
+        """Put a learned vector in the place of nodes that are missing or masked, instead of embedding zeros (paper)."""
         absent: Absent = "compute"
         """Compute the nodes of persons who are visible in no frame of a clip, as zeros ("compute", paper), or not at
         all ("skip"). With "skip", only the columns of visible persons take part in every layer and in MPDP's heads:
@@ -105,6 +107,7 @@ class GLTransformer(FrameEncoder, TokenEncoder):
         self.frame_dim = num_nodes * dim
         self.embed_local = nn.Linear(self.num_channels, dim)
         self.embed_global = nn.Linear(self.num_channels, dim) if spec.layout.root is not None else None
+        self.missing = _MissingToken(dim) if config.missing_token else None
         self.dropout = Dropout(config.dropout)
         shape = (spec.max_frames, num_nodes, dim)
         is_once = config.pos_embed == "once"
@@ -195,7 +198,8 @@ class GLTransformer(FrameEncoder, TokenEncoder):
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """Return the input layers, each block, and the output layers."""
-        embed: list[nn.Module] = [part for part in (self.embed_local, self.embed_global) if part is not None]
+        inputs = (self.embed_local, self.embed_global, self.missing)
+        embed: list[nn.Module] = [part for part in inputs if part is not None]
         return [embed, *([block] for block in self.blocks), [self.norm, self.mlp]]
 
     def attention_maps(self, batch: Batch) -> tuple[Float[Tensor, "F W"], list[AttentionMaps]]:
@@ -244,6 +248,9 @@ class GLTransformer(FrameEncoder, TokenEncoder):
         if self.embed_global is not None and root is not None:
             translation = self.embed_global(nodes[:, root : root + 1]).to(x.dtype)
             x = torch.cat([x[:, :root], translation, x[:, root + 1 :]], dim=1)
+        if self.missing is not None:
+            hidden = ~batch.visible if batch.masked is None else ~batch.visible | batch.masked
+            x = self.missing(x, hidden.transpose(1, 2))
         return self.dropout(x.flatten(1, 2))
 
     def _node_mask(self, batch: Batch) -> Tensor | None:
@@ -363,6 +370,22 @@ class _Block(nn.Module):
             weights = self.temporal.weights(frames, packing, columns)
             maps.append(AttentionMaps(self.spatial.weights(normed, mask), weights))
         return y.unflatten(1, z.shape[1:])
+
+
+class _MissingToken(nn.Module):
+    """A learned vector in the place of nodes that an encoder does not see.
+
+    Args:
+        dim: D, the width of a node.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Float[Tensor, "F K P D"], hidden: Bool[Tensor, "F K P"]) -> Float[Tensor, "F K P D"]:
+        """Return the nodes with the vector in the place of those that are hidden."""
+        return torch.where(hidden[..., None], self.vector.to(x.dtype), x)
 
 
 class _PosEmbed(nn.Module):

@@ -180,9 +180,10 @@ class Evaluator:
             raise InputError(
                 f"expected a split, since the recipe names none; {dataset.path} has {', '.join(dataset.splits)}"
             )
-        if save and any(one.path is None for one in self.models):
+        if save and any(one.path is None or one.is_read_only for one in self.models):
             raise InputError(
-                "expected saved models to write results to, found one that was not saved. Call Model.save."
+                "expected saved models to write results to, found one that was not saved or is read-only. "
+                "Call Model.save."
             )
         self.data = LabelledSplit.of(dataset, chosen, min_frames=min_frames, keep_embeddings=keep_embeddings)
         self.pooling = pooling
@@ -211,9 +212,11 @@ class Evaluator:
         """
         check_range("seeds", seeds, 1, 10_000)
         wanted = frozenset(get_args(Baseline) if baselines is True else baselines or ())
+        draws = tuple(one.recipe.training.seed * seeds + number for one in self.models for number in range(seeds))
         task = _Task(
-            protocol, self.data, seeds, self.pooling, wanted, self.match_joints, self.save, self.hardware, self._random
-        )
+            protocol, self.data, seeds, self.pooling, wanted, self.match_joints, self.save, self.hardware, draws,
+            self._random,
+        )  # fmt: skip
         evaluated = [task.evaluate(one, own) for one, own in zip(self.models, self._embedders, strict=True)]
         if self.save and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             for one, (results, classifier) in zip(self.models, evaluated, strict=True):
@@ -248,6 +251,7 @@ class _Task:
     match_joints: bool
     save_results: bool
     hardware: Hardware
+    draws: tuple[int, ...]  # seeds of all models
     random: dict[int, Embedder]
 
     def evaluate(self, model: Model, embedder: Embedder) -> tuple[Evaluation, Classifier | None]:
@@ -266,7 +270,7 @@ class _Task:
     @cached_property
     def raw_joints(self) -> EvalResult:
         """Result of the nearest neighbour on raw joints, which is the same for all models."""
-        return nearest_raw_joints(self.data)
+        return nearest_raw_joints(self.data, self.protocol, self.draws)
 
     def _run(
         self, model: Model, embedder: Embedder, kind: Kind, metadata: EvalMetadata

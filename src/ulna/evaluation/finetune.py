@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 
 from ulna.batch import Augmentation
 from ulna.batch.augmentation import Angle
 from ulna.core import Count, NonNegative, Positive, Rate, Share, torch_seed
-from ulna.dataset import label_subset
-from ulna.evaluation.protocol import LabelledSplit, Protocol, RunOptions
+from ulna.evaluation.few_labels import FewLabels
+from ulna.evaluation.protocol import LabelledSplit, RunOptions
 from ulna.evaluation.results import SeedResult
 from ulna.models import Classifier, ClassifierConfig, Embedder
 from ulna.training.finetuning import FineTuneOptions, FineTuning, Head, finetune
@@ -23,7 +22,7 @@ from ulna.training.finetuning import FineTuneOptions, FineTuning, Head, finetune
 NonNegativeCount = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
-class FineTune(Protocol):
+class FineTune(FewLabels):
     """Fine-tuning of the whole encoder and a linear head, with all labels or a share of them.
 
     AdamW, linear warm-up, cosine to zero; the last epoch is reported. The head is a linear layer on standardised
@@ -33,8 +32,6 @@ class FineTune(Protocol):
 
     name: ClassVar[str] = "finetune"
 
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of each class's labels that is used. Which clips depends on the seed only."""
     from_scratch: bool = False
     """Start from a randomly initialised encoder instead of the pretrained one."""
     epochs: Count = 30
@@ -75,8 +72,7 @@ class FineTune(Protocol):
     @property
     def variant(self) -> str:
         """Share of the labels, and whether training starts from scratch."""
-        parts = [f"{100 * self.share:g}pct"] if self.share < 1 else []
-        return "-".join(parts + (["scratch"] if self.from_scratch else []))
+        return "-".join(filter(None, (self.amount_name, "scratch" if self.from_scratch else "")))
 
     @property
     def uses_pretrained(self) -> bool:
@@ -90,9 +86,8 @@ class FineTune(Protocol):
         dataset = data.dataset
         ids = dataset.ids
         for seed in seeds:
-            clips = label_subset(dataset, data.split, self.share, seed, keep=options.save)
-            clips = clips[np.isin(clips, data.train)]
-            known = [ids[clip] for clip in clips] if self.share < 1 else []
+            clips = self.labelled(data, seed, keep=options.save)
+            known = [ids[clip] for clip in clips] if self.amount else []
             with torch.random.fork_rng():
                 torch.manual_seed(torch_seed(seed, "classifier"))
                 own = replace(embedder, encoder=copy.deepcopy(embedder.encoder))

@@ -2,6 +2,7 @@
 
 from ulna.core import NameTable
 from ulna.evaluation.finetune import FineTune
+from ulna.evaluation.fit import Fit
 from ulna.evaluation.knn import KNN
 from ulna.evaluation.linear import Linear
 from ulna.evaluation.protocol import Protocol
@@ -12,9 +13,10 @@ PROTOCOLS = NameTable(
     {
         "linear": "ulna.evaluation.linear:Linear",
         "knn": "ulna.evaluation.knn:KNN",
+        "fit": "ulna.evaluation.fit:Fit",
         "finetune": "ulna.evaluation.finetune:FineTune",
         "retrieval": "ulna.evaluation.retrieval:Retrieval",
     },
 )
 
-__all__ = ["KNN", "PROTOCOLS", "FineTune", "Linear", "Protocol", "Retrieval"]
+__all__ = ["KNN", "PROTOCOLS", "FineTune", "Fit", "Linear", "Protocol", "Retrieval"]

@@ -44,7 +44,7 @@ class ResultKey(Config):
     def title(self) -> str:
         """The key for people."""
         if self.kind == "raw_joints":
-            return "1-NN on raw joints"
+            return "1-NN on raw joints" + (f", {self.variant}" if self.variant else "")
         if self.kind == "chance":
             return "chance level (most frequent class)"
         name = " ".join(filter(None, (self.protocol, self.variant)))
@@ -56,7 +56,7 @@ class ResultKey(Config):
         Args:
             default_pooling: Pooling that is not mentioned.
         """
-        parts: list[str] = [self.kind] if self.kind in ("raw_joints", "chance") else [self.protocol, self.variant]
+        parts = [self.kind if self.kind in ("raw_joints", "chance") else self.protocol, self.variant]
         if self.pooling and self.pooling != default_pooling:
             parts.append(self.pooling)
         if self.kind == "random_init":

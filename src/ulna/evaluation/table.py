@@ -157,9 +157,7 @@ def recipe_changes(values: Mapping[str, Any]) -> str:
 
 def protocol_options(protocol: str, options: Mapping[str, Any]) -> str:
     """Return the options of a protocol that differ from its defaults."""
-    if protocol not in PROTOCOLS:
-        return ""
-    defaults = PROTOCOLS[protocol]().to_json()
+    defaults = PROTOCOLS[protocol]().to_json() if protocol in PROTOCOLS else {}
     return " ".join(f"{name}={_plain(value)}" for name, value in options.items() if defaults.get(name) != value)
 
 

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ulna.core import readable
+from ulna.formats import FORMATS
 
 if TYPE_CHECKING:
-    from ulna.models.folder import ModelConfig
+    from ulna.models.folder import ModelConfig, PretrainingData
 
 
-def model_card(config: ModelConfig, num_parameters: int) -> str:
+LIMITS = (
+    "The encoder was not tested for bias between groups of people. It is not for identifying people, for surveillance, "
+    "or for medical decisions. Accuracy on other sensors, frame rates and kinds of movement than those above must be "
+    "measured before it is relied on."
+)
+CITATION = "Cite ulna (CITATION.cff in its repository), the papers of the methods, and the data above."
+
+
+def model_card(config: ModelConfig, num_parameters: int, *, measured: Sequence[str] = ()) -> str:
     """Return the text of a model's README.md.
 
     Args:
         config: The model's configuration.
         num_parameters: Number of parameters of the encoder.
+        measured: Lines on what was measured.
     """
     recipe, data = config.recipe, config.data
-    source = ", ".join(
-        f"{name} {value}" for name, value in data.source.items() if name in ("format", "acknowledgement")
-    )
     minutes = "" if config.training_seconds is None else f"{config.training_seconds / 60:.1f} minutes, "
     start = config.start
     started = [] if start is None else [f"| started from | {readable(start.recipe)}, data {start.fingerprint} |"]
@@ -37,8 +45,11 @@ def model_card(config: ModelConfig, num_parameters: int) -> str:
         f"up to {config.num_persons} persons |",
         f"| input | {type(recipe.preprocessor).__qualname__.partition('.')[0]}, at most "
         f"{recipe.preprocessor.max_frames} frames at {data.fps:g} frames per second |",
-        f"| pretrained on | {data.num_clips:,} clips, {data.num_frames:,} frames, fingerprint {data.fingerprint} |",
-        f"| data | {readable(source, 300)} |",
+        *(
+            f"| pretrained on | {own.num_clips:,} clips, {own.num_frames:,} frames, fingerprint {own.fingerprint}; "
+            f"{readable(_source(own), 600)} |"
+            for own in config.all_data
+        ),
         *started,
         f"| training | {minutes}{readable(config.provenance.machine, 200)} |",
         "",
@@ -49,5 +60,24 @@ def model_card(config: ModelConfig, num_parameters: int) -> str:
         "vectors = model.embed(clips)",
         "```",
         "",
+        *measured,
+        "## Limits",
+        "",
+        LIMITS,
+        "",
+        "## Citation",
+        "",
+        CITATION,
+        "",
     ]
     return "\n".join(lines)
+
+
+def _source(data: PretrainingData) -> str:
+    """Return where a dataset comes from, and its terms of use."""
+    source = dict(data.source)
+    format = FORMATS[str(source["format"])] if source.get("format") in FORMATS else None
+    if format is not None:
+        source = {"acknowledgement": format.cite, "terms": format.terms} | source
+    known = {name: source[name] for name in ("format", "acknowledgement", "terms") if source.get(name)}
+    return "; ".join(f"{name}: {value}" for name, value in known.items())

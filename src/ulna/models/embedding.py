@@ -15,6 +15,7 @@ from ulna.batch import Augmentation, Batch, load_batch
 from ulna.core import Clip
 from ulna.dataset import Dataset
 from ulna.encoders import Encoder
+from ulna.encoders.base import embed_clips
 from ulna.models.recipe import Precision
 from ulna.preprocessing import Preprocessor
 
@@ -116,7 +117,7 @@ class Embedder:
         features = torch.empty(len(kept), self.dim)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             for part, raw in _ahead(read, parts):
-                features[part] = self.encoder.embed(ready(raw, part), self.pooling).float().cpu()
+                features[part] = embed_clips(self.encoder, ready(raw, part), self.pooling).float().cpu()
         self.encoder.train(was_training)
         return features
 

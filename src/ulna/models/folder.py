@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ulna.core import Config, Count, InputError, NonNegative, Skeleton, read_config, write_text
+from ulna.core import Config, Count, InputError, NonNegative, Positive, Skeleton, read_config, write_text
 from ulna.dataset import Dataset
 from ulna.encoders import Encoder
 from ulna.models.card import model_card
@@ -25,6 +26,7 @@ from ulna.pretext import Pretext
 
 CONFIG, WEIGHTS, PRETEXT_WEIGHTS, CARD = "config.json", "model.safetensors", "pretext.safetensors", "README.md"
 METRICS, RESULTS, FIGURES, SEEN = "metrics.csv", "results", "figures", "pretrained_on.parquet"
+MONITORING = "monitoring.csv"
 ADVICE = "Train the model again, or restore the file."
 
 
@@ -43,6 +45,8 @@ class PretrainingData(Config):
     """Median frames per second; clips of another rate are resampled to it."""
     dimensions: Literal[2, 3] = 3
     """3, or 2 for positions in an image."""
+    weight: Positive | None = None
+    """Sampling weight among several datasets; None takes every clip once per epoch."""
 
 
 class StartingPoint(Config):
@@ -70,6 +74,8 @@ class ModelConfig(Config):
     """Number of persons of the encoder's input."""
     data: PretrainingData
     """What it was pretrained on."""
+    more_data: tuple[PretrainingData, ...] = ()
+    """Further datasets it was pretrained on."""
     provenance: Provenance
     """How and where it was trained."""
     start: StartingPoint | None = None
@@ -96,16 +102,26 @@ class ModelConfig(Config):
             self.skeleton, self.num_persons, dimensions=self.data.dimensions, fps=self.data.fps
         )
 
+    @property
+    def all_data(self) -> tuple[PretrainingData, ...]:
+        """All datasets it was pretrained on."""
+        return (self.data, *self.more_data)
+
 
 def read_model_config(path: Path) -> ModelConfig:
     """Read a model's config.json, finished or not."""
     return read_config(path / CONFIG, ModelConfig, what="the configuration of a model", advice=ADVICE)
 
 
-def write_model(folder: Path, config: ModelConfig, encoder: Encoder, pretext: Pretext | None = None) -> None:
-    """Write configuration, weights and card of a model into a folder."""
+def write_model(
+    folder: Path, config: ModelConfig, encoder: Encoder, pretext: Pretext | None = None, *, half: bool = False
+) -> None:
+    """Write configuration, weights and card of a model into a folder; `half` stores the encoder in half precision."""
     write_config(folder, config)
-    _save_weights(folder / WEIGHTS, encoder.state_dict())
+    state = encoder.state_dict()
+    if half:
+        state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    _save_weights(folder / WEIGHTS, state)
     if pretext is not None:
         heads = pretext.heads()
         if heads:
@@ -118,20 +134,19 @@ def write_config(folder: Path, config: ModelConfig) -> None:
     write_text(folder / CONFIG, config.model_dump_json(indent=1))
 
 
-def seen_clips(dataset: Dataset, clips: np.ndarray, start: Path | None = None) -> pa.Table:
+def seen_clips(parts: Sequence[tuple[Dataset, np.ndarray]], start: Path | None = None) -> pa.Table:
     """Return ids and hashes of the clips that a model is pretrained on.
 
     Args:
-        dataset: The dataset.
-        clips: Indices of the clips.
+        parts: Datasets with the indices of their clips.
         start: Folder of the model that it starts from, whose clips count too.
 
     Raises:
         InputError: If the list of clips in `start` is damaged.
     """
-    seen = dataset.table.select(["id", "hash"]).take(clips)
+    seen = [dataset.table.select(["id", "hash"]).take(clips) for dataset, clips in parts]
     before = None if start is None else read_seen(start)
-    return seen if before is None else pa.concat_tables([seen, before.cast(seen.schema)])
+    return pa.concat_tables([own.cast(seen[0].schema) for own in (*seen, *([] if before is None else [before]))])
 
 
 def write_seen(folder: Path, seen: pa.Table) -> None:
@@ -171,9 +186,11 @@ def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read tensors; raises InputError if the file is damaged or a value is not finite."""
+    """Read tensors, in float32; raises InputError if the file is damaged or a value is not finite."""
     try:
-        weights = load_file(path)
+        weights = {
+            name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()
+        }
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise InputError(f"{path}: expected weights, found a damaged file ({error}). {ADVICE}") from None
     if not all(tensor.isfinite().all() for tensor in weights.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ from ulna.models.folder import (
     write_model,
     write_seen,
 )
+from ulna.models.names import find_model
 from ulna.models.recipe import Precision, Recipe
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
@@ -74,12 +75,14 @@ class Model:
         encoder: The encoder, in eval mode.
         classifiers: Classifiers by name, which `predict` uses.
         path: Folder of the model, None if it was not saved.
+        is_read_only: Whether the folder is a download, so that nothing is written into it.
     """
 
     config: ModelConfig
     encoder: Encoder = field(repr=False)
     classifiers: dict[str, Classifier] = field(default_factory=dict, repr=False)
     path: Path | None = None
+    is_read_only: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -170,6 +173,7 @@ class Model:
         dataset: Dataset,
         *,
         split: str | None = None,
+        labels: Mapping[str, str] | None = None,
         classifier: str = "fit",
         pooling: str | None = None,
         match_joints: bool = False,
@@ -181,30 +185,36 @@ class Model:
         Args:
             dataset: Dataset with labels.
             split: Split whose labelled training clips are used; all labelled clips by default.
+            labels: Names of classes by id of some clips; the dataset's labels by default.
             classifier: Name of the classifier, which replaces one of the same name. `save` writes it.
             pooling: How the encoder's output is pooled; that of the recipe by default.
             match_joints: Accept clips of another skeleton and match joints by name.
 
         Raises:
-            InputError: If fewer than two classes have labelled clips.
+            InputError: If fewer than two classes have labelled clips, or `labels` name none of the clips.
         """
         clips = np.arange(dataset.num_clips) if split is None else dataset.split(split)[0]
-        clips = clips[dataset.labels[clips] >= 0]
-        labels = dataset.labels[clips]
-        if len(np.unique(labels)) < 2:
+        classes, numbers = dataset.classes, dataset.labels
+        if labels is not None:
+            classes = tuple(sorted(set(labels.values())))
+            numbers = np.array([classes.index(labels[name]) if name in labels else -1 for name in dataset.ids])
+        clips = clips[numbers[clips] >= 0]
+        numbers = numbers[clips]
+        if len(np.unique(numbers)) < 2:
             raise InputError(f"{dataset.path}: expected labelled clips of at least two classes, found fewer")
         pooling = pooling or self.recipe.pooling
         features = self.embedder(dataset, pooling=pooling, match_joints=match_joints).embed_dataset(dataset, clips)
-        weight, bias = fit_logistic_regression(features, labels, len(dataset.classes))
-        config = ClassifierConfig.of(dataset, split, pooling)
+        weight, bias = fit_logistic_regression(features, numbers, len(classes))
+        config = ClassifierConfig.of(dataset, split, pooling).replace(classes=classes)
         self.classifiers[classifier] = Classifier(weight, bias, config)
         return self.classifiers[classifier]
 
-    def save(self, path: str | Path) -> Model:
+    def save(self, path: str | Path, *, half: bool = False) -> Model:
         """Write the model to a new folder, with its classifiers, a model card and the list of pretraining clips.
 
         Args:
             path: Folder to write; must not exist.
+            half: Store the encoder's weights in half precision, in half the space; they are loaded as float32.
 
         Returns:
             The model of the new folder.
@@ -217,12 +227,14 @@ class Model:
         refuse_existing(path)
         seen = None if self.path is None else read_seen(self.path)
         with new_folder(path) as folder:
-            write_model(folder, self.config, self.encoder)
+            write_model(folder, self.config, self.encoder, half=half)
             if seen is not None:
                 write_seen(folder, seen)
             for name, classifier in self.classifiers.items():
                 classifier.save(folder / FOLDER, name)
-        return replace(self, path=path, classifiers=dict(self.classifiers))
+        if half:
+            return load(path, device=str(self.device))
+        return replace(self, path=path, classifiers=dict(self.classifiers), is_read_only=False)
 
     def random_init(self, seed: int) -> Model:
         """Return a model of the same architecture with randomly initialised weights, to compare with."""
@@ -314,18 +326,21 @@ def _some(clips: Sequence[Clip] | Dataset) -> Sequence[Clip]:
     return [clips.clip(i) for i in spread_evenly(clips.num_clips, MOST_CHECKED)]
 
 
-def load(path: str | Path, *, device: str = "auto") -> Model:
-    """Open a model folder: a run of `ulna.pretrain`, or what `Model.save` wrote.
+def load(path: str | Path, *, device: str = "auto", sha256: str | None = None) -> Model:
+    """Open a model: a run of `ulna.pretrain`, what `Model.save` wrote, or a model on the Hugging Face Hub.
 
     Args:
-        path: The folder.
+        path: A folder, or "hf://OWNER/NAME@COMMIT" for a model on the hub.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
+        sha256: SHA-256 hash that the file of the weights must have.
 
     Raises:
-        MissingError: If the folder is not a model.
-        InputError: If a file is damaged, or the device is not known.
+        MissingError: If the folder is not a model, or huggingface_hub is needed and not installed.
+        InputError: If a model on the hub is not pinned, a file is damaged or has another hash, or the device is
+            unknown.
     """
-    path = Path(path)
+    source = find_model(path, sha256=sha256)
+    path = source.folder
     chosen = choose_device(device)
     if not (path / WEIGHTS).is_file():
         raise MissingError(f"{path}: expected a model (a folder with {CONFIG} and {WEIGHTS}), found none")
@@ -335,7 +350,7 @@ def load(path: str | Path, *, device: str = "auto") -> Model:
     load_weights(encoder, read_weights(path / WEIGHTS), path / WEIGHTS)
     names = sorted(file.stem for file in (path / FOLDER).glob("*.safetensors"))
     classifiers = {name: Classifier.open(path / FOLDER, name) for name in names}
-    return Model(config, encoder.to(chosen).eval(), classifiers, path)
+    return Model(config, encoder.to(chosen).eval(), classifiers, path, is_read_only=source.is_read_only)
 
 
 def choose_device(device: str) -> torch.device:

@@ -79,6 +79,10 @@ class Recipe(Config):
     """The encoder."""
     pretext: Annotated[Pretext.Config, component(PRETEXTS)]
     """The pretext task."""
+    body: Annotated[str, Field(max_length=200)] | None = None
+    """Name of the skeleton that clips of any other, in two or three dimensions, are matched to by the names of joints;
+    joints without a counterpart are missing, and persons are encoded one by one. None takes the skeleton and the number
+    of persons of the dataset."""
     split: Annotated[str, Field(max_length=200)] | None = None
     """Split whose training part is pretrained on; None uses every clip."""
     performances: Annotated[str, Field(max_length=200)] | None = None
@@ -111,7 +115,10 @@ class Recipe(Config):
             InputError: If the options need depth, and there are two dimensions only.
         """
         cls: type[Preprocessor] = PREPROCESSORS.component(self.preprocessor)
-        return cls(self.preprocessor, skeleton, num_persons, dimensions=dimensions, fps=fps)
+        return cls(
+            self.preprocessor, skeleton, num_persons, dimensions=dimensions, fps=fps,
+            match_joints=self.body is not None, any_clips=self.body is not None,
+        )  # fmt: skip
 
     def build_pretext(
         self, spec: InputSpec, *, seed: int | None = None, start: Mapping[str, Tensor] | None = None

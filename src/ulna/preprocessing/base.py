@@ -63,6 +63,9 @@ class Preprocessor(ABC):
         fps: Frame rate that the encoder is trained at, in frames per second. Clips of another rate are resampled to it,
             unless the options name a rate. None keeps each clip's rate.
         match_joints: Also accept clips of other skeletons and match joints by name.
+        any_clips: Accept clips of two and of three dimensions, and of any number of persons, whatever `dimensions` and
+            `num_persons` say. Options that need depth leave clips of two dimensions as they are; an encoder of one
+            person takes the persons of a clip one by one.
 
     Raises:
         InputError: If the options need depth, and there are two dimensions only.
@@ -90,11 +93,12 @@ class Preprocessor(ABC):
         dimensions: int = 3,
         fps: float | None = None,
         match_joints: bool = False,
+        any_clips: bool = False,
     ) -> None:
         self.config, self.skeleton, self.num_persons = config, skeleton, num_persons
-        self.dimensions, self.match_joints = dimensions, match_joints
+        self.dimensions, self.match_joints, self.any_clips = dimensions, match_joints, any_clips
         self.fps = fps if config.frame_rate is None else config.frame_rate
-        if dimensions == 2 and (need := self.needs_depth):
+        if dimensions == 2 and not any_clips and (need := self.needs_depth):
             raise InputError(
                 f"preprocessor {self.name!r} with {need} needs depth: expected clips of 3 dimensions, found 2. "
                 "Use --preprocessor.heading none, or a recipe for two dimensions."
@@ -134,6 +138,7 @@ class Preprocessor(ABC):
             dimensions=self.dimensions,
             fps=self.fps,
             match_joints=True,
+            any_clips=self.any_clips,
         )
 
     def __call__(self, batch: Batch) -> Batch:
@@ -189,7 +194,7 @@ class Preprocessor(ABC):
             num_persons: Maximum number of persons per clip.
             dimensions: 3, or 2 for positions in an image.
         """
-        if dimensions != self.dimensions:
+        if dimensions != self.dimensions and not self.any_clips:
             raise InputError(
                 f"expected clips of {self.dimensions} dimensions, found {dimensions}. "
                 "Use a model that was trained on clips of as many dimensions."
@@ -202,7 +207,7 @@ class Preprocessor(ABC):
                     "--match-joints), or use a model trained on that skeleton."
                 )
             match_joints(skeleton, self.skeleton)
-        if num_persons > self.num_persons:
+        if num_persons > self.num_persons and not self.any_clips:
             raise InputError(f"expected at most {self.num_persons} persons per clip, found {num_persons}")
 
     def missing_joints(self, skeleton: Skeleton) -> list[str]:

@@ -13,12 +13,13 @@ from ulna.batch.transforms import first_frames, interpolate_gaps, resample
 from ulna.core import Clip, InputError, NodeLayout, Parts
 from ulna.preprocessing.base import FrameCount, Preprocessor, nearest_frames
 from ulna.preprocessing.heading import Heading, align_heading, forward_fill, reference_persons
+from ulna.preprocessing.scale import scale_by_torso
 from ulna.preprocessing.scaling import every_nth, every_nth_frame, scaled
 from ulna.preprocessing.view import view_by_first_frame
 
 LongClips = Literal["cut", "resample", "stride"]
 View = Literal["none", "first"]
-Scale = Literal["none", "axis", "clip"]
+Scale = Literal["none", "axis", "clip", "torso"]
 Persons = Literal["separate", "together"]
 Gaps = Literal["zero", "interpolate"]
 
@@ -57,7 +58,8 @@ class Disentangled(Preprocessor):
         Predict & Cluster), or not ("none"). Replaces `heading`."""
         scale: Scale = "none"
         """Keep metres ("none"), or scale the whole clip, before frames are selected, so that every axis fills [-1, 1]
-        ("axis", Predict & Cluster and CTR-GCN) or the longest axis does and angles are kept ("clip")."""
+        ("axis", Predict & Cluster and CTR-GCN) or the longest axis does and angles are kept ("clip"), or so that the
+        torso of the first visible person is half a metre long ("torso")."""
 
     config: Config
 
@@ -118,7 +120,7 @@ class Disentangled(Preprocessor):
             moved, keep = local, keep.clone()
             moved[:, :, root] = centre - origin
             keep[:, :, root] = seen
-        if self.config.view == "none":
+        if self.config.view == "none" and batch.dimensions == 3:
             moved = align_heading(moved, guides, self.config.heading)
         moved = torch.where(keep[..., None], moved, 0)
         if self.config.parts == "local":
@@ -131,8 +133,10 @@ class Disentangled(Preprocessor):
         """Return clips with gaps interpolated, view and scale changed, as configured."""
         if self.config.gaps == "interpolate":
             batch = interpolate_gaps(batch)
-        if self.config.view == "first":
+        if self.config.view == "first" and batch.dimensions == 3:
             batch = replace(batch, position=view_by_first_frame(batch.position, reference_persons(batch)))
+        if self.config.scale == "torso":
+            return scale_by_torso(batch)
         if self.config.scale != "none":
             position = scaled(batch.position, batch.visible, batch.packing, uniform=self.config.scale == "clip")
             batch = replace(batch, position=position)

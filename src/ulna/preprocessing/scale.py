@@ -26,9 +26,14 @@ def in_metres(batch: Batch) -> Batch:
     if batch.units == "millimetres":
         position = position / 1000
     elif batch.units != "metres":
-        scale = TORSO / torso_lengths(batch)
-        position = position * scale.to(position.dtype)[batch.packing.clip][:, None, None, None]
+        return scale_by_torso(replace(batch, position=position, units="metres"))
     return replace(batch, position=position, units="metres")
+
+
+def scale_by_torso(batch: Batch) -> Batch:
+    """Scale each clip so that the torso of its first visible person is half a metre long in the median frame."""
+    scale = (TORSO / torso_lengths(batch)).to(batch.position.dtype)
+    return replace(batch, position=batch.position * scale[batch.packing.clip][:, None, None, None])
 
 
 def torso_lengths(batch: Batch) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -56,6 +56,8 @@ class MPDP(Pretext):
         """Weight of the magnitude loss."""
         mask_absent: bool = False
         """Exclude persons missing from the first frame from the loss; the paper predicts their absence instead."""
+        mask_missing: bool = False
+        """Leave displacements from or to a missing node out of the loss; the paper predicts no movement there."""
         mask_ratio: Rate = 0.0
         """Share of input nodes set to zero during training; their displacement is predicted as well (paper: 0)."""
 
@@ -104,16 +106,25 @@ class MPDP(Pretext):
         Nodes are joint-major with the person fastest.
         """
         packing = batch.packing
-        time = packing.time[:, None] - self.interval  # (F, N)
-        reference = packing.start[:, None] + time.clamp(min=0)
+        time, reference = self._references(batch)
         x = batch.position.transpose(1, 2).flatten(1, 2)  # (F, S, 3)
-        seen = batch.visible.transpose(1, 2).flatten(1)
-        comparable = seen[reference] & seen[:, None]
+        comparable = self._comparable(batch)
         if self.config.early_frames == "zero":
             comparable = comparable & (time >= 0)[..., None]
         displacement = torch.where(comparable[..., None], x[reference] - x[:, None], 0)  # (F, N, S, 3)
         absent = absent_persons(batch).repeat(1, len(batch.layout))[packing.clip]  # (F, S)
         return _directions(displacement), _magnitudes(displacement).masked_fill(absent[:, None], ABSENT)
+
+    def _references(self, batch: Batch) -> tuple[Int[Tensor, "F N"], Int[Tensor, "F N"]]:
+        """Return the time t-n of every frame and interval, and the index of that frame, or of the clip's first."""
+        time = batch.packing.time[:, None] - self.interval
+        return time, batch.packing.start[:, None] + time.clamp(min=0)
+
+    def _comparable(self, batch: Batch) -> Bool[Tensor, "F N S"]:
+        """Return True where a node is visible in both frames of a displacement."""
+        _, reference = self._references(batch)
+        seen = batch.visible.transpose(1, 2).flatten(1)
+        return seen[reference] & seen[:, None]
 
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, " F"]]:
         """Return the losses of direction and magnitude, one value per frame.
@@ -161,7 +172,19 @@ class MPDP(Pretext):
         if root is not None:
             share[root] = self.config.lambda_global
         weight = share[:, None] * (counts / counts.sum(dim=1, keepdim=True))[:, None]  # (F, K, P)
-        return (weight.flatten(1) / num)[:, None].expand(-1, num, -1)
+        weight = (weight.flatten(1) / num)[:, None].expand(-1, num, -1)
+        return self._without_missing(batch, weight) if self.config.mask_missing else weight
+
+    def _without_missing(self, batch: Batch, weight: Float[Tensor, "f N S"]) -> Float[Tensor, "F N S"]:
+        """Return the weights without missing nodes; the others share the sum of all local nodes, if there are any."""
+        kept = weight * self._comparable(batch)
+        is_local = torch.ones(len(batch.layout), dtype=torch.bool, device=kept.device)
+        if batch.layout.root is not None:
+            is_local[batch.layout.root] = False
+        is_local = is_local.repeat_interleave(batch.num_persons)  # (S,)
+        before, after = ((own * is_local).sum(dim=2, keepdim=True) for own in (weight.expand_as(kept), kept))
+        factor = torch.where(after > 0, before / after.clamp(min=1e-12), 1)
+        return torch.where(is_local, kept * factor, kept)
 
     def _released_weights(self, batch: Batch) -> Float[Tensor, "1 N S"]:
         spec, num = self.encoder.spec, len(self.config.intervals)

@@ -78,7 +78,7 @@ def extreme_view(batch: Batch) -> Batch:
     )
     position = position.masked_fill(dropped[clip][:, None, None] | ~batch.visible[..., None], 0)
     view = replace(batch, position=position)
-    return flat(view) if batch.dimensions == 2 else view
+    return flat(view)
 
 
 def _smoothed(batch: Batch, width: Tensor) -> Tensor:

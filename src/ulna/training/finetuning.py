@@ -16,9 +16,11 @@ from torch.nn.functional import cross_entropy
 from ulna.batch import Augmentation, Batch, BatchPlan
 from ulna.core import random_stream
 from ulna.dataset import Dataset
+from ulna.encoders.base import embed_clips
 from ulna.models import Embedder
 from ulna.nn.all_gather import all_rows
 from ulna.training.checkpoints import last_checkpoint
+from ulna.training.clips import TrainingClips
 from ulna.training.metrics_logger import MetricsLogger
 from ulna.training.planned import PlannedBatches, PlannedModule
 from ulna.training.trainer import Hardware, TrainingOptions, train
@@ -163,7 +165,7 @@ class FineTuning(PlannedModule):
             parameters, lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )  # fmt: skip
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rates: linear warm-up, then cosine to zero."""
         done = (self.global_step + 0.5) / (self.epochs * self.plan.steps_per_epoch)
         warmup = self.options.warmup
@@ -176,7 +178,7 @@ class FineTuning(PlannedModule):
 
     def batch_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of each clip."""
-        features = self.encoder.embed(batch, self.embedder.pooling).float()
+        features = embed_clips(self.encoder, batch, self.embedder.pooling).float()
         with torch.autocast(self.device.type, enabled=False):
             own = features.detach() if self._counts(self.global_step) else features.detach()[:0]
             self.head.update(all_rows(own)[0], MOMENTUM)
@@ -232,7 +234,7 @@ def finetune(
     module.train()  # Lightning keeps the mode it finds
     train(
         module,
-        PlannedBatches(module.dataset, module.train_clips, module),
+        PlannedBatches(TrainingClips.of(module.dataset, module.train_clips), module),
         TrainingOptions(epochs=module.epochs, precision=module.options.precision),
         work=work,
         metrics=None if work is None else MetricsLogger(work / "metrics.csv"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from ulna.batch import Augmentation, Batch, BatchPlan, ClipLoader
+from ulna.batch import Augmentation, Batch, BatchPlan, PersonSequences
 from ulna.core import torch_seed
-from ulna.dataset import Dataset
 from ulna.preprocessing import Preprocessor
 from ulna.training.checkpoints import NonFiniteError
+from ulna.training.clips import RawPart, TrainingClipLoader, TrainingClips
 
 STEPS_BETWEEN_CHECKS = 50  # of the loss on an accelerator, since reading it waits for the device
 
@@ -34,6 +34,9 @@ class PlannedModule(L.LightningModule, ABC):
         stream: Name of the random stream of dropout.
     """
 
+    persons_apart: bool = False
+    """Whether the persons of a clip become clips of their own, for encoders of one person."""
+
     def __init__(self, plan: BatchPlan, preprocessor: Preprocessor, augmentation: Augmentation, stream: str) -> None:
         super().__init__()
         self.plan, self.preprocessor, self.augmentation, self.stream = plan, preprocessor, augmentation, stream
@@ -47,18 +50,20 @@ class PlannedModule(L.LightningModule, ABC):
     def blank(self, batch: Batch) -> Batch:
         """Return a raw batch that must not influence others, for a process without clips of its own."""
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
+    def transfer_batch_to_device(
+        self, batch: Sequence[RawPart], device: torch.device, dataloader_idx: int  # noqa: ARG002
+    ) -> tuple[RawPart, ...]:  # fmt: skip
         """Move a batch to the device."""
-        return batch.to(device)
+        return tuple(part.to(device) for part in batch)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
+    def training_step(self, batch: Sequence[RawPart], batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
         """Return loss, mean losses and number of clips of a raw batch."""
         step = self.global_step
         self._seed(step)
         if not self._counts(step):
-            batch = self.blank(batch)
+            batch = [replace(part, batch=self.blank(part.batch)) for part in batch]
         with torch.autocast(self.device.type, enabled=False):  # targets are centimetres: they need full precision
-            ready = self._augmented(self.preprocessor(batch), step)
+            ready = self._augmented(batch, step)
         losses = self.batch_losses(ready)
         shares = {name: self._share(values, step) for name, values in losses.items()}
         loss = torch.stack(list(shares.values())).sum()
@@ -72,11 +77,19 @@ class PlannedModule(L.LightningModule, ABC):
         counters = (step, self.global_rank) if self.global_rank or self.stream == "dropout" else (step,)
         torch.manual_seed(torch_seed(self.plan.seed, self.stream, *counters))
 
-    def _augmented(self, batch: Batch, step: int) -> Batch:
+    def _augmented(self, parts: Sequence[RawPart], step: int) -> Batch:
+        """Return all parts of a batch, preprocessed and augmented, as one."""
         num_clips = len(self.plan.clips(step))
         draw = Augmentation.draw(self.plan.generator(step), num_clips)
-        share = self.plan.share(num_clips, self.global_rank, self.trainer.world_size)
-        return self.augmentation(batch, draw[share], max_frames=self.preprocessor.config.max_frames)
+        draw = draw[self.plan.share(num_clips, self.global_rank, self.trainer.world_size)]
+        max_frames = self.preprocessor.config.max_frames
+        ready = [
+            self.augmentation(self.preprocessor(part.batch), draw[part.position], max_frames=max_frames)
+            for part in parts
+        ]
+        if self.persons_apart:
+            ready = [PersonSequences.of(batch).batch for batch in ready]
+        return Batch.join(ready)
 
     def _share(self, values: Tensor, step: int) -> Tensor:
         """Return this process's part of the mean over all items, times the number of processes.
@@ -118,36 +131,39 @@ class PlannedModule(L.LightningModule, ABC):
             )
 
 
-class PlannedBatches(IterableDataset[Batch]):
+class PlannedBatches(IterableDataset[tuple[RawPart, ...]]):
     """Yields this process's part of each planned batch of an epoch, from the current step on.
 
     Args:
-        dataset: The dataset.
-        clips: Indices of the clips that the plan refers to.
+        clips: The clips that the plan refers to.
         module: The module to train.
     """
 
-    def __init__(self, dataset: Dataset, clips: np.ndarray, module: PlannedModule) -> None:
-        self.dataset, self.clips, self.module = dataset, clips, module
-        self._load: ClipLoader | None = None
+    def __init__(self, clips: TrainingClips, module: PlannedModule) -> None:
+        self.clips, self.module = clips, module
+        self._load: TrainingClipLoader | None = None
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[RawPart, ...]]:
         module, plan = self.module, self.module.plan
         if self._load is None:  # the module is on its device only now
-            max_frames = module.preprocessor.frames_to_read(self.dataset.fps)
-            self._load = ClipLoader(self.dataset, max_frames=max_frames, device=module.device)
+            self._load = self.clips.loader(module.preprocessor, module.device)
         first = module.global_step
         end = (first // plan.steps_per_epoch + 1) * plan.steps_per_epoch
         performance = None if plan.performance is None else np.array(plan.performance)
         for step in range(first, end):
             clips = plan.clips(step)
             share = plan.share(len(clips), module.global_rank, module.trainer.world_size)
-            batch = self._load(self.clips[clips[share]])
-            yield batch if performance is None else replace(batch, performance=performance[clips[share]])
+            parts = self._load(clips[share])
+            if performance is not None:
+                own = performance[clips[share]]
+                parts = tuple(
+                    replace(part, batch=replace(part.batch, performance=own[part.position])) for part in parts
+                )
+            yield parts
 
     def __len__(self) -> int:
         return self.module.plan.steps_per_epoch
 
-    def loader(self) -> DataLoader[Batch]:
+    def loader(self) -> DataLoader[tuple[RawPart, ...]]:
         """Return the loader that Lightning iterates over."""
         return DataLoader(self, batch_size=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from lightning.fabric.utilities import rank_zero_only
 from torch import Tensor
 
 from ulna.batch import Batch, BatchPlan
-from ulna.core import ExistsError, InputError, MissingError, new_folder, refuse_existing
+from ulna.core import ExistsError, InputError, MissingError, get_skeleton, new_folder, refuse_existing
 from ulna.dataset import Dataset
 from ulna.dataset.description import hash_file
 from ulna.dataset.performances import number_performances
-from ulna.models import Model, ModelConfig, Recipe, load, provenance
+from ulna.models import Embedder, Model, ModelConfig, Recipe, load, provenance
 from ulna.models.folder import (
     CONFIG,
     METRICS,
+    MONITORING,
     WEIGHTS,
     PretrainingData,
     StartingPoint,
@@ -35,42 +37,52 @@ from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 from ulna.recipes import get_recipe
 from ulna.training.checkpoints import last_checkpoint, refuse_non_finite
+from ulna.training.clips import TrainingClips
 from ulna.training.metrics_logger import MetricsLogger
+from ulna.training.monitoring import EmbeddingMonitor
 from ulna.training.muon import MuonAdamW, hidden_matrices
 from ulna.training.planned import PlannedBatches, PlannedModule
 from ulna.training.trainer import Hardware, TrainingOptions, train
 
 UNFINISHED = ".unfinished"
+Source = Dataset | str | Path
 
 
 def pretrain(
     recipe: Recipe | str,
-    dataset: Dataset | str | Path,
+    dataset: Source | Sequence[Source],
     out: str | Path,
     *,
+    weights: Sequence[float] | None = None,
     device: str = "auto",
     devices: int | str = 1,
     strategy: str = "auto",
     num_nodes: int = 1,
     start: str | Path | None = None,
+    monitor: Source | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> Model:
-    """Pretrain on a dataset's clips, without labels.
+    """Pretrain on the clips of one or several datasets, without labels.
 
     Works in `OUT.unfinished`, which is renamed to `OUT` when training is complete.
 
     Args:
         recipe: A recipe, or the name of one (`ulna pretrain --help` lists them). Change its fields with
             `recipe.replace`.
-        dataset: A dataset, or its folder.
+        dataset: A dataset, or its folder; or several, for a recipe that matches clips to a `body`. "FOLDER@SPLIT" takes
+            the training part of a split of a dataset, instead of the recipe's split.
         out: Folder of the model; must not exist.
+        weights: Sampling weights of several datasets, which say how many clips of each an epoch has; None takes every
+            clip once per epoch.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         devices: Number of devices per machine, or "auto" for all.
         strategy: Lightning's strategy for several devices, for example "ddp".
         num_nodes: Number of machines, each with as many devices.
         start: Folder of a model whose encoder the training starts from, of the same input and sizes; None starts from
             random weights. Clips that the model was pretrained on count as seen.
+        monitor: A dataset with labels, as "FOLDER@SPLIT", for the accuracy of a k-NN in monitoring.csv, beside the
+            effective rank of embeddings of training clips. Labels do not influence the training.
         resume: Continue an unfinished run from its last checkpoint.
         progress: Show a progress bar.
 
@@ -85,29 +97,30 @@ def pretrain(
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     hardware = Hardware(device=device, devices=devices, strategy=strategy, num_nodes=num_nodes)  # type: ignore[arg-type]
     choose_device(device)
-    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     out = Path(out)
     refuse_existing(out)
     work = out.with_name(out.name + UNFINISHED)
-    clips = _clips(recipe, dataset)
-    config = _model_config(recipe, dataset, clips)
+    clips = TrainingClips(tuple(_opened(recipe, one) for one in _listed(dataset)))
+    config = _model_config(recipe, clips, weights)
     preprocessor = config.build_preprocessor()
-    weights = None
+    for one, _ in clips.parts:
+        preprocessor.check(one.skeleton, one.num_persons, one.dimensions)
+    encoder_state = None
     if start is not None:
-        config, weights = _started(config, Path(start))
-    seen = seen_clips(dataset, clips, None if start is None else Path(start))
-    pretext = recipe.build_pretext(preprocessor.spec, start=weights)
-    dataset.verify()
-    performance = _performances(recipe, dataset, clips, pretext)
-    plan = BatchPlan(len(clips), recipe.training.batch_size, recipe.training.seed, performance)
-    module = Pretraining(recipe, plan, preprocessor, pretext)
+        config, encoder_state = _started(config, Path(start))
+    seen = seen_clips(clips.parts, None if start is None else Path(start))
+    pretext = recipe.build_pretext(preprocessor.spec, start=encoder_state)
+    for one, _ in clips.parts:
+        one.verify()
+    module = Pretraining(recipe, _plan(recipe, clips, pretext, weights), preprocessor, pretext)
 
     metrics = MetricsLogger(work / METRICS)
+    watching = _monitor(recipe, clips, module, work / MONITORING, monitor)
     checkpoint = _start_or_resume(work, config, resume=resume)
     training = recipe.training
     trainer = train(
         module,
-        PlannedBatches(dataset, clips, module),
+        PlannedBatches(clips, module),
         TrainingOptions(
             epochs=training.epochs,
             precision=training.precision,
@@ -116,6 +129,7 @@ def pretrain(
         ),
         work=work,
         metrics=metrics,
+        monitor=watching,
         checkpoint=checkpoint,
         hardware=hardware,
         progress=progress,
@@ -143,6 +157,7 @@ class Pretraining(PlannedModule):
     def __init__(self, recipe: Recipe, plan: BatchPlan, preprocessor: Preprocessor, pretext: Pretext) -> None:
         super().__init__(plan, preprocessor, recipe.augmentation, "dropout")
         self.recipe, self.pretext = recipe, pretext
+        self.persons_apart = recipe.body is not None
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and the schedule of the recipe."""
@@ -191,17 +206,64 @@ class Pretraining(PlannedModule):
         self.pretext.on_step_end()
 
 
-def _clips(recipe: Recipe, dataset: Dataset) -> np.ndarray:
-    """Return the clips to train on: the training part of the recipe's split, or all."""
-    if recipe.split is None:
-        return np.arange(dataset.num_clips)
-    train_part, _ = dataset.split(recipe.split)
+def _listed(dataset: Source | Sequence[Source]) -> list[Source]:
+    """Return one or several datasets as a list."""
+    found = [dataset] if isinstance(dataset, Dataset | str | Path) else list(dataset)
+    if not found:
+        raise InputError("expected at least one dataset to pretrain on, found none")
+    return found
+
+
+def _opened(recipe: Recipe, source: Source) -> tuple[Dataset, np.ndarray]:
+    """Return a dataset and its clips to train on: the training part of a split, or all."""
+    dataset, given = _opened_split(source)
+    split = given or recipe.split
+    if split is None:
+        return dataset, np.arange(dataset.num_clips)
+    train_part, _ = dataset.split(split)
     if not len(train_part):
-        raise InputError(f"{dataset.path}: expected training clips in split {recipe.split!r}, found none")
-    return train_part
+        raise InputError(f"{dataset.path}: expected training clips in split {split!r}, found none")
+    return dataset, train_part
 
 
-def _performances(recipe: Recipe, dataset: Dataset, clips: np.ndarray, pretext: Pretext) -> tuple[int, ...] | None:
+def _opened_split(source: Source) -> tuple[Dataset, str | None]:
+    """Return a dataset, and the split that "FOLDER@SPLIT" names."""
+    if isinstance(source, Dataset):
+        return source, None
+    path, _, split = str(source).rpartition("@")
+    return (Dataset(path), split) if path and not Path(source).exists() else (Dataset(source), None)
+
+
+def _plan(recipe: Recipe, clips: TrainingClips, pretext: Pretext, weights: Sequence[float] | None) -> BatchPlan:
+    """Return the batches."""
+    datasets = () if weights is None else tuple(zip(clips.counts, map(float, weights), strict=True))
+    return BatchPlan(
+        len(clips),
+        recipe.training.batch_size,
+        recipe.training.seed,
+        _performances(recipe, clips, pretext),
+        datasets,
+    )
+
+
+def _monitor(
+    recipe: Recipe, clips: TrainingClips, module: Pretraining, path: Path, source: Source | None
+) -> EmbeddingMonitor:
+    """Return the monitor of the embeddings of the first dataset, and of a labelled one."""
+    labelled = None
+    if source is not None:
+        dataset, split = _opened_split(source)
+        chosen = split or recipe.split
+        if chosen is None:
+            raise InputError(f"monitor: expected FOLDER@SPLIT, since the recipe names no split, found {source}")
+        module.preprocessor.check(dataset.skeleton, dataset.num_persons, dataset.dimensions)
+        labelled = dataset, chosen
+    dataset, own = clips.parts[0]
+    embedder = Embedder(module.pretext.encoder, module.preprocessor, recipe.pooling)
+    return EmbeddingMonitor(path, embedder, dataset, own, every=recipe.training.checkpoint_every, labelled=labelled)
+
+
+def _performances(recipe: Recipe, clips: TrainingClips, pretext: Pretext) -> tuple[int, ...] | None:
     """Return the number of the performance that each clip shows, or None if the recipe does not ask for it."""
     if recipe.performances is None:
         return None
@@ -210,23 +272,45 @@ def _performances(recipe: Recipe, dataset: Dataset, clips: np.ndarray, pretext: 
             f"recipe {recipe.name!r}: expected no `performances`, since {type(pretext).__name__} does not pair clips, "
             f"found {recipe.performances!r}"
         )
+    if len(clips.parts) > 1:
+        raise InputError(f"recipe {recipe.name!r}: expected one dataset, since it names `performances`, found several")
+    ((dataset, own),) = clips.parts
     ids = dataset.ids
-    return tuple(number_performances([ids[clip] for clip in clips], recipe.performances).tolist())
+    return tuple(number_performances([ids[clip] for clip in own], recipe.performances).tolist())
 
 
-def _model_config(recipe: Recipe, dataset: Dataset, clips: np.ndarray) -> ModelConfig:
-    return ModelConfig(
-        recipe=recipe,
-        skeleton=dataset.skeleton,
-        num_persons=dataset.num_persons,
-        data=PretrainingData(
+def _model_config(recipe: Recipe, clips: TrainingClips, weights: Sequence[float] | None) -> ModelConfig:
+    """Return the configuration of the model.
+
+    Raises:
+        InputError: If there are several datasets but no body to match them to, or the weights do not fit.
+    """
+    num = len(clips.parts)
+    if recipe.body is None and num > 1:
+        raise InputError(
+            f"recipe {recipe.name!r}: expected one dataset, found {num}. Choose a recipe with a `body` that joints are "
+            "matched to, or set --body."
+        )
+    if weights is not None and (len(weights) != num or not all(0 < own < float("inf") for own in weights)):
+        raise InputError(f"weights: expected {num} numbers above 0, one per dataset, found {list(weights)}")
+    data = [
+        PretrainingData(
             fingerprint=dataset.fingerprint,
             source=dataset.description.source,
-            num_clips=len(clips),
-            num_frames=int(dataset.lengths[clips].sum()),
-            fps=float(np.median(dataset.fps[clips])),
+            num_clips=len(own),
+            num_frames=int(dataset.lengths[own].sum()),
+            fps=float(np.median(dataset.fps[own])),
             dimensions=dataset.dimensions,  # type: ignore[arg-type]
-        ),
+            weight=None if weights is None else float(weights[number]),
+        )
+        for number, (dataset, own) in enumerate(clips.parts)
+    ]
+    return ModelConfig(
+        recipe=recipe,
+        skeleton=clips.parts[0][0].skeleton if recipe.body is None else get_skeleton(recipe.body),
+        num_persons=clips.parts[0][0].num_persons if recipe.body is None else 1,
+        data=data[0],
+        more_data=tuple(data[1:]),
         provenance=provenance(),
     )
 
@@ -268,7 +352,11 @@ def _start_or_resume(work: Path, config: ModelConfig, *, resume: bool) -> Path |
     if not resume:
         raise ExistsError(f"{work}: an unfinished run exists. Pass --resume to continue it, or remove it first.")
     old = read_model_config(work)
-    changed = [name for name in ("recipe", "skeleton", "data", "start") if getattr(old, name) != getattr(config, name)]
+    changed = [
+        name
+        for name in ("recipe", "skeleton", "data", "more_data", "start")
+        if getattr(old, name) != getattr(config, name)
+    ]
     if changed:
         raise InputError(
             f"{work}: expected the {' and '.join(changed)} that the run was started with, found another. "

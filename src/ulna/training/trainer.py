@@ -6,7 +6,7 @@ import logging
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -67,6 +67,7 @@ def train(
     *,
     work: Path | None = None,
     metrics: MetricsLogger | None = None,
+    monitor: L.Callback | None = None,
     checkpoint: Path | None = None,
     hardware: Hardware | None = None,
     progress: bool = False,
@@ -80,6 +81,7 @@ def train(
         work: Folder for checkpoints and logs; None writes nothing. A new run that fails before its first checkpoint
             removes it.
         metrics: Logger of losses.
+        monitor: What else is measured while training.
         checkpoint: Checkpoint to resume from.
         hardware: Devices; one device by default.
         progress: Show a progress bar.
@@ -91,7 +93,8 @@ def train(
     """
     with _quiet():
         try:
-            trainer = _trainer(options, hardware or Hardware(), work, metrics, progress=progress)
+            watching = [one for one in (metrics, monitor) if one is not None]
+            trainer = _trainer(options, hardware or Hardware(), work, watching, progress=progress)
             trainer.fit(module, batches.loader(), ckpt_path=checkpoint, weights_only=True)
         except BaseException as error:
             if work is not None and rank_zero_only.rank == 0 and not (work / CHECKPOINTS / LAST).is_file():  # type: ignore[attr-defined]
@@ -106,12 +109,12 @@ def _trainer(
     options: TrainingOptions,
     hardware: Hardware,
     work: Path | None,
-    metrics: MetricsLogger | None,
+    watching: Sequence[L.Callback],
     *,
     progress: bool,
 ) -> L.Trainer:
     accelerator = choose_device(hardware.device).type
-    callbacks: list[L.Callback] = [] if metrics is None else [metrics]
+    callbacks = list(watching)
     if work is not None:
         callbacks = [
             ModelCheckpoint(

@@ -1,0 +1,44 @@
+"""Fit: logistic regression on frozen embeddings, as `Model.fit` trains it, with all labels or few."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from ulna.evaluation.few_labels import FewLabels
+from ulna.evaluation.protocol import LabelledSplit, RunOptions
+from ulna.evaluation.results import SeedResult
+from ulna.models import Classifier, ClassifierConfig, Embedder
+from ulna.models.fitting import fit_logistic_regression
+
+
+class Fit(FewLabels):
+    """Regularised logistic regression on frozen embeddings, as `Model.fit` and `ulna fit` train it, in seconds.
+
+    The strength of the regularisation is chosen by cross-validation among the labelled clips. The nearest neighbour on
+    raw joints beside it knows the same labels.
+    """
+
+    name: ClassVar[str] = "fit"
+
+    @property
+    def is_random(self) -> bool:  # type: ignore[override]
+        """Whether labels are drawn."""
+        return bool(self.amount)
+
+    def run(
+        self, embedder: Embedder, data: LabelledSplit, *, seeds: Sequence[int], options: RunOptions
+    ) -> Iterator[tuple[SeedResult, Classifier]]:
+        """Yield the result and classifier of each seed."""
+        dataset = data.dataset
+        train, test = data.embed(embedder)
+        for seed in seeds:
+            clips = self.labelled(data, seed, keep=options.save)
+            chosen = train[np.isin(data.train, clips)]
+            weight, bias = fit_logistic_regression(chosen, dataset.labels[clips], len(dataset.classes))
+            config = ClassifierConfig.of(dataset, data.split, embedder.pooling)
+            classifier = Classifier(weight, bias, config)
+            known = [dataset.ids[clip] for clip in clips] if self.amount else []
+            yield SeedResult(seed=seed, predictions=classifier(test).argmax(dim=1).tolist(), labelled=known), classifier
