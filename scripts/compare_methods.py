@@ -2,8 +2,9 @@
 
     python scripts/compare_methods.py FOLDER        # of model folders that `ulna bench` evaluated
 
-Writes results/bench_pairs.csv: the difference of each pair of methods in linear accuracy, averaged over the data sets,
-with its 95 % interval and a p-value (bootstrap over clips and training seeds, corrected by Holm's method).
+Writes results/bench_pairs.csv: the difference of each pair of methods in linear accuracy, averaged over the data sets
+that all methods have results on, with its 95 % interval and a p-value (bootstrap over clips and training seeds,
+corrected by Holm's method).
 """
 
 from __future__ import annotations
@@ -47,8 +48,11 @@ def linear_results(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def main() -> None:
-    """Write the comparisons of all pairs of methods that have results on all data sets."""
-    correct = {method: own for method, own in linear_results(Path(sys.argv[1])).items() if len(own) == len(DATA_SETS)}
+    """Write the comparisons of all pairs of methods on the data sets that all of them have results on."""
+    found = linear_results(Path(sys.argv[1]))
+    shared = set.intersection(*map(set, found.values()))
+    correct = {method: {name: own[name] for name in sorted(shared)} for method, own in found.items()}
+    print(f"{len(correct)} methods on {', '.join(sorted(shared))}")
     with new_file(PAIRS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)

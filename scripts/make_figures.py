@@ -3,6 +3,7 @@
     python scripts/make_figures.py
 
 - figures/pretraining_gain.png: linear accuracy of random init and of the pretrained encoder, same readout.
+- figures/bench_gain.png: the same for the benchmark, by method and data set.
 - figures/ranks.png: mean ranks of the benchmark's methods, and which do not differ (bench_pairs.csv, which
   compare_methods.py writes).
 """
@@ -14,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ulna.evaluation.bench import TASKS, Comparison, groups_alike, mean_ranks, score
@@ -31,7 +33,8 @@ def gains(rows: Sequence[ResultRow]) -> list[tuple[str, float, float | None, flo
     groups: dict[tuple[str, str, str, str], dict[str, list[ResultRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         plain = row.protocol == "linear" and not row.options and not row.changes and row.recipe
-        if plain and "ablation" not in row.recipe and row.split not in FOLDS and "sample" not in row.recipe:
+        others = ("ablation", "sample", "bench/")
+        if plain and not any(word in row.recipe for word in others) and row.split not in FOLDS:
             groups[row.recipe, row.split, row.pooling, row.fingerprint][row.kind].append(row)
     found = []
     for (recipe, split, pooling, fingerprint), kinds in groups.items():
@@ -60,6 +63,43 @@ def draw_gains(found: Sequence[tuple[str, float, float | None, float, float | No
     for label, color in (("random init", RANDOM), ("pretrained", PRETRAINED)):
         axes.plot([], [], "o", color=color, label=label)
     axes.legend(loc="lower left", frameon=False)
+    return figure
+
+
+def bench_gains(rows: Sequence[ResultRow]) -> dict[tuple[str, str], float]:
+    """Return the linear accuracy of the pretrained encoder less that of random init, by method and data set."""
+    values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        parts = row.recipe.split("/")
+        if parts[0] == "bench" and row.protocol == "linear" and not row.options and not row.changes:
+            data = DATA_SETS[parts[2]]
+            if row.split in data.splits and row.fingerprint == data.fingerprint:
+                values[METHODS[parts[1]].title, data.title][row.kind].append(row.accuracy)
+    return {
+        key: sum(own["trained"]) / len(own["trained"]) - sum(own["random_init"]) / len(own["random_init"])
+        for key, own in values.items()
+        if own["trained"] and own["random_init"]
+    }
+
+
+def draw_bench_gains(found: Mapping[tuple[str, str], float]) -> Figure:
+    """Draw a table of gains, purple where pretraining helps and orange where it harms."""
+    methods = [own.title for own in METHODS.values() if any(own.title == method for method, _ in found)]
+    names = [own.title for own in DATA_SETS.values() if any(own.title == name for _, name in found)]
+    cells = np.array([[found.get((method, name), np.nan) for name in names] for method in methods])
+    figure = Figure(figsize=(9, 0.9 + 0.36 * len(methods)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(cells, cmap="PuOr", vmin=-20, vmax=20, aspect="auto")
+    for (y, x), value in np.ndenumerate(cells):
+        if np.isfinite(value):
+            axes.annotate(
+                f"{value:+.1f}", (x, y), ha="center", va="center", color="white" if abs(value) > 12 else "black"
+            )
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(methods)), methods)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("linear accuracy of the pretrained encoder less that of random init, in points")
     return figure
 
 
@@ -105,8 +145,8 @@ def draw_ranks(means: Mapping[str, float], pairs: Mapping[tuple[str, str], Compa
         axes.plot([x, x], [places[group[0]] + 0.2, places[group[-1]] - 0.2], color="black", linewidth=2)
     axes.set_yticks(list(places.values()), list(places))
     axes.set_xlabel(
-        f"mean rank over {num_blocks} data sets and tasks; bars join methods whose linear accuracies, "
-        "averaged over the data sets,\ndo not differ significantly (bootstrap over clips and seeds, Holm, p > 0.05)"
+        f"mean rank over {num_blocks} data sets and tasks; bars join methods whose linear accuracies,\n"
+        "averaged over the data sets, do not differ significantly (bootstrap over clips and seeds, Holm, p > 0.05)"
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.1)
@@ -117,6 +157,8 @@ def main() -> None:
     """Draw all figures."""
     rows = read_rows(RESULTS / "results.csv")
     draw_gains(gains(rows)).savefig(RESULTS / "figures" / "pretraining_gain.png", dpi=110)
+    if found := bench_gains(rows):
+        draw_bench_gains(found).savefig(RESULTS / "figures" / "bench_gain.png", dpi=110)
     scores = bench_scores(rows)
     if len(scores) > 1:
         num_blocks = len(next(iter(scores.values())))
