@@ -114,6 +114,10 @@ def test_what_does_not_fit_together(datasets, tmp_path):
         InputError, match=r"weights: expected 3 numbers above 0, one per dataset, found \[1.0, 0.0, 1.0\]"
     ):
         model_of(body(), datasets, tmp_path / "model", weights=[1.0, 0.0, 1.0])
+    with pytest.raises(
+        InputError, match=r"weights: expected several datasets to weight, found one and weights \[2.0\]"
+    ):
+        model_of(body(), datasets[0], tmp_path / "model", weights=[2.0])
     with pytest.raises(InputError, match=r"unknown split of .* 'half'"):
         model_of(body(), [f"{datasets[0].path}@half", datasets[1]], tmp_path / "model")
     with pytest.raises(InputError, match="expected at least one dataset to pretrain on, found none"):

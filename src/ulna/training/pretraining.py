@@ -291,6 +291,8 @@ def _model_config(recipe: Recipe, clips: TrainingClips, weights: Sequence[float]
             f"recipe {recipe.name!r}: expected one dataset, found {num}. Choose a recipe with a `body` that joints are "
             "matched to, or set --body."
         )
+    if weights is not None and num == 1:
+        raise InputError(f"weights: expected several datasets to weight, found one and weights {list(weights)}")
     if weights is not None and (len(weights) != num or not all(0 < own < float("inf") for own in weights)):
         raise InputError(f"weights: expected {num} numbers above 0, one per dataset, found {list(weights)}")
     data = [
