@@ -22,8 +22,9 @@ from ulna.evaluation import (
 )
 from ulna.evaluation.baselines import chance_level, nearest_raw_joints
 from ulna.evaluation.protocols import KNN, Linear
-from ulna.evaluation.table import rows_of
+from ulna.evaluation.table import recipe_changes, rows_of
 from ulna.models import Classifier
+from ulna.recipes import get_recipe
 
 
 def result_of(*predictions):
@@ -216,3 +217,10 @@ def test_rows_say_what_a_model_was_pretrained_on(dataset, model, tmp_path):
     started = model_of(model.recipe.with_seed(5), dataset, tmp_path / "started", start=model.path)
     with pytest.raises(InputError, match="expected models of one recipe and start"):
         evaluate([started, model], dataset, split="half")
+
+
+def test_rows_say_what_differs_from_the_named_recipe():
+    recipe = get_recipe("gl_transformer/own_3d")
+    changed = recipe.replace(body="human36m", encoder=recipe.encoder.replace(missing_token=True))
+    assert recipe_changes(recipe.to_json()) == ""
+    assert recipe_changes(changed.to_json()) == "body=human36m encoder.missing_token=True"

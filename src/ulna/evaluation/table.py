@@ -145,9 +145,8 @@ def recipe_changes(values: Mapping[str, Any]) -> str:
     if values["name"] not in RECIPES:
         return "unknown recipe"
     named = get_recipe(values["name"]).to_json()
-    changes = []
-    if values.get("performances") != named.get("performances"):
-        changes.append(f"performances={values.get('performances')}")
+    own = ("performances", "body")
+    changes = [f"{name}={values.get(name)}" for name in own if values.get(name) != named.get(name)]
     for part in ("preprocessor", "encoder", "pretext", "augmentation", "training"):
         for name, value in values[part].items():
             if (part, name) != ("training", "seed") and named[part].get(name) != value:
