@@ -145,8 +145,9 @@ def draw_ranks(means: Mapping[str, float], pairs: Mapping[tuple[str, str], Compa
         axes.plot([x, x], [places[group[0]] + 0.2, places[group[-1]] - 0.2], color="black", linewidth=2)
     axes.set_yticks(list(places.values()), list(places))
     axes.set_xlabel(
-        f"mean rank over {num_blocks} data sets and tasks; bars join methods whose linear accuracies,\n"
-        "averaged over the data sets, do not differ significantly (bootstrap over clips and seeds, Holm, p > 0.05)"
+        f"mean rank over {num_blocks} data sets and tasks\n"
+        "bars join methods whose linear accuracies, averaged over the data sets,\n"
+        "do not differ significantly (bootstrap over clips and seeds, Holm, p > 0.05)"
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.1)
