@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,15 +66,22 @@ def draw_gains(found: Sequence[tuple[str, float, float | None, float, float | No
     return figure
 
 
+def bench_rows(rows: Sequence[ResultRow]) -> Iterator[tuple[str, str, ResultRow]]:
+    """Yield the rows of the benchmark with the titles of their method and data set, without those of transfer."""
+    for row in rows:
+        parts = row.recipe.split("/")
+        if parts[0] == "bench" and not row.changes:
+            data = DATA_SETS[parts[2]]
+            if row.split in data.splits and row.fingerprint == data.fingerprint:
+                yield METHODS[parts[1]].title, data.title, row
+
+
 def bench_gains(rows: Sequence[ResultRow]) -> dict[tuple[str, str], float]:
     """Return the linear accuracy of the pretrained encoder less that of random init, by method and data set."""
     values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        parts = row.recipe.split("/")
-        if parts[0] == "bench" and row.protocol == "linear" and not row.options and not row.changes:
-            data = DATA_SETS[parts[2]]
-            if row.split in data.splits and row.fingerprint == data.fingerprint:
-                values[METHODS[parts[1]].title, data.title][row.kind].append(row.accuracy)
+    for method, data, row in bench_rows(rows):
+        if row.protocol == "linear" and not row.options:
+            values[method, data][row.kind].append(row.accuracy)
     return {
         key: sum(own["trained"]) / len(own["trained"]) - sum(own["random_init"]) / len(own["random_init"])
         for key, own in values.items()
@@ -107,16 +114,10 @@ def bench_scores(rows: Sequence[ResultRow]) -> dict[str, dict[str, float]]:
     """Return the mean score of every method in every block (data set and task) that all methods have."""
     options = {task: (own.name, protocol_options(own.name, own.to_json())) for task, own in TASKS.items()}
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        parts = row.recipe.split("/")
-        if parts[0] != "bench" or row.kind != "trained" or row.changes:
-            continue
-        data = DATA_SETS[parts[2]]
-        if row.split not in data.splits or row.fingerprint != data.fingerprint:  # transfer to another data set
-            continue
+    for method, data, row in bench_rows(rows):
         for task, known in options.items():
-            if (row.protocol, row.options) == known:
-                values[METHODS[parts[1]].title][f"{data.title}, {task}"].append(score(row))
+            if row.kind == "trained" and (row.protocol, row.options) == known:
+                values[method][f"{data}, {task}"].append(score(row))
     shared = set.intersection(*map(set, values.values())) if values else set()
     return {
         method: {block: sum(own[block]) / len(own[block]) for block in sorted(shared)} for method, own in values.items()

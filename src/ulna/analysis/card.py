@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ulna.analysis.report import saved_results, writable_folder
 from ulna.analysis.robustness import CORRUPTIONS, FILE
-from ulna.core import InputError, readable, write_text
+from ulna.core import InputError, readable, spread_evenly, write_text
 from ulna.dataset import Dataset
 from ulna.evaluation import EvalResult
 from ulna.models import Model
@@ -145,7 +145,7 @@ def _robustness(model: Model) -> list[str]:
 
 def _agreement(models: Sequence[Model], dataset: Dataset) -> list[str]:
     """Return how much the neighbours of models with different seeds agree."""
-    clips = np.linspace(0, dataset.num_clips - 1, min(dataset.num_clips, MOST_CLIPS)).round().astype(int)
+    clips = np.array(spread_evenly(dataset.num_clips, MOST_CLIPS))
     embeddings = [model.embedder(dataset).embed_dataset(dataset, clips) for model in models]
     share = neighbour_agreement(embeddings)
     return [

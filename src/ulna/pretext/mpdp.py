@@ -108,7 +108,7 @@ class MPDP(Pretext):
         packing = batch.packing
         time, reference = self._references(batch)
         x = batch.position.transpose(1, 2).flatten(1, 2)  # (F, S, 3)
-        comparable = self._comparable(batch)
+        comparable = _comparable(batch, reference)
         if self.config.early_frames == "zero":
             comparable = comparable & (time >= 0)[..., None]
         displacement = torch.where(comparable[..., None], x[reference] - x[:, None], 0)  # (F, N, S, 3)
@@ -119,12 +119,6 @@ class MPDP(Pretext):
         """Return the time t-n of every frame and interval, and the index of that frame, or of the clip's first."""
         time = batch.packing.time[:, None] - self.interval
         return time, batch.packing.start[:, None] + time.clamp(min=0)
-
-    def _comparable(self, batch: Batch) -> Bool[Tensor, "F N S"]:
-        """Return True where a node is visible in both frames of a displacement."""
-        _, reference = self._references(batch)
-        seen = batch.visible.transpose(1, 2).flatten(1)
-        return seen[reference] & seen[:, None]
 
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, " F"]]:
         """Return the losses of direction and magnitude, one value per frame.
@@ -177,7 +171,8 @@ class MPDP(Pretext):
 
     def _without_missing(self, batch: Batch, weight: Float[Tensor, "f N S"]) -> Float[Tensor, "F N S"]:
         """Return the weights without missing nodes; the others share the sum of all local nodes, if there are any."""
-        kept = weight * self._comparable(batch)
+        _, reference = self._references(batch)
+        kept = weight * _comparable(batch, reference)
         is_local = torch.ones(len(batch.layout), dtype=torch.bool, device=kept.device)
         if batch.layout.root is not None:
             is_local[batch.layout.root] = False
@@ -225,6 +220,12 @@ class MPDP(Pretext):
             weight, bias = head_weights(bare, kind, len(pretext.config.intervals))
             head.to(weight.dtype).load_state_dict({"weight": weight, "bias": bias})
         return pretext
+
+
+def _comparable(batch: Batch, reference: Int[Tensor, "F N"]) -> Bool[Tensor, "F N S"]:
+    """Return True where a node is visible in a frame and in its reference."""
+    seen = batch.visible.transpose(1, 2).flatten(1)
+    return seen[reference] & seen[:, None]
 
 
 def _directions(displacement: Float[Tensor, "*any 3"]) -> Int[Tensor, "*any"]:

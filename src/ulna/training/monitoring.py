@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ulna.core import InputError, UlnaWarning, new_file
+from ulna.core import InputError, UlnaWarning, new_file, spread_evenly
 from ulna.dataset import Dataset
 from ulna.models import Embedder
 from ulna.models.classifier import standardisation
@@ -81,7 +81,7 @@ class EmbeddingMonitor(L.Callback):
         labelled: tuple[Dataset, str] | None = None,
     ) -> None:
         self.path, self.embedder, self.dataset, self.every = path, embedder, dataset, every
-        self.clips = clips[np.linspace(0, len(clips) - 1, min(len(clips), MOST_CLIPS)).round().astype(int)]
+        self.clips = clips[spread_evenly(len(clips), MOST_CLIPS)]
         self.labelled = labelled
         self.rows: list[dict[str, Any]] = []
         self._has_warned = False
