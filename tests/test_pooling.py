@@ -1,127 +1,88 @@
-"""Pooling chosen for an evaluation, in place of the recipe's own."""
+"""Poses in embeddings ("+poses")."""
 
-import json
-import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
+from torch.nn.functional import interpolate, normalize
 
-from ulna.analysis.report import _predict
-from ulna.core import InputError
-from ulna.encoders import ENCODERS
-from ulna.evaluation import evaluate, merge
-from ulna.evaluation.protocols import KNN, FineTune, Linear, Retrieval
-from ulna.models import Classifier, ClassifierConfig, load
+import ulna
+from conftest import encoder_of, make_clip, model_of, tiny
+from ulna.batch import Batch
+from ulna.core import InputError, get_skeleton
+from ulna.encoders.pooling import check_pooling, embed_clips, embedding_dim, poses
+from ulna.evaluation import evaluate
+from ulna.evaluation.protocols import KNN, FineTune
+from ulna.preprocessing import Disentangled
 
-PROTOCOLS = {
-    "linear": Linear(epochs=5),
-    "knn": KNN(),
-    "finetune-50pct": FineTune(share=0.5, epochs=1, steps=0, probe_epochs=2),
-    "retrieval": Retrieval(),
-}
-
-
-@pytest.fixture
-def other(model, tmp_path):
-    """The same model, pretrained with all blocks as its recipe's pooling and not evaluated yet."""
-    shutil.copytree(model.path, tmp_path / model.path.name, ignore=shutil.ignore_patterns("results", "classifiers"))
-    path = tmp_path / model.path.name / "config.json"
-    config = json.loads(path.read_text())
-    assert config["recipe"]["pooling"] == "mean"
-    config["recipe"]["pooling"] = "blocks"
-    path.write_text(json.dumps(config))
-    return load(path.parent, device="cpu")
+LENGTHS = (5, 40, 3, 16)
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_it_is_as_if_the_recipe_had_it(name, model, other, dataset):
-    options = {"protocol": PROTOCOLS[name], "split": "half", "seeds": 1, "save": True}
-    expected = evaluate(other, dataset, **options)
-    evaluation = evaluate(model, dataset, pooling="blocks", **options)
-    before, now = expected.result, evaluation.result
-    assert now.seeds[0].predictions == before.seeds[0].predictions
-    assert now.seeds[0].metrics == before.seeds[0].metrics
-    with_mean = evaluate(model, dataset, **options).result
-    if name in ("linear", "finetune-50pct", "retrieval"):  # which the pooling changes on these clips
-        assert (with_mean.seeds[0].predictions, with_mean.seeds[0].metrics) != (
-            now.seeds[0].predictions,
-            now.seeds[0].metrics,
-        )
-    assert now.key == before.key
-    assert (now.key.pooling, with_mean.key.pooling) == ("blocks", "mean")
-    assert now.key.replace(pooling="mean") == with_mean.key
-    assert (model.path / "results" / f"{name}-blocks-half.json").is_file()
-    assert (model.path / "results" / f"{name}-half.json").is_file()
-    assert (other.path / "results" / f"{name}-half.json").is_file(), "the recipe's own pooling is not mentioned"
-    assert evaluation.random_init.key == now.key.replace(kind="random_init")
-    assert (model.path / "results" / f"{name}-blocks-random_init-half.json").is_file()
-    assert evaluation.random_init.seeds[0].predictions == expected.random_init.seeds[0].predictions
-    assert load(model.path).recipe.pooling == "mean", "the model stays as it was"
-
-
-@pytest.mark.parametrize("name", ["linear", "finetune-50pct"])
-def test_its_classifier_predicts_what_was_evaluated(name, model, dataset):
-    result = evaluate(
-        model, dataset, PROTOCOLS[name], split="half", pooling="blocks", seeds=1, baselines=False, save=True
-    ).result
-    clips = [dataset.clip(int(i)) for i in dataset.split("half")[1]]
-    predictions = load(model.path, device="cpu").predict(clips, classifier=f"{name}-blocks")
-    assert [one.label for one in predictions] == [dataset.classes[i] for i in result.seeds[0].predictions]
-
-
-def test_an_unknown_one_is_refused_with_the_known_ones(model, dataset):
-    with pytest.raises(InputError, match=r"pooling of GLTransformer: expected .*'mean', 'blocks'.* found 'menu'"):
-        evaluate(model, dataset, Linear(), split="half", pooling="menu")
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_every_encoder_lists_its_poolings(name):
-    assert {"mean", "blocks"} <= set(ENCODERS[name].poolings)
-
-
-def test_a_classifier_of_another_encoder_is_refused(model, dataset):
-    evaluate(model, dataset, Linear(epochs=5), split="half", pooling="blocks", seeds=1, baselines=False, save=True)
-    folder = model.path / "classifiers"
-    own = Classifier.open(folder, "linear-blocks")
-    assert own.config.pooling == "blocks"
-    clips = [dataset.clip(0)]
-    width = r"model 'model': expected a classifier of embeddings of width \d+, found one of width \d+\. Evaluate or fit"
-    for pooling, message in (("menu", "pooling of GLTransformer: expected one of .* found 'menu'"), ("mean", width)):
-        replace(own, config=own.config.replace(pooling=pooling)).save(folder, "foreign")
-        foreign = Classifier.open(folder, "foreign")
-        with pytest.raises(InputError, match=message):
-            model.encoder_of(foreign)
-        with pytest.raises(InputError, match=message):
-            load(model.path, device="cpu").predict(clips, classifier="foreign")
-    (folder / "foreign.safetensors").unlink()
-    with pytest.raises(InputError, match="pooling: expected text, found None"):
-        own.config.replace(pooling=None)
-    values = {key: value for key, value in own.config.to_json().items() if key != "pooling"}
-    with pytest.raises(InputError, match="pooling: expected a value, found nothing"):
-        ClassifierConfig.from_json(values)
-
-
-def test_the_report_predicts_by_a_classifier_of_any_pooling(other, dataset):
-    assert not other.classifiers
-    test = dataset.split("half")[1]
-    options = {"split": "half", "pooling": "mean", "seeds": 1, "baselines": False, "save": True}
-    result = evaluate(other, dataset, Linear(epochs=30), **options).result
-    for model in (other, load(other.path, device="cpu")):
-        assert list(model.classifiers) == ["linear-mean"]
-        label, confidence = _predict(model, dataset, "half", test)
-        assert label.tolist() == result.seeds[0].predictions
-        assert (confidence > 0).all()
-    other.classifiers.clear()
-    label, confidence = _predict(other, dataset, "half", test)
-    assert (label == -1).all()
-    assert (confidence == 0).all()
-
-
-def test_results_of_different_poolings_are_not_merged(model, dataset):
-    options = {"split": "half", "seeds": 1, "baselines": False}
-    mean, again, blocks = (
-        evaluate(model, dataset, KNN(), pooling=pooling, **options).result for pooling in (None, "mean", "blocks")
+def batch_of(num_persons=1, encoded=None):
+    form = Disentangled(
+        Disentangled.Config(max_frames=40), get_skeleton("kinect_v1"), encoded or num_persons, any_clips=bool(encoded)
     )
-    assert len(merge([mean, again], None).seeds) == 2
-    with pytest.raises(InputError, match="expected results of one protocol on one split to merge"):
-        merge([mean, blocks], None)
+    clips = [make_clip(f"c{n}", n, seed=n, num_persons=num_persons) for n in LENGTHS]
+    return form, form(Batch.from_clips(clips))
+
+
+@pytest.mark.parametrize("num_persons", [1, 2])
+def test_poses_keep_the_distances_of_resampled_positions(num_persons):
+    _, batch = batch_of(num_persons)
+    found = poses(batch)
+    assert found.shape == (4, 32 * num_persons * len(batch.layout) * 3)
+    known = torch.where(batch.visible[..., None], batch.position, 0).flatten(1)
+    rows = [interpolate(part.T[None], 32, mode="linear")[0].T.flatten() for part in known.split(LENGTHS)]
+    expected = normalize(torch.stack(rows), dim=1)
+    torch.testing.assert_close(found @ found.T, expected @ expected.T, atol=1e-5, rtol=0)
+    torch.testing.assert_close(poses(replace(batch, position=batch.position * 7)), found, atol=1e-5, rtol=0)
+
+
+def test_features_of_poses_vary_about_equally():
+    """One joint swings and all others rest: the plain coordinates vary in one place only, the poses everywhere."""
+    _, batch = batch_of()
+    position = torch.zeros_like(batch.position)
+    clip = batch.packing.clip
+    position[:, 0, 3, 1] = torch.sin((clip + 1) * batch.packing.time * 0.3)
+    position[:, 0, 5] = 1.0
+    deviation = poses(replace(batch, position=position)).std(dim=0)
+    assert (deviation > 0.1 * deviation.mean()).float().mean() > 0.95
+    assert deviation.max() < 5 * deviation.mean()
+
+
+@pytest.mark.parametrize("name", ["gl_transformer", "motion_transformer", "segment_transformer", "stgcn"])
+def test_embedding_is_that_of_the_encoder_with_the_poses_behind_it(name):
+    form, batch = batch_of()
+    encoder = encoder_of(name, form).eval()
+    with torch.no_grad():
+        found = embed_clips(encoder, batch, "mean+poses")
+        torch.testing.assert_close(found, torch.cat([embed_clips(encoder, batch, "mean"), poses(batch)], dim=1))
+    assert found.shape[1] == embedding_dim(encoder, "mean+poses")
+    with pytest.raises(InputError, match=r"pooling of .*: expected one of .*, found 'middle'"):
+        check_pooling(encoder, "middle+poses")
+
+
+def test_an_encoder_of_one_person_averages_the_poses_of_persons():
+    form, batch = batch_of(num_persons=2, encoded=1)
+    encoder = encoder_of("gl_transformer", form).eval()
+    found = embed_clips(encoder, batch, "mean+poses")[:, encoder.embedding_dim("mean") :]
+    alone = [
+        poses(replace(batch, position=batch.position[:, p : p + 1], visible=batch.visible[:, p : p + 1]))
+        for p in range(2)
+    ]
+    torch.testing.assert_close(found, torch.stack(alone).mean(dim=0), atol=1e-6, rtol=0)
+
+
+def test_models_evaluate_fit_and_predict_with_poses(dataset, tmp_path):
+    model = model_of(tiny().replace(pooling="mean+poses"), dataset, tmp_path / "model")
+    width = embedding_dim(model.encoder, "mean+poses")
+    assert model.embed(dataset).shape == (40, width)
+    assert model.embed(dataset, pooling="mean").shape == (40, model.encoder.frame_dim)
+    model.fit(dataset, split="half")
+    assert len(model.predict(dataset)) == 40
+    found = evaluate(model, dataset, KNN(), split="half", pooling="blocks+poses", baselines=False)
+    assert found.result.key.pooling == "blocks+poses"
+    tuned = evaluate(model, dataset, FineTune(epochs=1, steps=2), split="half", seeds=1, baselines=False, save=True)
+    assert len(tuned.result.seeds[0].predictions) == 20
+    assert (np.isfinite(ulna.load(model.path).embed(dataset))).all()

@@ -137,6 +137,19 @@ def test_weights_are_chosen_by_the_development_split(dataset):
     assert np.isclose(choose_weights([torch.stack([truth, truth, wrong])], data).sum(), 1)
 
 
+def test_fusion_with_another_pooling(models, dataset):
+    protocol = Linear(epochs=5)
+    own = [
+        evaluate(one, dataset, protocol, split="half", seeds=1, pooling="blocks+poses", baselines=False).result
+        for one in models[:2]
+    ]
+    fused = fuse(models, dataset, protocol, split="half", weights=[1.0, 0.0], pooling="blocks+poses")
+    assert [seed.predictions for seed in fused.seeds] == [one.seeds[0].predictions for one in own]
+    assert fused.key.pooling == "blocks+poses"
+    with pytest.raises(InputError, match="pooling of GLTransformer: expected one of 'mean', 'blocks', found 'joints'"):
+        fuse(models, dataset, protocol, split="half", pooling="joints")
+
+
 def test_models_that_cannot_be_fused(models, dataset):
     with pytest.raises(InputError, match="expected models of at least two recipes to fuse, found 1"):
         fuse(models[:2], dataset, split="half")
@@ -182,7 +195,7 @@ def test_clips_that_are_too_short_are_left_out(models, dataset):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fuse", "--min-frames", "5", "--pooling", "blocks"], "--pooling, --min-frames: not used with --fuse"),
+        (["--fuse", "--min-frames", "5", "--seeds", "2"], "--seeds, --min-frames: not used with --fuse"),
         (["--weights", "0.5", "0.5"], "--weights: not used without --fuse"),
     ],
 )

@@ -82,8 +82,8 @@ def command(default: Protocol) -> Callable[..., None]:
         if out:
             refuse_existing(out)
         given = {
-            "--seeds": seeds != 3, "--pooling": pooling is not None, "--min-frames": min_frames != 0,
-            "--match-joints": match_joints, "--no-baselines": not baselines,
+            "--seeds": seeds != 3, "--min-frames": min_frames != 0, "--match-joints": match_joints,
+            "--no-baselines": not baselines,
         } if fuse else {"--weights": bool(weights), "--weights-from": weights_from is not None}  # fmt: skip
         if unread := [name for name, is_given in given.items() if is_given]:
             raise InputError(f"{', '.join(unread)}: not used {'with' if fuse else 'without'} --fuse. Leave it out.")
@@ -92,7 +92,7 @@ def command(default: Protocol) -> Callable[..., None]:
                 raise InputError(f"--fuse: expected the protocol linear, found {protocol}")
             result = fuse_models(
                 load_models(models, device), Dataset(data), options, split=split, weights=weights or None,
-                choose_on=weights_from, device=device,
+                choose_on=weights_from, pooling=pooling, device=device,
             )  # fmt: skip
             print("\n" + Evaluation(result).table())
             if out:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from ulna.batch import Batch, PersonGroup, PersonSequences
+from ulna.batch import Batch, PersonGroup
 from ulna.core import Config as BaseConfig
 from ulna.core import InputError, shown
 from ulna.nn.columns import Columns
@@ -213,17 +213,3 @@ class TokenEncoder(Encoder):
 def drop_path_rates(last: float, depth: int) -> list[float]:
     """Return stochastic depth rates that increase linearly from 0 to `last`."""
     return torch.linspace(0, last, depth, device="cpu").tolist()
-
-
-def embed_clips(encoder: Encoder, batch: Batch, pooling: str) -> Float[Tensor, "B E"]:
-    """Return one vector per clip; an encoder of one person embeds persons one by one, and their vectors are averaged.
-
-    Args:
-        encoder: The encoder.
-        batch: A preprocessed batch.
-        pooling: How the encoder's output is pooled.
-    """
-    if encoder.spec.num_persons > 1 or batch.num_persons == 1:
-        return encoder.embed(batch, pooling)
-    persons = PersonSequences.of(batch)
-    return persons.mean(encoder.embed(persons.batch, pooling))

@@ -32,6 +32,7 @@ def fuse(
     split: str | None = None,
     weights: Sequence[float] | None = None,
     choose_on: str | None = None,
+    pooling: str | None = None,
     device: str = "auto",
 ) -> EvalResult:
     """Evaluate several models together, for example of the streams joint, bone and motion.
@@ -48,6 +49,7 @@ def fuse(
             results of joint, bone and motion use 0.6, 0.6 and 0.4.
         choose_on: Split on which the weights are chosen instead, in steps of 0.1; neither of its parts may share a clip
             with the test part.
+        pooling: How the output of every encoder is pooled; that of each recipe by default.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
 
     Returns:
@@ -77,13 +79,13 @@ def fuse(
         ids = dataset.ids
         if {ids[clip] for part in (development.train, development.test) for clip in part} & set(data.test_ids):
             raise InputError(f"choose_on {choose_on!r}: expected no test clips of split {chosen!r}, found some")
-        share = choose_weights([_probabilities(own, development, protocol) for own in groups], development)
+        share = choose_weights([_probabilities(own, development, protocol, pooling) for own in groups], development)
     else:
         share = np.full(num, 1 / num) if weights is None else np.asarray(weights) / np.sum(weights)
     seeds = [
         SeedResult(
             seed=own[0].recipe.training.seed,
-            predictions=_decide(_probabilities(own, data, protocol), share).tolist(),
+            predictions=_decide(_probabilities(own, data, protocol, pooling), share).tolist(),
             run=f"seed {own[0].recipe.training.seed}",
         )
         for own in groups
@@ -93,7 +95,7 @@ def fuse(
         "weights": [round(float(weight), 4) for weight in share],
         "weights_from": choose_on or "",
     }
-    key = ResultKey(protocol="linear", variant="fused", options=options, split=data.split)
+    key = ResultKey(protocol="linear", variant="fused", options=options, split=data.split, pooling=pooling or "")
     first = opened[0]
     metadata = EvalMetadata(
         provenance=provenance(),
@@ -131,11 +133,13 @@ def _decide(probabilities: Float[Tensor, "M B L"], weights: np.ndarray) -> Tenso
     return torch.einsum("m,mbl->bl", torch.from_numpy(weights).to(probabilities.dtype), probabilities).argmax(dim=1)
 
 
-def _probabilities(models: Sequence[Model], data: LabelledSplit, protocol: Linear) -> Float[Tensor, "M B L"]:
+def _probabilities(
+    models: Sequence[Model], data: LabelledSplit, protocol: Linear, pooling: str | None
+) -> Float[Tensor, "M B L"]:
     """Return the class probabilities of each model's probe for the test clips."""
     found = []
     for model in models:
-        embedder: Embedder = model.embedder(data.dataset)
+        embedder: Embedder = model.embedder(data.dataset, pooling=pooling)
         options = RunOptions(Hardware(device=model.device.type))
         _, classifier = next(protocol.run(embedder, data, seeds=[model.recipe.training.seed], options=options))
         found.append(classifier(embedder.embed_dataset(data.dataset, data.test)))

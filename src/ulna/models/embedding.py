@@ -15,7 +15,7 @@ from ulna.batch import Augmentation, Batch, load_batch
 from ulna.core import Clip
 from ulna.dataset import Dataset
 from ulna.encoders import Encoder
-from ulna.encoders.base import embed_clips
+from ulna.encoders.pooling import embed_clips, embedding_dim
 from ulna.models.recipe import Precision
 from ulna.preprocessing import Preprocessor
 
@@ -44,7 +44,7 @@ class Embedder:
     @property
     def dim(self) -> int:
         """E, the width of an embedding."""
-        return self.encoder.embedding_dim(self.pooling)
+        return embedding_dim(self.encoder, self.pooling)
 
     @property
     def device(self) -> torch.device:

@@ -23,6 +23,7 @@ from ulna.core import (
 )
 from ulna.dataset import Dataset, is_among
 from ulna.encoders import Encoder
+from ulna.encoders.pooling import check_pooling, embedding_dim
 from ulna.models.classifier import FOLDER, Classifier, ClassifierConfig
 from ulna.models.embedding import Embedder
 from ulna.models.fitting import fit_logistic_regression
@@ -260,7 +261,7 @@ class Model:
         if classifier.encoder:
             encoder = self.random_init(0).encoder
             load_weights(encoder, dict(classifier.encoder), self.path or Path(self.name))
-        expected = encoder.embedding_dim(classifier.config.pooling)
+        expected = embedding_dim(encoder, classifier.config.pooling)
         if classifier.weight.shape[1] != expected:
             raise InputError(
                 f"model {self.name!r}: expected a classifier of embeddings of width {expected}, found one of width "
@@ -308,7 +309,7 @@ class Model:
         for message in plausibility(_some(clips)) if check else ():
             warnings.warn(message, UlnaWarning, stacklevel=3)
         pooling = pooling or self.recipe.pooling
-        self.encoder.check_pooling(pooling)
+        check_pooling(self.encoder, pooling)
         return Embedder(self.encoder, preprocessor, pooling)
 
     @staticmethod

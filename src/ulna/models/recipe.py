@@ -13,6 +13,7 @@ from torch import Tensor
 from ulna.batch import Augmentation
 from ulna.core import Config, Count, InputError, NonNegative, Positive, Seed, Share, Skeleton, component, torch_seed
 from ulna.encoders import ENCODERS, Encoder
+from ulna.encoders.pooling import check_pooling
 from ulna.preprocessing import PREPROCESSORS, InputSpec, Preprocessor
 from ulna.pretext import PRETEXTS, Pretext
 
@@ -90,7 +91,8 @@ class Recipe(Config):
     "(.*)_v[0-9]+" leaves out the number of the camera. Clips of one performance come in the same batch, for tasks that
     pair them. None: every clip on its own."""
     pooling: Annotated[str, Field(max_length=20)] = "mean"
-    """How a clip's embedding is pooled; does not change training."""
+    """How a clip's embedding is pooled, one of the encoder's methods; with "+poses" at the end, as in "blocks+poses"
+    it also holds the clip's preprocessed poses at 32 times. Does not change training."""
     augmentation: Augmentation = Augmentation()
     """Random changes of every clip."""
     training: Training = Training()
@@ -140,7 +142,7 @@ class Recipe(Config):
 
     def _build(self, spec: InputSpec, start: Mapping[str, Tensor] | None = None) -> Pretext:
         encoder: Encoder = ENCODERS.component(self.encoder)(self.encoder, spec)
-        encoder.check_pooling(self.pooling)
+        check_pooling(encoder, self.pooling)
         if start is not None:
             encoder.load_state_dict(start)
         pretext: Pretext = PRETEXTS.component(self.pretext)(self.pretext, encoder)

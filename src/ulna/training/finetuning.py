@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from ulna.batch import Augmentation, Batch, BatchPlan
 from ulna.core import random_stream
 from ulna.dataset import Dataset
-from ulna.encoders.base import embed_clips
+from ulna.encoders.pooling import embed_clips
 from ulna.models import Embedder
 from ulna.nn.all_gather import all_rows
 from ulna.training.checkpoints import last_checkpoint
