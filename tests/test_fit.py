@@ -2,14 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import model_of, tiny
+from ulna.cli.fit import main as cli_fit
 from ulna.core import InputError
 from ulna.dataset import label_subset
 from ulna.evaluation import LabelledSplit, evaluate
 from ulna.evaluation.baselines import nearest_raw_joints, raw_joints
 from ulna.evaluation.protocols import FineTune, Fit
 from ulna.evaluation.table import rows_of
+from ulna.models import fitting, load
+from ulna.models.fitting import fit_logistic_regression
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +56,53 @@ def test_raw_joints_know_the_same_labels(model, dataset, protocol):
         assert dataset.labels[np.array(clips)[nearest.numpy()]].tolist() == raw.predictions
     assert {row.options for row in rows_of(evaluation.raw_joints)} == {"per_class=1"}
     assert nearest_raw_joints(data).key.variant == "", "all labels by default"
+
+
+def two_groups(num):
+    """Two groups of directions that differ in the first feature, and much more within a group in the second."""
+    random = np.random.default_rng(0)
+    labels = np.arange(num) % 2
+    spread = np.linspace(-1, 1, num)[:, None] * [0.0, 2.0, 0.0]
+    return torch.tensor(
+        spread + (2 * labels[:, None] - 1) * [1.0, 0.0, 0.0] + random.normal(0, 0.02, (num, 3))
+    ).float(), labels
+
+
+def test_clips_without_a_label_take_those_of_similar_clips(monkeypatch):
+    """The labelled clips also differ by the second feature, by chance; the others show that only the first counts."""
+    features, labels = two_groups(200)
+    known = np.array([0, 199])
+    others = np.setdiff1d(np.arange(200), known)
+
+    def accuracy(unlabelled):
+        weight, bias = fit_logistic_regression(features[known], labels[known], 2, unlabelled=unlabelled)
+        return float(((features @ weight.T + bias).argmax(dim=1).numpy() == labels).mean())
+
+    assert accuracy(None) < 0.8
+    assert accuracy(features[:0]) == accuracy(None), "no clips without a label"
+    assert accuracy(features[others]) > 0.95
+    seen = []
+    spread = fitting._with_spread_labels
+    monkeypatch.setattr(fitting, "MOST_UNLABELLED", 70)
+    monkeypatch.setattr(fitting, "_with_spread_labels", lambda *arrays: seen.append(len(arrays[2])) or spread(*arrays))
+    assert accuracy(features[others]) > 0.95
+    assert seen == [66], "every third of 198"
+
+
+def test_models_and_the_command_use_them_unless_told_not_to(model, dataset, tmp_path, capsys):
+    names = [dataset.ids[i] for i in (0, 1)]
+    labels = {name: dataset.classes[dataset.labels[dataset.ids.index(name)]] for name in names}
+    used = model.fit(dataset, labels=labels, classifier="used")
+    alone = model.fit(dataset, labels=labels, classifier="alone", unlabelled=False)
+    assert not torch.allclose(used.weight, alone.weight)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n" + "".join(f"{name},{label}\n" for name, label in labels.items()))
+    for option, expected in (([], used), (["--no-unlabelled"], alone)):
+        out = tmp_path / f"model{len(option)}"
+        cli_fit([str(model.path), "--data", str(dataset.path), "--labels", str(table), "--out", str(out), *option])
+        torch.testing.assert_close(load(out).classifiers["fit"].weight, expected.weight, atol=1e-4, rtol=1e-3)
+    found = [
+        evaluate(model, dataset, Fit(per_class=1, unlabelled=used), split="half", seeds=1, baselines=False).result
+        for used in (True, False)
+    ]
+    assert found[0].seeds[0].predictions != found[1].seeds[0].predictions

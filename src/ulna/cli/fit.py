@@ -16,6 +16,7 @@ def fit(
     labels: Path | None = None,
     split: str | None = None,
     classifier: str = "fit",
+    unlabelled: bool = True,
     out: Path | None = None,
     pooling: str | None = None,
     match_joints: Flag = False,
@@ -23,8 +24,8 @@ def fit(
 ) -> None:
     """Train a classifier on a model's frozen embeddings with few labels, in seconds.
 
-    Regularised logistic regression; its strength is chosen by cross-validation among the labelled clips. Classify with
-    `ulna predict` afterwards.
+    Regularised logistic regression; its strength is chosen by cross-validation among the labelled clips. Clips without
+    a label take the labels of similar clips by label spreading. Classify with `ulna predict` afterwards.
 
     Args:
         model: Model folder, or hf://OWNER/NAME@COMMIT.
@@ -32,6 +33,7 @@ def fit(
         labels: CSV table with columns file and label, for some of the clips; the dataset's labels by default.
         split: Split whose training part is used; all labelled clips by default.
         classifier: Name of the classifier; replaces one of the same name.
+        unlabelled: Use clips without a label, of the split's training part or of the whole dataset.
         out: Model folder to write; by default the classifier is saved in the model's own folder.
         pooling: How the encoder's output is pooled; that of the recipe by default.
         match_joints: Accept clips of another skeleton and match joints by name.
@@ -54,8 +56,9 @@ def fit(
         known = {name: listed.of(Path(name), None).metadata.get("label") for name in dataset.ids}
         table = {name: label for name, label in known.items() if label}
     found = loaded.fit(
-        dataset, split=split, labels=table, classifier=classifier, pooling=pooling, match_joints=match_joints
-    )
+        dataset, split=split, labels=table, classifier=classifier, unlabelled=unlabelled, pooling=pooling,
+        match_joints=match_joints,
+    )  # fmt: skip
     if out is not None:
         loaded.save(out)
     else:

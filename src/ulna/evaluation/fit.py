@@ -17,11 +17,14 @@ from ulna.models.fitting import fit_logistic_regression
 class Fit(FewLabels):
     """Regularised logistic regression on frozen embeddings, as `Model.fit` and `ulna fit` train it, in seconds.
 
-    The strength of the regularisation is chosen by cross-validation among the labelled clips. The nearest neighbour on
-    raw joints beside it knows the same labels.
+    The strength of the regularisation is chosen by cross-validation among the labelled clips. Other training clips take
+    the labels of similar clips by label spreading. The nearest neighbour on raw joints beside it knows the same labels.
     """
 
     name: ClassVar[str] = "fit"
+
+    unlabelled: bool = True
+    """Use the training clips without a label."""
 
     @property
     def is_random(self) -> bool:  # type: ignore[override]
@@ -36,8 +39,11 @@ class Fit(FewLabels):
         train, test = data.embed(embedder)
         for seed in seeds:
             clips = self.labelled(data, seed, keep=options.save)
-            chosen = train[np.isin(data.train, clips)]
-            weight, bias = fit_logistic_regression(chosen, dataset.labels[clips], len(dataset.classes))
+            is_labelled = np.isin(data.train, clips)
+            others = train[~is_labelled] if self.unlabelled else None
+            weight, bias = fit_logistic_regression(
+                train[is_labelled], data.train_labels[is_labelled], len(dataset.classes), unlabelled=others
+            )
             config = ClassifierConfig.of(dataset, data.split, embedder.pooling)
             classifier = Classifier(weight, bias, config)
             known = [dataset.ids[clip] for clip in clips] if self.amount else []

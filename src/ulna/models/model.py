@@ -176,18 +176,21 @@ class Model:
         split: str | None = None,
         labels: Mapping[str, str] | None = None,
         classifier: str = "fit",
+        unlabelled: bool = True,
         pooling: str | None = None,
         match_joints: bool = False,
     ) -> Classifier:
         """Train a classifier on frozen embeddings of labelled clips, in seconds; `predict` can use it afterwards.
 
-        Regularised logistic regression; the strength is chosen by cross-validation among the labelled clips.
+        Regularised logistic regression; the strength is chosen by cross-validation among the labelled clips. Clips
+        without a label help if there are any: they take the labels of similar clips by label spreading.
 
         Args:
             dataset: Dataset with labels.
             split: Split whose labelled training clips are used; all labelled clips by default.
             labels: Names of classes by id of some clips; the dataset's labels by default.
             classifier: Name of the classifier, which replaces one of the same name. `save` writes it.
+            unlabelled: Use clips without a label, of the split's training part or of the whole dataset.
             pooling: How the encoder's output is pooled; that of the recipe by default.
             match_joints: Accept clips of another skeleton and match joints by name.
 
@@ -199,13 +202,17 @@ class Model:
         if labels is not None:
             classes = tuple(sorted(set(labels.values())))
             numbers = np.array([classes.index(labels[name]) if name in labels else -1 for name in dataset.ids])
+        others = clips[numbers[clips] < 0] if unlabelled else clips[:0]
         clips = clips[numbers[clips] >= 0]
         numbers = numbers[clips]
         if len(np.unique(numbers)) < 2:
             raise InputError(f"{dataset.path}: expected labelled clips of at least two classes, found fewer")
         pooling = pooling or self.recipe.pooling
-        features = self.embedder(dataset, pooling=pooling, match_joints=match_joints).embed_dataset(dataset, clips)
-        weight, bias = fit_logistic_regression(features, numbers, len(classes))
+        embedder = self.embedder(dataset, pooling=pooling, match_joints=match_joints)
+        features = embedder.embed_dataset(dataset, np.concatenate([clips, others]))
+        weight, bias = fit_logistic_regression(
+            features[: len(clips)], numbers, len(classes), unlabelled=features[len(clips) :]
+        )
         config = ClassifierConfig.of(dataset, split, pooling).replace(classes=classes)
         self.classifiers[classifier] = Classifier(weight, bias, config)
         return self.classifiers[classifier]

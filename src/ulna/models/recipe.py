@@ -91,7 +91,7 @@ class Recipe(Config):
     "(.*)_v[0-9]+" leaves out the number of the camera. Clips of one performance come in the same batch, for tasks that
     pair them. None: every clip on its own."""
     pooling: Annotated[str, Field(max_length=20)] = "mean"
-    """How a clip's embedding is pooled, one of the encoder's methods; with "+poses" at the end, as in "blocks+poses"
+    """How a clip's embedding is pooled, one of the encoder's methods; with "+poses" at the end, as in "blocks+poses",
     it also holds the clip's preprocessed poses at 32 times. Does not change training."""
     augmentation: Augmentation = Augmentation()
     """Random changes of every clip."""
