@@ -14,6 +14,7 @@ import torch
 from ulna.analysis.report import animation, bones, flatten, write_page
 from ulna.core import Clip, random_stream
 from ulna.dataset import Dataset
+from ulna.models import Timeline
 from ulna.quality import QualityReport
 
 MOST_CLIPS, MOST_FRAMES = 24, 3000
@@ -27,10 +28,13 @@ class Shown:
     Args:
         clip: The clip.
         annotations: Labelled parts: first frame, frame after the last, label.
+        lanes: One per person with labelled parts of their own; they are drawn below one another, as pale as they are
+            uncertain.
     """
 
     clip: Clip
     annotations: tuple[tuple[int, int, str], ...] = ()
+    lanes: tuple[Timeline, ...] = ()
 
 
 def show_clips(clips: Sequence[Shown], out: str | Path, *, title: str, more: int = 0) -> Path:
@@ -53,6 +57,24 @@ def show_clips(clips: Sequence[Shown], out: str | Path, *, title: str, more: int
     sub += "Colours are persons. " if first.num_persons > 1 else ""
     sub += f"The first {min(len(clips), MOST_CLIPS)} clips of {len(clips) + more:,}." if left > 0 else ""
     return write_page("viewer.html", _content(clips[:MOST_CLIPS], "show", title, sub), Path(out))
+
+
+def show_timelines(recordings: Sequence[tuple[Clip, Sequence[Timeline]]], out: str | Path, *, title: str) -> Path:
+    """Write a page with recordings as moving skeletons above the timelines of their persons, and a table of events.
+
+    Args:
+        recordings: Recordings of one skeleton with their timelines; the first 24 are shown, of long ones 3,000 frames.
+        out: File to write.
+        title: Title of the page.
+
+    Returns:
+        Path of the file.
+    """
+    shown = [Shown(clip, lanes=tuple(timelines)) for clip, timelines in recordings[:MOST_CLIPS]]
+    num_events = sum(len(timeline.events) for _, timelines in recordings for timeline in timelines)
+    left = f" The first {MOST_CLIPS} recordings of {len(recordings)}." if len(recordings) > MOST_CLIPS else ""
+    sub = f"{num_events:,} event{'' if num_events == 1 else 's'}. Pale events are uncertain.{left}"
+    return write_page("viewer.html", _content(shown, "timeline", title, sub), Path(out))
 
 
 def show_quality(report: QualityReport, clips: Sequence[Clip], out: str | Path, *, title: str) -> Path:
@@ -130,7 +152,10 @@ def _content(clips: Sequence[Shown], kind: str, title: str, sub: str) -> dict[st
         "joints": list(skeleton.joints),
         "bones": bones(skeleton),
         "classes": [],
-        "labels": sorted({label for one in clips for _, _, label in one.annotations}),
+        "labels": sorted(
+            {label for one in clips for _, _, label in one.annotations}
+            | {event.label for one in clips for lane in one.lanes for event in lane.events}
+        ),
         "clips": [_clip(one) for one in clips],
     }
 
@@ -155,7 +180,27 @@ def _clip(shown: Shown) -> dict[str, Any]:
         "label": -1,
         "opacity": opacity,
         "annotations": [[start // step, -(-end // step), label] for start, end, label in shown.annotations],
+        "lanes": [_lane(lane, step) for lane in shown.lanes],
         "facts": f"{clip.num_frames:,} frames at {clip.fps:g} per second, {people}{size}",
+    }
+
+
+def _lane(timeline: Timeline, step: int) -> dict[str, Any]:
+    """Return a person's events: first frame, frame after the last, label, probability, and times in seconds."""
+    frames = timeline.fps / step
+    return {
+        "person": timeline.person or "",
+        "events": [
+            [
+                round((event.start - timeline.first) * frames),
+                round((event.end - timeline.first) * frames),
+                event.label,
+                1.0 if event.confidence is None else round(event.confidence, 3),
+                round(event.start, 2),
+                round(event.end, 2),
+            ]
+            for event in timeline.events
+        ],
     }
 
 

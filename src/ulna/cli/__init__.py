@@ -29,6 +29,7 @@ COMMANDS = NameTable(
         "evaluate": "ulna.cli.evaluate:main",
         "fit": "ulna.cli.fit:main",
         "predict": "ulna.cli.predict:main",
+        "timeline": "ulna.cli.timeline:main",
         "embed": "ulna.cli.embed:main",
         "attention": "ulna.cli.attention:main",
         "masks": "ulna.cli.masks:main",
@@ -55,6 +56,7 @@ USAGE = """ulna learns representations of motion from unlabelled skeleton sequen
   ulna evaluate MODEL... --data DATASET                evaluate on labelled clips, save a classifier
   ulna fit MODEL --data DATASET                        train a classifier with few labels, in seconds
   ulna predict MODEL FILE...                           classify new clips
+  ulna timeline MODEL RECORDING...                     find when something happens in long recordings
   ulna embed MODEL --data DATASET --out FILE.parquet   one vector per clip
   ulna attention MODEL... --data DATASET               show what an encoder attends to
   ulna masks MODEL --data DATASET                      show scores and masks of HA-CM

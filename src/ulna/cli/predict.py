@@ -43,7 +43,7 @@ def predict(
         raise InputError("expected at least one file with clips, found none")
     (loaded,) = load_models([model], device)
     loaded.classifier(classifier)
-    clips = _read(files, format, loaded.config.data.source)
+    clips = read_like(files, format, loaded.config.data.source)
     predictions = loaded.predict(clips, classifier=classifier, match_joints=match_joints)
     rows = [(one.clip, one.label, f"{one.confidence:.3f}") for one in predictions]
     if out:
@@ -55,7 +55,17 @@ def predict(
         print(f"{readable(clip, 200):32} {readable(label, 200):32} {confidence}")
 
 
-def _read(paths: Sequence[Path], name: str | None, source: Mapping[str, Any]) -> list[Clip]:
+def read_like(paths: Sequence[Path], name: str | None, source: Mapping[str, Any]) -> list[Clip]:
+    """Read clips, by default in the format of a model's data.
+
+    Args:
+        paths: Files or folders. Bad files are left out with a warning if a folder has others.
+        name: Name of the format; by default that of the model's data if it fits, else detected.
+        source: Format of the model's data, with its options.
+
+    Raises:
+        InputError: If no file can be read.
+    """
     clips: list[Clip] = []
     for path in paths:
         format = _format(path, name, source)

@@ -1,5 +1,6 @@
 """Datasets: write, prepare, open and verify them; splits, label subsets, and the sample dataset."""
 
+from ulna.dataset.assembling import assemble
 from ulna.dataset.copies import exact_copies, is_among, overlapping
 from ulna.dataset.dataset import Dataset
 from ulna.dataset.description import DatasetError
@@ -12,6 +13,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Windows",
+    "assemble",
     "exact_copies",
     "is_among",
     "label_subset",

@@ -31,12 +31,14 @@ class Annotation:
         end: End in seconds.
         label: Name of the class.
         person: Track id of the person; None applies to all persons.
+        confidence: Probability of the label, 0 to 1; None for annotations made by people.
     """
 
     start: float
     end: float
     label: str
     person: str | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ulna.core import Config, InputError, MissingError, new_file, readable
+from ulna.core import Config, InputError, MissingError, Positive, new_file, readable
 from ulna.dataset import Dataset
 
 FOLDER = "classifiers"
@@ -34,6 +35,9 @@ class ClassifierConfig(Config):
     """Fingerprint of the dataset it was trained on."""
     pooling: str
     """Pooling of the embeddings it takes."""
+    durations: Annotated[tuple[Positive, ...], Field(max_length=8)] = ()
+    """Quartiles of the durations of the clips it was trained on, in seconds; timelines look through windows of these
+    lengths."""
 
     @classmethod
     def of(cls, dataset: Dataset, split: str | None, pooling: str) -> ClassifierConfig:
@@ -44,7 +48,17 @@ class ClassifierConfig(Config):
             split: Split whose training part it is trained on; None for all clips.
             pooling: Pooling of the embeddings it takes.
         """
-        return cls(classes=dataset.classes, split=split, fingerprint=dataset.fingerprint, pooling=pooling)
+        clips = np.arange(dataset.num_clips) if split is None else dataset.split(split)[0]
+        labelled = clips[dataset.labels[clips] >= 0]
+        used = labelled if len(labelled) else clips
+        durations = np.quantile(dataset.lengths[used] / dataset.fps[used], (0.25, 0.5, 0.75)).round(3)
+        return cls(
+            classes=dataset.classes,
+            split=split,
+            fingerprint=dataset.fingerprint,
+            pooling=pooling,
+            durations=tuple(sorted(set(durations.tolist()))),
+        )
 
 
 @dataclass(frozen=True)

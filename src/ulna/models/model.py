@@ -25,6 +25,7 @@ from ulna.dataset import Dataset, is_among
 from ulna.encoders import Encoder
 from ulna.encoders.pooling import check_pooling, embedding_dim
 from ulna.models.classifier import FOLDER, Classifier, ClassifierConfig
+from ulna.models.decoding import Smoothing
 from ulna.models.embedding import Embedder
 from ulna.models.fitting import fit_logistic_regression
 from ulna.models.folder import (
@@ -41,6 +42,7 @@ from ulna.models.folder import (
 )
 from ulna.models.names import find_model
 from ulna.models.recipe import Precision, Recipe
+from ulna.models.timeline import Scan, Timeline, persons_of, scan
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 from ulna.quality import plausibility
@@ -167,6 +169,58 @@ class Model:
         return [
             Prediction(name, chosen.config.classes[row.argmax()], float(row.max()), row)
             for name, row in zip(ids, probabilities, strict=True)
+        ]
+
+    def timeline(
+        self,
+        recording: Clip,
+        *,
+        classifier: str | None = None,
+        windows: Scan | None = None,
+        smoothing: Smoothing | None = None,
+        match_joints: bool = False,
+    ) -> list[Timeline]:
+        """Return when something happens in a long recording: the classes of its frames, and events.
+
+        The recording is cut into overlapping windows of several lengths, each is classified, and the probabilities of
+        all windows that contain a frame are averaged.
+
+        Args:
+            recording: The recording.
+            classifier: Name of the classifier; may be left out if the model has only one.
+            windows: How the recording is cut; by default into windows as long as the clips that the classifier was
+                trained on.
+            smoothing: How probabilities become events; by default the most probable sequence of labels in which every
+                change has a cost.
+            match_joints: Accept a recording of another skeleton and match joints by name.
+
+        Returns:
+            One timeline per visible person, or one for all if the model encodes persons together.
+
+        Raises:
+            MissingError: If there is no such classifier. Train one with `fit`, or save one with `ulna.evaluate`.
+            InputError: If skeleton or number of persons do not fit, or nobody is visible.
+        """
+        chosen = self.classifier(classifier)
+        if not recording.visible.any():
+            raise InputError(f"recording {recording.id!r}: expected a visible person, found none")
+        together = self.encoder.spec.num_persons > 1
+        persons = [(None, recording)] if together else persons_of(recording)
+        embedder = self.embedder([persons[0][1]], pooling=chosen.config.pooling, match_joints=match_joints)
+        embedder = replace(embedder, encoder=self.encoder_of(chosen))
+        windows = windows or Scan()
+        if not windows.windows:
+            windows = windows.replace(windows=chosen.config.durations)
+        return [
+            scan(
+                one,
+                lambda clips: chosen(embedder.embed_clips(clips)).numpy(),
+                chosen.config.classes,
+                options=windows,
+                smoothing=smoothing,
+                person=name,
+            )
+            for name, one in persons
         ]
 
     def fit(
