@@ -347,6 +347,11 @@ def test_rows_and_tables(tmp_path):
         ("s", 0, 75.0, 4), ("s", 1, 50.0, 4), ("t", 0, 75.0, 4),
     ]  # fmt: skip
     assert len({row.key for row in rows}) == 1, "folds are averaged"
+    larger = rows[2].replace(num_test=12, accuracy=25.0)
+    assert mean_and_sd([rows[0], larger]) == (pytest.approx((4 * 75 + 12 * 25) / 16), None)
+    assert mean_and_sd([*rows[:2], larger]) == mean_and_sd([rows[0], larger]), "seed 1 lacks a fold"
+    both = [*rows[:2], larger, larger.replace(seed=1, accuracy=75.0)]
+    assert mean_and_sd(both) == (pytest.approx((37.5 + 68.75) / 2), pytest.approx(np.std([37.5, 68.75], ddof=1)))
     other = rows[2].replace(start="gl_transformer/nw_ucla_muon")
     with pytest.raises(InputError, match="expected rows of one result to average, found"):
         mean_and_sd([rows[0], other])

@@ -233,16 +233,20 @@ def mean_and_sd(rows: Sequence[ResultRow], value: str = "accuracy") -> tuple[flo
     """Return mean and sample standard deviation over models (over seeds if there is one model) of a column.
 
     Args:
-        rows: Rows of one key; folds count as models.
+        rows: Rows of one key. If they are of several splits, these are folds: the mean over their test clips is taken
+            for each seed, and seeds that lack a fold do not count.
         value: "accuracy", "clean", "oracle", or the name of a metric.
     """
     by_model: dict[str, list[float]] = {}
     if len(keys := {row.key for row in rows}) > 1:
         raise InputError(f"expected rows of one result to average, found {' and '.join(map(str, keys))}")
-    for row in rows:
-        number = row.value(value)
-        if number is not None:
-            by_model.setdefault(row.model, []).append(number)
+    if len(folds := {row.split for row in rows}) > 1:
+        by_model = _over_folds(rows, folds, value)
+    else:
+        for row in rows:
+            number = row.value(value)
+            if number is not None:
+                by_model.setdefault(row.model, []).append(number)
     if not by_model:
         return None
     if len(by_model) == 1:
@@ -250,6 +254,18 @@ def mean_and_sd(rows: Sequence[ResultRow], value: str = "accuracy") -> tuple[flo
     else:
         numbers = [float(np.mean(own)) for own in by_model.values()]
     return float(np.mean(numbers)), float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+
+
+def _over_folds(rows: Sequence[ResultRow], folds: set[str], value: str) -> dict[str, list[float]]:
+    """Return the mean over the test clips of all folds by seed."""
+    found: dict[str, list[float]] = {}
+    for seed in {row.seed for row in rows}:
+        own = [(row.split, number, row.num_test) for row in rows if row.seed == seed for number in [row.value(value)]]
+        known = [(split, number, num) for split, number, num in own if number is not None]
+        if {split for split, _, _ in known} == folds:
+            numbers, counts = zip(*((number, num) for _, number, num in known), strict=True)
+            found[f"seed {seed}"] = [float(np.average(numbers, weights=counts))]
+    return found
 
 
 def cell(rows: Sequence[ResultRow], value: str = "accuracy") -> str:
