@@ -82,9 +82,9 @@ def test_clips_without_a_label_take_those_of_similar_clips(monkeypatch):
     assert accuracy(features[:0]) == accuracy(None), "no clips without a label"
     assert accuracy(features[others]) > 0.95
     seen = []
-    spread = fitting._with_spread_labels
+    fit = fitting._fit
     monkeypatch.setattr(fitting, "MOST_UNLABELLED", 70)
-    monkeypatch.setattr(fitting, "_with_spread_labels", lambda *arrays: seen.append(len(arrays[2])) or spread(*arrays))
+    monkeypatch.setattr(fitting, "_fit", lambda *arrays: seen.append(len(arrays[3])) or fit(*arrays))
     assert accuracy(features[others]) > 0.95
     assert seen == [66], "every third of 198"
 

@@ -19,8 +19,8 @@ from ulna.dataset import Dataset
 from ulna.evaluation import EvalResult
 from ulna.models import Model
 from ulna.models.card import model_card
-from ulna.models.classifier import standardisation
 from ulna.models.folder import CARD, RESULTS
+from ulna.models.standardisation import standardisation
 
 NEIGHBOURS = 10
 MOST_CLIPS = 2000

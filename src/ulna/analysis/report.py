@@ -19,8 +19,8 @@ from ulna.core import Clip, InputError, Skeleton, UlnaError, random_stream, show
 from ulna.dataset import Dataset
 from ulna.evaluation import EvalResult, Evaluation, over_models
 from ulna.models import Model
-from ulna.models.classifier import standardisation
 from ulna.models.folder import FIGURES, METRICS, RESULTS
+from ulna.models.standardisation import standardisation
 
 MOST_POINTS, NUM_CLIPS, MOST_FRAMES = 1500, 8, 150
 IMAGE_HEIGHT = 1.7  # metres; size at which bodies without a physical unit are drawn

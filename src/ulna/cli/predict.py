@@ -20,6 +20,7 @@ def predict(
     *,
     classifier: str | None = None,
     format: str | None = None,
+    unknown: float | None = None,
     match_joints: Flag = False,
     out: Path | None = None,
     device: str = "auto",
@@ -31,6 +32,8 @@ def predict(
         files: Files or folders with clips.
         classifier: Name of the classifier; may be left out if the model has only one.
         format: Format of the files; by default that of the model's data if it fits, else detected.
+        unknown: Label clips "unknown" that are unlike all training clips, at about this share of false alarms, such as
+            0.05; for classifiers of `ulna fit`.
         match_joints: Accept clips of another skeleton and match joints by name.
         out: Write a CSV file instead of printing; must not exist.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
@@ -44,7 +47,7 @@ def predict(
     (loaded,) = load_models([model], device)
     loaded.classifier(classifier)
     clips = read_like(files, format, loaded.config.data.source)
-    predictions = loaded.predict(clips, classifier=classifier, match_joints=match_joints)
+    predictions = loaded.predict(clips, classifier=classifier, unknown=unknown, match_joints=match_joints)
     rows = [(one.clip, one.label, f"{one.confidence:.3f}") for one in predictions]
     if out:
         with new_file(out) as partial, partial.open("w", newline="", encoding="utf-8") as file:

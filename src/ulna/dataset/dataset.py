@@ -148,6 +148,18 @@ class Dataset:
         return [recording or own for recording, own in zip(self.table["recording"].to_pylist(), ids, strict=True)]
 
     @property
+    def owners(self) -> np.ndarray:
+        """Number (N,) of the group, subject or recording that each clip belongs to.
+
+        The first of these that is known for all clips and has more than one value; else every clip is on its own.
+        """
+        for name in ("group", "subject", "recording"):
+            values = self.table[name].to_pylist() if name in self.table.column_names else [None]
+            if None not in values and len(set(values)) > 1:
+                return np.unique(np.array(values), return_inverse=True)[1]
+        return np.arange(self.num_clips)
+
+    @property
     def skeleton(self) -> Skeleton:
         """Skeleton of all clips."""
         return self.description.skeleton

@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from ulna.evaluation.calibration import expected_calibration_error
 from ulna.evaluation.few_labels import FewLabels
 from ulna.evaluation.protocol import LabelledSplit, RunOptions
 from ulna.evaluation.results import SeedResult
 from ulna.models import Classifier, ClassifierConfig, Embedder
 from ulna.models.fitting import fit_logistic_regression
+from ulna.models.novelty import Novelty
 
 
 class Fit(FewLabels):
@@ -45,6 +47,15 @@ class Fit(FewLabels):
                 train[is_labelled], data.train_labels[is_labelled], len(dataset.classes), unlabelled=others
             )
             config = ClassifierConfig.of(dataset, data.split, embedder.pooling)
-            classifier = Classifier(weight, bias, config)
+            novelty = Novelty.of(train[is_labelled], dataset.owners[data.train[is_labelled]])
+            classifier = Classifier(weight, bias, config, novelty=novelty)
+            confidence, predicted = classifier(test).max(dim=1)
+            is_right = predicted.numpy() == data.test_labels
             known = [dataset.ids[clip] for clip in clips] if self.amount else []
-            yield SeedResult(seed=seed, predictions=classifier(test).argmax(dim=1).tolist(), labelled=known), classifier
+            result = SeedResult(
+                seed=seed,
+                predictions=predicted.tolist(),
+                metrics={"ece": expected_calibration_error(confidence.numpy(), is_right)},
+                labelled=known,
+            )
+            yield result, classifier

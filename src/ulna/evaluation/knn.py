@@ -14,7 +14,7 @@ from ulna.core import Count, Positive
 from ulna.evaluation.protocol import LabelledSplit, Protocol, RunOptions
 from ulna.evaluation.results import SeedResult
 from ulna.models import Embedder
-from ulna.models.classifier import standardisation
+from ulna.models.standardisation import standardisation
 
 
 class KNN(Protocol):

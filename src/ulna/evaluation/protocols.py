@@ -7,6 +7,7 @@ from ulna.evaluation.knn import KNN
 from ulna.evaluation.linear import Linear
 from ulna.evaluation.protocol import Protocol
 from ulna.evaluation.retrieval import Retrieval
+from ulna.evaluation.unknown import Unknown
 
 PROTOCOLS = NameTable(
     "protocol",
@@ -16,7 +17,8 @@ PROTOCOLS = NameTable(
         "fit": "ulna.evaluation.fit:Fit",
         "finetune": "ulna.evaluation.finetune:FineTune",
         "retrieval": "ulna.evaluation.retrieval:Retrieval",
+        "unknown": "ulna.evaluation.unknown:Unknown",
     },
 )
 
-__all__ = ["KNN", "PROTOCOLS", "FineTune", "Fit", "Linear", "Protocol", "Retrieval"]
+__all__ = ["KNN", "PROTOCOLS", "FineTune", "Fit", "Linear", "Protocol", "Retrieval", "Unknown"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,10 @@ from torch import Tensor
 
 from ulna.core import Config, InputError, MissingError, Positive, new_file, readable
 from ulna.dataset import Dataset
+from ulna.models.novelty import Novelty
 
 FOLDER = "classifiers"
-_ENCODER, _CONFIG = "encoder.", "classifier"
+_ENCODER, _NOVELTY, _CONFIG = "encoder.", "novelty.", "classifier"
 _ADVICE = "Evaluate or fit again."
 
 
@@ -70,16 +72,34 @@ class Classifier:
         bias: (L,).
         config: Classes, training data and pooling.
         encoder: Weights of the fine-tuned encoder; empty if the classifier takes the model's own embeddings.
+        novelty: How far clips are from those it was trained on; None if that was not measured.
     """
 
     weight: Float[Tensor, "L E"]
     bias: Float[Tensor, " L"]
     config: ClassifierConfig
     encoder: Mapping[str, Tensor] = field(default_factory=dict)
+    novelty: Novelty | None = None
 
     def __call__(self, embeddings: Float[Tensor, "B E"]) -> Float[Tensor, "B L"]:
         """Return the probability of each class."""
         return (embeddings @ self.weight.T + self.bias).softmax(dim=1)
+
+    def check_unknown(self, share: float) -> None:
+        """Raise InputError if clips cannot be called unknown at a share of false alarms."""
+        if not 0 < share < 1:
+            raise InputError(f"unknown: expected a share of false alarms between 0 and 1, found {share:g}")
+        if self.novelty is None:
+            raise InputError(
+                "unknown: expected a classifier that measures novelty, found one without. Train it with Model.fit or "
+                "`ulna fit`."
+            )
+        num, least = len(self.novelty.held_out), math.ceil(1 / share)
+        if num < least:
+            raise InputError(
+                f"unknown: expected at least {least} training clips for a share of {share:g}, found {num}. Label more "
+                "clips, or allow more false alarms."
+            )
 
     def is_trained_on(self, dataset: Dataset, split: str) -> bool:
         """Return whether the classifier was trained on the training part of a dataset's split."""
@@ -90,6 +110,7 @@ class Classifier:
         """Write FOLDER/NAME.safetensors."""
         tensors = {"weight": self.weight, "bias": self.bias}
         tensors |= {_ENCODER + key: value for key, value in self.encoder.items()}
+        tensors |= {_NOVELTY + key: value for key, value in self.novelty.tensors().items()} if self.novelty else {}
         content = save(
             {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()},
             metadata={_CONFIG: self.config.model_dump_json()},
@@ -117,7 +138,10 @@ class Classifier:
                 text = (file.metadata() or {}).get(_CONFIG, "")
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             config = ClassifierConfig.from_text(text)
-            encoder = {key.removeprefix(_ENCODER): t for key, t in tensors.items() if key.startswith(_ENCODER)}
+            encoder, novelty = (
+                {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+                for prefix in (_ENCODER, _NOVELTY)
+            )
             weight, bias = tensors["weight"], tensors["bias"]
             if any(t.is_complex() or not t.isfinite().all() for t in tensors.values()):
                 raise InputError("expected finite weights, found others")
@@ -125,14 +149,9 @@ class Classifier:
                 raise InputError(f"expected a linear layer in float32, found {weight.dtype} and {bias.dtype}")
             if weight.ndim != 2 or bias.ndim != 1 or not len(weight) == len(bias) == len(config.classes):
                 raise InputError(f"expected {len(config.classes)} rows, one per class, found {tuple(weight.shape)}")
+            measure = Novelty.from_tensors(novelty) if novelty else None
         except KeyError as error:
             raise InputError(f"{path}: expected a classifier, found a file without {error}. {_ADVICE}") from None
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{path}: expected a classifier, found a damaged file ({error}). {_ADVICE}") from None
-        return cls(weight, bias, config, encoder)
-
-
-def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (E,) of features; constant features get a standard deviation of 1."""
-    sd = features.std(dim=0, unbiased=False)
-    return features.mean(dim=0), torch.where(sd > 1e-8, sd, 1.0)
+        return cls(weight, bias, config, encoder, measure)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ulna.models.classifier import standardisation
+from ulna.models.standardisation import standardisation
 
 STRENGTHS = np.logspace(-4, 2, 7)  # inverse regularisation, as scikit-learn's C
 MOST_FOLDS = 5
@@ -16,6 +17,7 @@ MOST_UNLABELLED = 4000  # label spreading compares all pairs of clips
 KERNEL = 10.0  # of label spreading: similarity exp(-10 d²) of embeddings of unit length
 SPREADING = 0.8  # share of its neighbours' labels that a clip takes
 LABELLED_WEIGHT = 10.0  # of a labelled clip; an unlabelled one weighs at most 1
+LOG_TEMPERATURES = (-2.0, 2.0)
 
 
 def fit_logistic_regression(
@@ -23,8 +25,9 @@ def fit_logistic_regression(
 ) -> tuple[Tensor, Tensor]:
     """Fit regularised logistic regression to standardised embeddings.
 
-    The strength is chosen by cross-validation among the labelled clips if every class has at least two. Clips without a
-    label get one by label spreading (Zhou et al., 2004), and count by how certain it is.
+    If every class has at least two labelled clips, cross-validation among them chooses the strength of the
+    regularisation and a temperature, by which the logits are divided so that probabilities are calibrated (Guo et al.,
+    2017). Clips without a label get one by label spreading (Zhou et al., 2004), and count by how certain it is.
 
     Args:
         features: (B, E) embeddings.
@@ -41,19 +44,22 @@ def fit_logistic_regression(
 
     others = features[:0] if unlabelled is None else unlabelled[:: -(-len(unlabelled) // MOST_UNLABELLED) or 1]
     mean, sd = standardisation(torch.cat([features, others]))
-    scaled = ((features - mean) / sd).numpy()
+    scaled, other_rows = (((rows - mean) / sd).numpy() for rows in (features, others))
     known, counts = np.unique(labels, return_counts=True)
-    estimator = LogisticRegression(C=1e-2, max_iter=500)
+    estimator, temperature = LogisticRegression(C=1e-2, max_iter=500), 1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if counts.min() >= 2:
             folds = StratifiedKFold(min(MOST_FOLDS, int(counts.min())), shuffle=True, random_state=0)
-            estimator = GridSearchCV(estimator, {"C": STRENGTHS}, cv=folds).fit(scaled, labels).best_estimator_
-        elif not len(others):
-            estimator = estimator.fit(scaled, labels)
-        if len(others):
-            estimator.fit(*_with_spread_labels(scaled, labels, ((others - mean) / sd).numpy()))
-    coefficients, intercepts = estimator.coef_, estimator.intercept_
+            search = GridSearchCV(estimator, {"C": STRENGTHS}, cv=folds, refit=False).fit(scaled, labels)
+            estimator.set_params(**search.best_params_)
+            probabilities = np.empty((len(labels), len(known)))
+            for fitted, held_out in folds.split(scaled, labels):
+                _fit(estimator, scaled[fitted], labels[fitted], other_rows)
+                probabilities[held_out] = estimator.predict_proba(scaled[held_out])
+            temperature = best_temperature(probabilities, np.searchsorted(known, labels))
+        _fit(estimator, scaled, labels, other_rows)
+    coefficients, intercepts = estimator.coef_ / temperature, estimator.intercept_ / temperature
     if len(known) == 2:  # scikit-learn keeps one row for two classes
         coefficients, intercepts = np.stack([0 * coefficients[0], coefficients[0]]), np.array([0.0, intercepts[0]])
     weight = torch.zeros(num_classes, features.shape[1])
@@ -63,10 +69,31 @@ def fit_logistic_regression(
     return weight, bias
 
 
-def _with_spread_labels(
-    features: np.ndarray, labels: np.ndarray, unlabelled: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return embeddings, labels and weights of labelled clips and of those that label spreading gives a label."""
+def best_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature with the smallest cross-entropy, between 0.14 and 7.4.
+
+    Args:
+        probabilities: (B, L) class probabilities of held-out clips at temperature 1.
+        labels: (B,) class indices.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    logits = np.log(np.maximum(probabilities, 1e-12))
+
+    def cross_entropy(log_temperature: float) -> float:
+        scores = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(scores[np.arange(len(labels)), labels].mean())
+
+    found = minimize_scalar(cross_entropy, bounds=LOG_TEMPERATURES, method="bounded")
+    return float(np.exp(found.x))
+
+
+def _fit(estimator: Any, features: np.ndarray, labels: np.ndarray, unlabelled: np.ndarray) -> None:
+    """Fit an estimator to labelled clips and to those that label spreading gives a label."""
+    if not len(unlabelled):
+        estimator.fit(features, labels)
+        return
     from sklearn.semi_supervised import LabelSpreading
 
     rows = np.concatenate([features, unlabelled])
@@ -76,4 +103,4 @@ def _with_spread_labels(
     certainty = np.nan_to_num(spreading.label_distributions_.max(axis=1))[len(labels) :]
     spread = np.concatenate([labels, spreading.transduction_[len(labels) :]])
     weight = np.concatenate([np.full(len(labels), LABELLED_WEIGHT), certainty])
-    return rows[weight > 0], spread[weight > 0], weight[weight > 0]
+    estimator.fit(rows[weight > 0], spread[weight > 0], weight[weight > 0])

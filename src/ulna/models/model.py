@@ -41,12 +41,14 @@ from ulna.models.folder import (
     write_seen,
 )
 from ulna.models.names import find_model
+from ulna.models.novelty import Novelty
 from ulna.models.recipe import Precision, Recipe
 from ulna.models.timeline import Scan, Timeline, persons_of, scan
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 from ulna.quality import plausibility
 
+UNKNOWN = "unknown"
 MOST_CHECKED = 20  # clips that are checked for plausibility
 
 
@@ -59,12 +61,15 @@ class Prediction:
         label: Most probable class.
         confidence: Its probability, 0 to 1.
         probabilities: (L,) probability of every class, in the order of the classifier's classes.
+        novelty: Share of held-out training clips that are nearer to the others than this clip, 0 to 1; None if the
+            classifier does not measure it.
     """
 
     clip: str
     label: str
     confidence: float
     probabilities: np.ndarray = field(repr=False)
+    novelty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ class Model:
         clips: Sequence[Clip] | Dataset,
         *,
         classifier: str | None = None,
+        unknown: float | None = None,
         match_joints: bool = False,
     ) -> list[Prediction]:
         """Return the class of each clip.
@@ -155,20 +161,33 @@ class Model:
         Args:
             clips: Clips, or a dataset.
             classifier: Name of the classifier; may be left out if the model has only one.
+            unknown: Label clips "unknown" that are farther from the training clips than held-out training clips are;
+                at most about this share of clips like the training clips is then labelled so.
             match_joints: Accept clips of another skeleton and match joints by name.
 
         Raises:
             MissingError: If there is no such classifier. Train one with `fit`, or save one with `ulna.evaluate`.
-            InputError: If skeleton or number of persons do not fit.
+            InputError: If skeleton or number of persons do not fit, or `unknown` is given and the classifier does not
+                measure novelty, or has too few training clips for it.
         """
         chosen = self.classifier(classifier)
+        if unknown is not None:
+            chosen.check_unknown(unknown)
         encoder = self.encoder_of(chosen)
         embedder = self.embedder(clips, pooling=chosen.config.pooling, match_joints=match_joints)
-        probabilities = chosen(self._embed(replace(embedder, encoder=encoder), clips)).numpy()
+        vectors = self._embed(replace(embedder, encoder=encoder), clips)
+        probabilities = chosen(vectors).numpy()
+        novelties = [None] * len(vectors) if chosen.novelty is None else chosen.novelty(vectors).tolist()
         ids = clips.ids if isinstance(clips, Dataset) else [clip.id for clip in clips]
         return [
-            Prediction(name, chosen.config.classes[row.argmax()], float(row.max()), row)
-            for name, row in zip(ids, probabilities, strict=True)
+            Prediction(
+                clip=name,
+                label=UNKNOWN if unknown is not None and novelty > 1 - unknown else chosen.config.classes[row.argmax()],
+                confidence=float(row.max()),
+                probabilities=row,
+                novelty=novelty,
+            )
+            for name, row, novelty in zip(ids, probabilities, novelties, strict=True)
         ]
 
     def timeline(
@@ -268,7 +287,8 @@ class Model:
             features[: len(clips)], numbers, len(classes), unlabelled=features[len(clips) :]
         )
         config = ClassifierConfig.of(dataset, split, pooling).replace(classes=classes)
-        self.classifiers[classifier] = Classifier(weight, bias, config)
+        novelty = Novelty.of(features[: len(clips)], dataset.owners[clips])
+        self.classifiers[classifier] = Classifier(weight, bias, config, novelty=novelty)
         return self.classifiers[classifier]
 
     def save(self, path: str | Path, *, half: bool = False) -> Model:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ulna.core import InputError, UlnaWarning, new_file, spread_evenly
 from ulna.dataset import Dataset
 from ulna.models import Embedder
-from ulna.models.classifier import standardisation
+from ulna.models.standardisation import standardisation
 
 MOST_CLIPS = 512  # that are embedded for the effective rank
 LOWEST_RANK = 2.0  # below which a warning says that features collapsed
