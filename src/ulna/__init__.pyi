@@ -18,6 +18,8 @@ from .formats import read as read
 from .models import Model as Model
 from .models import Recipe as Recipe
 from .models import load as load
+from .models.search import Hit as Hit
+from .models.search import SearchIndex as SearchIndex
 from .training import pretrain as pretrain
 
 __version__: str

@@ -31,6 +31,8 @@ COMMANDS = NameTable(
         "predict": "ulna.cli.predict:main",
         "timeline": "ulna.cli.timeline:main",
         "embed": "ulna.cli.embed:main",
+        "index": "ulna.cli.index:main",
+        "search": "ulna.cli.search:main",
         "attention": "ulna.cli.attention:main",
         "masks": "ulna.cli.masks:main",
         "robustness": "ulna.cli.robustness:main",
@@ -58,6 +60,8 @@ USAGE = """ulna learns representations of motion from unlabelled skeleton sequen
   ulna predict MODEL FILE...                           classify new clips
   ulna timeline MODEL RECORDING...                     find when something happens in long recordings
   ulna embed MODEL --data DATASET --out FILE.parquet   one vector per clip
+  ulna index MODEL DATASET INDEX                       write an index to search in
+  ulna search INDEX QUERY                              find clips like one, or like a part of a recording
   ulna attention MODEL... --data DATASET               show what an encoder attends to
   ulna masks MODEL --data DATASET                      show scores and masks of HA-CM
   ulna robustness MODEL... --data DATASET              measure accuracy on corrupted clips

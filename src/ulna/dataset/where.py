@@ -1,0 +1,87 @@
+"""Conditions on clips, such as "subject = 3 and view = 1"."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ulna.core import InputError, shown, unknown_name
+
+MOST_CHARACTERS = 1000
+ADVICE = 'Write for example: subject = 3 and label != "sit down".'
+_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_QUOTED = re.compile(r"""("[^"]*"|'[^']*')""")
+
+
+def where(table: pa.Table, condition: str) -> pa.Table:
+    """Return the rows of a table that meet a condition.
+
+    Args:
+        table: The table.
+        condition: Comparisons of columns with numbers or quoted text by =, !=, <, <=, >, >= and in (...), joined by
+            and, or, not and parentheses. Rows without a value meet no comparison.
+
+    Raises:
+        InputError: If the condition does not parse, names no column, or compares text with numbers.
+    """
+    problem = f"where: expected a condition, found {shown(condition)}"
+    if len(condition) > MOST_CHARACTERS:
+        raise InputError(f"where: expected at most {MOST_CHARACTERS} characters, found {len(condition)}")
+    parts = _QUOTED.split(condition)
+    parts[::2] = [re.sub(r"(?<![=!<>])=(?!=)", "==", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"\b(AND|OR|NOT|IN)\b", lambda m: m[0].lower(), part) for part in parts[::2]]
+    try:
+        tree = ast.parse("".join(parts).strip(), mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise InputError(f"{problem}. {ADVICE}") from None
+    expression = _expression(tree.body, table.column_names, problem)
+    try:
+        return table.filter(expression)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError):
+        raise InputError(f"{problem}, which compares text with numbers. {ADVICE}") from None
+
+
+def _expression(node: ast.expr, columns: Sequence[str], problem: str) -> pc.Expression:
+    if isinstance(node, ast.BoolOp):
+        parts = [_expression(value, columns, problem) for value in node.values]
+        joined = parts[0]
+        for part in parts[1:]:
+            joined = joined & part if isinstance(node.op, ast.And) else joined | part
+        return joined
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return ~_expression(node.operand, columns, problem)
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.left, ast.Name):
+        if node.left.id not in columns:
+            raise InputError(unknown_name("column", node.left.id, columns))
+        column, compare, right = pc.field(node.left.id), type(node.ops[0]), node.comparators[0]
+        if compare is ast.In and isinstance(right, ast.Tuple | ast.List):
+            return column.isin([_value(one, problem) for one in right.elts])
+        if compare is ast.In:
+            return column.isin([_value(right, problem)])
+        if compare in _COMPARISONS:
+            return _COMPARISONS[compare](column, _value(right, problem))
+    raise InputError(f"{problem}. {ADVICE}")
+
+
+def _value(node: ast.expr, problem: str) -> Any:
+    sign = 1
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        sign, node = -1, node.operand
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return sign * node.value  # type: ignore[operator]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and sign == 1:
+        return node.value
+    raise InputError(f"{problem}: expected a number or quoted text to compare with. {ADVICE}")
