@@ -33,6 +33,7 @@ COMMANDS = NameTable(
         "embed": "ulna.cli.embed:main",
         "index": "ulna.cli.index:main",
         "search": "ulna.cli.search:main",
+        "discover": "ulna.cli.discover:main",
         "attention": "ulna.cli.attention:main",
         "masks": "ulna.cli.masks:main",
         "robustness": "ulna.cli.robustness:main",
@@ -62,6 +63,7 @@ USAGE = """ulna learns representations of motion from unlabelled skeleton sequen
   ulna embed MODEL --data DATASET --out FILE.parquet   one vector per clip
   ulna index MODEL DATASET INDEX                       write an index to search in
   ulna search INDEX QUERY                              find clips like one, or like a part of a recording
+  ulna discover MODEL DATASET PAGE                     find kinds of movement without labels
   ulna attention MODEL... --data DATASET               show what an encoder attends to
   ulna masks MODEL --data DATASET                      show scores and masks of HA-CM
   ulna robustness MODEL... --data DATASET              measure accuracy on corrupted clips

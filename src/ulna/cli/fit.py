@@ -53,7 +53,9 @@ def fit(
     table = None
     if labels is not None:
         listed = Labels.read(labels)
-        known = {name: listed.of(Path(name), None).metadata.get("label") for name in dataset.ids}
+        known = {
+            name: (listed.rows.get(name) or listed.of(Path(name), None).metadata).get("label") for name in dataset.ids
+        }
         table = {name: label for name, label in known.items() if label}
     found = loaded.fit(
         dataset, split=split, labels=table, classifier=classifier, unlabelled=unlabelled, pooling=pooling,
