@@ -30,6 +30,7 @@ COMMANDS = NameTable(
         "fit": "ulna.cli.fit:main",
         "predict": "ulna.cli.predict:main",
         "timeline": "ulna.cli.timeline:main",
+        "stream": "ulna.cli.stream:main",
         "embed": "ulna.cli.embed:main",
         "index": "ulna.cli.index:main",
         "search": "ulna.cli.search:main",
@@ -60,6 +61,7 @@ USAGE = """ulna learns representations of motion from unlabelled skeleton sequen
   ulna fit MODEL --data DATASET                        train a classifier with few labels, in seconds
   ulna predict MODEL FILE...                           classify new clips
   ulna timeline MODEL RECORDING...                     find when something happens in long recordings
+  ulna stream MODEL --fps FPS                          classify frames on standard input while they arrive
   ulna embed MODEL --data DATASET --out FILE.parquet   one vector per clip
   ulna index MODEL DATASET INDEX                       write an index to search in
   ulna search INDEX QUERY                              find clips like one, or like a part of a recording

@@ -137,7 +137,8 @@ def by_length(lengths: Int[np.ndarray, " B"], num_frames: int) -> list[np.ndarra
 
 def _ahead(read: Callable[[np.ndarray], Batch], parts: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Batch]]:
     """Yield each part with its batch, which is read while the previous one is used."""
-    if not parts:
+    if len(parts) < 2:
+        yield from ((part, read(part)) for part in parts)
         return
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(read, parts[0])

@@ -16,7 +16,9 @@ from ulna.core import (
     Clip,
     InputError,
     MissingError,
+    Skeleton,
     UlnaWarning,
+    Units,
     new_folder,
     refuse_existing,
     spread_evenly,
@@ -43,12 +45,12 @@ from ulna.models.folder import (
 from ulna.models.names import find_model
 from ulna.models.novelty import Novelty
 from ulna.models.recipe import Precision, Recipe
+from ulna.models.stream import UNKNOWN, Stream, StreamOptions
 from ulna.models.timeline import Scan, Timeline, persons_of, scan
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 from ulna.quality import plausibility
 
-UNKNOWN = "unknown"
 MOST_CHECKED = 20  # clips that are checked for plausibility
 
 
@@ -241,6 +243,41 @@ class Model:
             )
             for name, one in persons
         ]
+
+    def stream(
+        self,
+        *,
+        fps: float,
+        classifier: str | None = None,
+        options: StreamOptions | None = None,
+        skeleton: Skeleton | None = None,
+        units: Units = "metres",
+        match_joints: bool = False,
+    ) -> Stream:
+        """Return a stream that classifies movement while frames arrive.
+
+        Args:
+            fps: Frames per second of the stream.
+            classifier: Name of the classifier; may be left out if the model has only one.
+            options: Length of the window, how often to answer, and when to say "unknown".
+            skeleton: Skeleton of the frames; the model's by default.
+            units: Unit of the positions.
+            match_joints: Accept another skeleton and match joints by name.
+
+        Raises:
+            MissingError: If there is no such classifier.
+            InputError: If the skeleton does not fit, or the model encodes persons together.
+        """
+        chosen = self.classifier(classifier)
+        skeleton = skeleton or self.config.skeleton
+        preprocessor = self.preprocessor.matching() if match_joints else self.preprocessor
+        preprocessor.check(skeleton, 1, self.config.data.dimensions)
+        check_pooling(self.encoder, chosen.config.pooling)
+        embedder = Embedder(self.encoder_of(chosen), preprocessor, chosen.config.pooling)
+        return Stream(
+            embedder, chosen, skeleton, fps=fps, options=options or StreamOptions(),
+            dimensions=self.config.data.dimensions, units=units,
+        )  # fmt: skip
 
     def fit(
         self,

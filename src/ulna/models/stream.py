@@ -1,0 +1,311 @@
+"""Streams: classify movement while it happens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+
+from ulna.core import Clip, Config, Count, InputError, Positive, Share, Skeleton, shown
+from ulna.models.classifier import Classifier
+from ulna.models.embedding import Embedder
+
+UNKNOWN = "unknown"
+MOST_PERSONS = 100
+EXAMPLE = '{"time": 0, "persons": {"a": [[x, y, z], ...]}}'
+
+
+class StreamOptions(Config):
+    """What a stream looks at, and when it answers."""
+
+    window: Annotated[float, Field(gt=0, le=600)] | None = None
+    """Seconds that an answer is based on; by default the median duration of the clips that the classifier was trained
+    on."""
+    every: Count = 10
+    """Number of frames from one answer to the next."""
+    min_visible: Share = 0.5
+    """Minimum share of the window's frames in which a person is visible; there is no answer about others."""
+    forget: Positive = 2.0
+    """Seconds after which a person who is not seen any more is forgotten."""
+    unknown: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Label movement "unknown" that is unlike all training clips, at about this share of false alarms."""
+
+
+@dataclass(frozen=True)
+class StreamAnswer:
+    """What a person is doing.
+
+    Args:
+        time: Time of the last frame in seconds.
+        person: Name of the person.
+        label: Most probable class, or "unknown".
+        confidence: Its probability, 0 to 1.
+        novelty: Share of held-out training clips that are more like the others than this movement; None if the
+            classifier does not measure it.
+        probabilities: (L,) probability of every class.
+    """
+
+    time: float
+    person: str
+    label: str
+    confidence: float
+    novelty: float | None
+    probabilities: np.ndarray = field(repr=False)
+
+
+@dataclass
+class StreamCounts:
+    """What happened to the frames of a stream.
+
+    Args:
+        frames: Frames that were used.
+        late: Frames that came after a later one, and were left out.
+        missing: Frames that did not come.
+        bad: Frames that could not be read, and were left out.
+        answers: Answers that were given.
+    """
+
+    frames: int = 0
+    late: int = 0
+    missing: int = 0
+    bad: int = 0
+    answers: int = 0
+
+
+@dataclass
+class _Track:
+    """The last frames of a person, as a ring.
+
+    Args:
+        position: (W, K, 3).
+        visible: (W, K).
+        seen: Number of the last frame in which the person was visible.
+    """
+
+    position: np.ndarray
+    visible: np.ndarray
+    seen: int
+
+
+class Stream:
+    """Classifies the movement of each person while frames arrive, with a bounded memory.
+
+    Args:
+        embedder: The model's encoder with its preprocessor.
+        classifier: The classifier.
+        skeleton: Skeleton of the frames.
+        fps: Frames per second of the stream.
+        options: What to look at, and when to answer.
+        dimensions: 3, or 2 for positions in an image.
+        units: Unit of the positions.
+
+    Raises:
+        InputError: If the encoder needs several persons at once, or the classifier cannot call movement unknown.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        classifier: Classifier,
+        skeleton: Skeleton,
+        *,
+        fps: float,
+        options: StreamOptions,
+        dimensions: int = 3,
+        units: str = "metres",
+    ) -> None:
+        if embedder.encoder.spec.num_persons > 1:
+            raise InputError(
+                "stream: expected an encoder of one person, found one that encodes persons together. Use a recipe with "
+                "a body, or data of one person."
+            )
+        if not (math.isfinite(fps) and fps > 0):
+            raise InputError(f"fps: expected frames per second above 0, found {fps}")
+        if options.unknown is not None:
+            classifier.check_unknown(options.unknown)
+        seconds = options.window or (classifier.config.durations or (2.0,))[len(classifier.config.durations) // 2]
+        self.embedder, self.classifier, self.options = embedder, classifier, options
+        self.skeleton, self.fps, self.dimensions, self.units = skeleton, fps, dimensions, units
+        self.length = max(2, round(seconds * fps))
+        self.counts = StreamCounts()
+        self._tracks: dict[str, _Track] = {}
+        self._frame = -1  # number of the last frame on the stream's clock
+        self._start: float | None = None
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """Names of the persons who have been seen lately."""
+        return tuple(self._tracks)
+
+    def push(
+        self,
+        persons: np.ndarray | Mapping[str, np.ndarray],
+        *,
+        time: float | None = None,
+    ) -> list[StreamAnswer]:
+        """Take the next frame, and return an answer per person if one is due.
+
+        Args:
+            persons: Positions (K, 3), or (K, 2) for two dimensions, of one person, or of each person by name; NaN where
+                a joint is missing. No persons if nobody is visible.
+            time: Time of the frame in seconds; by default one frame after the last. Frames that were skipped count as
+                missing; a frame that is not later than the last one is left out.
+
+        Raises:
+            InputError: If positions have another shape, or there are too many persons. The stream goes on after it.
+        """
+        frame = self._number(time)
+        try:
+            given = persons if isinstance(persons, Mapping) else {"0": persons}
+            frames = {str(name): self._checked(str(name), position) for name, position in given.items()}
+            if len(frames) > MOST_PERSONS:
+                raise InputError(f"expected at most {MOST_PERSONS} persons in a frame, found {len(frames)}")
+        except InputError:
+            self.counts.bad += 1
+            raise
+        if frame <= self._frame:
+            self.counts.late += 1
+            return []
+        answers_before = (self._frame + 1) // self.options.every
+        self._advance(frame)
+        self.counts.frames += 1
+        for name, (position, visible) in frames.items():
+            self._store(name, position, visible)
+        if (self._frame + 1) // self.options.every == answers_before or not self._tracks:
+            return []
+        return self._answers()
+
+    def skip(self) -> None:
+        """Count a frame that could not be read; the stream goes on."""
+        self.counts.bad += 1
+
+    def _number(self, time: float | None) -> int:
+        """Return the number of a frame on the stream's clock."""
+        if time is None:
+            return self._frame + 1
+        if not math.isfinite(time):
+            self.counts.bad += 1
+            raise InputError(f"time: expected seconds, found {shown(time)}")
+        if self._start is None:
+            self._start = time - (self._frame + 1) / self.fps
+        return round((time - self._start) * self.fps)
+
+    def _checked(self, name: str, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions (K, 3) and visibility (K) of a person."""
+        found = np.asarray(position, dtype=np.float32)
+        width = 2 if self.dimensions == 2 else 3
+        if found.shape != (self.skeleton.num_joints, width):
+            raise InputError(
+                f"person {shown(name)}: expected positions ({self.skeleton.num_joints}, {width}) of "
+                f"{self.skeleton.name}, found {found.shape}"
+            )
+        visible: np.ndarray = np.all(np.isfinite(found), axis=1)
+        found = np.where(visible[:, None], found, 0)
+        return (np.pad(found, ((0, 0), (0, 1))) if width == 2 else found), visible
+
+    def _advance(self, frame: int) -> None:
+        """Move the clock, and empty the frames in between."""
+        skipped = frame - self._frame - 1
+        self.counts.missing += skipped
+        for step in range(max(self._frame + 1, frame - self.length + 1), frame + 1):
+            for track in self._tracks.values():
+                track.visible[step % self.length] = False
+        self._frame = frame
+        oldest = frame - round(self.options.forget * self.fps)
+        self._tracks = {name: track for name, track in self._tracks.items() if track.seen > oldest}
+
+    def _store(self, name: str, position: np.ndarray, visible: np.ndarray) -> None:
+        if not visible.any():
+            return
+        if name not in self._tracks:
+            if len(self._tracks) >= MOST_PERSONS:  # names that change with every frame must not fill the memory
+                del self._tracks[min(self._tracks, key=lambda own: self._tracks[own].seen)]
+            shape = (self.length, self.skeleton.num_joints)
+            self._tracks[name] = _Track(np.zeros((*shape, 3), np.float32), np.zeros(shape, bool), self._frame)
+        track = self._tracks[name]
+        place = self._frame % self.length
+        track.position[place], track.visible[place], track.seen = position, visible, self._frame
+
+    def _answers(self) -> list[StreamAnswer]:
+        """Return an answer about each person who is visible in enough frames."""
+        filled = min(self.length, self._frame + 1)
+        order = np.arange(self._frame - filled + 1, self._frame + 1) % self.length
+        clips, names = [], []
+        for name, track in self._tracks.items():
+            visible = track.visible[order]
+            shown_frames = visible.any(axis=1)
+            if filled == self.length and shown_frames.mean() >= max(self.options.min_visible, 1 / filled):
+                clips.append(self._clip(name, track.position[order], visible))
+                names.append(name)
+        if not clips:
+            return []
+        vectors = self.embedder.embed_clips(clips)
+        probabilities = self.classifier(vectors)
+        novelty = self.classifier.novelty
+        novelties = [None] * len(clips) if novelty is None else novelty(vectors).tolist()
+        now = self._frame / self.fps + (self._start or 0.0)
+        self.counts.answers += len(clips)
+        return [
+            self._answer(now, name, row.numpy(), new)
+            for name, row, new in zip(names, torch.unbind(probabilities), novelties, strict=True)
+        ]
+
+    def _answer(self, time: float, name: str, row: Float[np.ndarray, " L"], novelty: float | None) -> StreamAnswer:
+        label = self.classifier.config.classes[row.argmax()]
+        if self.options.unknown is not None and novelty is not None and novelty > 1 - self.options.unknown:
+            label = UNKNOWN
+        return StreamAnswer(time, name, label, float(row.max()), novelty, row)
+
+    def _clip(self, name: str, position: Float[np.ndarray, "W K 3"], visible: np.ndarray) -> Clip:
+        return Clip(
+            id=name or "person",
+            position=position[:, None],
+            visible=visible[:, None],
+            skeleton=self.skeleton,
+            fps=self.fps,
+            dimensions=self.dimensions,
+            units=self.units,  # type: ignore[arg-type]
+        )
+
+
+def read_frame(line: str) -> tuple[Mapping[str, np.ndarray], float | None]:
+    """Return the persons and the time of a frame as a line of JSON.
+
+    {"time": 1.5, "persons": {"anna": [[x, y, z], ...]}}, {"persons": [[[x, y, z], ...], ...]} or
+    {"position": [[x, y, z], ...]}; null instead of a joint that is missing. The time may be left out.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    import json
+
+    problem = f"expected a frame such as {EXAMPLE}, found {shown(line[:60])}"
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        raise InputError(problem) from None
+    if not isinstance(content, dict) or not {"persons", "position"} & set(content):
+        raise InputError(problem)
+    persons = content["persons"] if "persons" in content else [content["position"]]
+    if isinstance(persons, list):
+        persons = {str(number): person for number, person in enumerate(persons)}
+    time = content.get("time")
+    if not isinstance(persons, dict) or not (time is None or type(time) in (int, float)):
+        raise InputError(problem)
+    try:
+        return {name: _array(joints) for name, joints in persons.items()}, None if time is None else float(time)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(problem) from None
+
+
+def _array(joints: Any) -> np.ndarray:
+    """Return joints as an array, NaN where they are null; raises TypeError or ValueError if they are no numbers."""
+    width = next((len(joint) for joint in joints if joint is not None), 3)
+    rows = [[math.nan] * width if joint is None else joint for joint in joints]
+    return np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=np.float32)
