@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import CLASSES, make_clip, model_of, tiny
-from ulna.core import InputError, MissingError
+from ulna.core import ExistsError, InputError, MissingError
 from ulna.dataset import Dataset
-from ulna.dataset.where import where
+from ulna.dataset.where import as_sql, where
 from ulna.formats.writing import write_clips
-from ulna.models.search import SearchIndex
+from ulna.models.search import ExactRows, SearchIndex
 from ulna.models.standardisation import standardisation
 
 TABLE = pa.table({
@@ -127,7 +127,7 @@ def test_rows_in_parts_are_as_in_one_piece(model, dataset, index, monkeypatch):
 def test_times_of_windows_in_their_recording(model, tmp_path):
     clips = [make_clip(f"c{i}", 90, seed=i) for i in range(3)]
     dataset = Dataset.write(tmp_path / "whole", clips)
-    row = SearchIndex.build(model, dataset).table.slice(2, 1).to_pylist()[0]
+    row = SearchIndex.build(model, dataset).rows.table.slice(2, 1).to_pylist()[0]
     assert row["begin"] == 0, "a clip that was not cut starts its own recording"
     assert "start" not in row
 
@@ -154,7 +154,7 @@ def test_what_is_no_index(model, dataset, index, tmp_path):
         pq.write_table(table.replace_schema_metadata({b"ulna": json.dumps(text)}), tmp_path / "changed.parquet")
         with pytest.raises(InputError, match=message):
             SearchIndex.open(tmp_path / "changed.parquet")
-    broken = SearchIndex(table, info.replace(arrays={}))
+    broken = SearchIndex(ExactRows(table), info.replace(arrays={}))
     with pytest.raises(InputError, match="expected numbers of shape"):
         broken.like(model, dataset.clip(0))
 
@@ -206,3 +206,38 @@ def test_bad_options_of_search(options, message, index, dataset, command):
     code, _, err = command("search", index, dataset.path, *options)
     assert code == 2
     assert message in err
+
+
+def test_conditions_as_sql():
+    columns = ["subject", "label", "view"]
+    found = as_sql("not (subject = 3 and view >= -1) or label in (\"o'clock\", 'x')", columns)
+    assert found == "((NOT ((`subject` = 3) AND (`view` >= -1))) OR (`label` IN ('o''clock', 'x')))"
+    with pytest.raises(InputError, match="unknown column"):
+        as_sql("subjekt = 3", columns)
+    with pytest.raises(InputError, match="where: expected a condition"):
+        as_sql("subject = 1; drop table clips", columns)
+
+
+def test_lancedb_finds_the_same(model, dataset, index, tmp_path):
+    exact = SearchIndex.open(index)
+    exact.save(tmp_path / "clips.lance")
+    lance = SearchIndex.open(tmp_path / "clips.lance")
+    assert lance.info == exact.info
+    assert len(lance.rows) == 40
+    for condition in ("", f'label = "{CLASSES[0]}" and duration > 0.3'):
+        one, two = (own.like(model, dataset.clip(5), k=5, condition=condition) for own in (exact, lance))
+        assert [hit.clip for hit in one] == [hit.clip for hit in two]
+        assert [hit.similarity for hit in two] == pytest.approx([hit.similarity for hit in one], abs=2e-3)
+        assert two[0].row == one[0].row
+    with pytest.raises(InputError, match="where: expected"):
+        lance.like(model, dataset.clip(5), condition="label <")
+    with pytest.raises(InputError, match="found none"):
+        lance.like(model, dataset.clip(5), condition="duration > 99")
+    with pytest.raises(ExistsError, match="exists already"):
+        exact.save(tmp_path / "clips.lance")
+    (tmp_path / "other.lance").mkdir()
+    with pytest.raises(InputError, match="expected an index, found another folder"):
+        SearchIndex.open(tmp_path / "other.lance")
+    (tmp_path / "other.lance" / "ulna.json").write_text("{}")
+    with pytest.raises(InputError, match="expected an index, found a damaged database"):
+        SearchIndex.open(tmp_path / "other.lance")

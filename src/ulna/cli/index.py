@@ -25,7 +25,8 @@ def index(
     Args:
         model: Model folder.
         data: Dataset, such as windows of long recordings (`ulna prepare --window 2 --stride 0.5`).
-        out: Parquet file to write; must not exist.
+        out: Parquet file to write, or FOLDER.lance for a LanceDB database, which is faster for millions of clips but
+            may miss some of the nearest (pip install 'ulna[search]'); must not exist.
         pooling: How the encoder's output is pooled; that of the recipe by default.
         match_joints: Accept a dataset of another skeleton and match joints by name.
         dims: Largest number of principal directions that are kept of the embeddings.
@@ -41,7 +42,7 @@ def index(
     (loaded,), dataset = load_models([model], device), Dataset(data)
     found = SearchIndex.build(loaded, dataset, pooling=pooling, match_joints=match_joints, dims=dims)
     found.save(out)
-    print(f"{out}: {len(found.table):,} clips, {found.info.dims} numbers each")
+    print(f"{out}: {len(found.rows):,} clips, {found.info.dims} numbers each")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -23,6 +23,9 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+_SIGNS: Mapping[type[ast.cmpop], str] = {
+    ast.Eq: "=", ast.NotEq: "<>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+}  # fmt: skip
 _QUOTED = re.compile(r"""("[^"]*"|'[^']*')""")
 
 
@@ -38,20 +41,57 @@ def where(table: pa.Table, condition: str) -> pa.Table:
         InputError: If the condition does not parse, names no column, or compares text with numbers.
     """
     problem = f"where: expected a condition, found {shown(condition)}"
+    expression = _expression(parsed(condition).body, table.column_names, problem)
+    try:
+        return table.filter(expression)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError):
+        raise InputError(f"{problem}, which compares text with numbers. {ADVICE}") from None
+
+
+def parsed(condition: str) -> ast.Expression:
+    """Return the tree of a condition; raises InputError if it is not even an expression."""
     if len(condition) > MOST_CHARACTERS:
         raise InputError(f"where: expected at most {MOST_CHARACTERS} characters, found {len(condition)}")
     parts = _QUOTED.split(condition)
     parts[::2] = [re.sub(r"(?<![=!<>])=(?!=)", "==", part) for part in parts[::2]]
     parts[::2] = [re.sub(r"\b(AND|OR|NOT|IN)\b", lambda m: m[0].lower(), part) for part in parts[::2]]
     try:
-        tree = ast.parse("".join(parts).strip(), mode="eval")
+        return ast.parse("".join(parts).strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise InputError(f"{problem}. {ADVICE}") from None
-    expression = _expression(tree.body, table.column_names, problem)
-    try:
-        return table.filter(expression)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError):
-        raise InputError(f"{problem}, which compares text with numbers. {ADVICE}") from None
+        raise InputError(f"where: expected a condition, found {shown(condition)}. {ADVICE}") from None
+
+
+def as_sql(condition: str, columns: Sequence[str]) -> str:
+    """Return a condition as SQL.
+
+    Args:
+        condition: As in `where`.
+        columns: Names of the columns.
+
+    Raises:
+        InputError: If the condition does not parse, or names no column.
+    """
+    return _sql(parsed(condition).body, columns, f"where: expected a condition, found {shown(condition)}")
+
+
+def _sql(node: ast.expr, columns: Sequence[str], problem: str) -> str:
+    _expression(node, columns, problem)  # everything that is no condition is refused there
+    if isinstance(node, ast.BoolOp):
+        word = " AND " if isinstance(node.op, ast.And) else " OR "
+        return "(" + word.join(_sql(value, columns, problem) for value in node.values) + ")"
+    if isinstance(node, ast.UnaryOp):
+        return f"(NOT {_sql(node.operand, columns, problem)})"
+    assert isinstance(node, ast.Compare)
+    assert isinstance(node.left, ast.Name)
+    right, name = node.comparators[0], f"`{node.left.id}`"
+    if isinstance(node.ops[0], ast.In):
+        values = right.elts if isinstance(right, ast.Tuple | ast.List) else [right]
+        return f"({name} IN ({', '.join(_literal(_value(one, problem)) for one in values)}))"
+    return f"({name} {_SIGNS[type(node.ops[0])]} {_literal(_value(right, problem))})"
+
+
+def _literal(value: Any) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
 
 
 def _expression(node: ast.expr, columns: Sequence[str], problem: str) -> pc.Expression:

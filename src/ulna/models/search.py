@@ -1,8 +1,9 @@
-"""Search: an index of embeddings in one Parquet file, and the clips that are most like another."""
+"""Search: an index of embeddings, and the clips that are most like another."""
 
 from __future__ import annotations
 
 import base64
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +28,7 @@ from ulna.models.model import Model
 from ulna.models.standardisation import standardisation
 
 VECTOR, SIMILARITY = "vector", "similarity"
-KEY = b"ulna"
+KEY, LANCE = b"ulna", ".lance"
 MOST_FITTED = 4000  # clips that the principal directions are computed from
 ROWS_AT_ONCE = 65_536
 ADVICE = "Write it again with `ulna index`."
@@ -75,16 +76,62 @@ class Hit:
     row: dict[str, Any] = field(repr=False)
 
 
+class Rows(ABC):
+    """The clips of an index: how they are stored and compared."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of clips."""
+
+    @abstractmethod
+    def nearest(self, vectors: Float[Tensor, "B R"], k: int, condition: str) -> list[list[Hit]]:
+        """Return the k nearest clips of each vector that meet a condition; none if no clip meets it."""
+
+
+@dataclass(frozen=True)
+class ExactRows(Rows):
+    """Clips in memory; every one is compared.
+
+    Args:
+        table: One row per clip: the dataset's index, and the column `vector`.
+    """
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.table)
+
+    def nearest(self, vectors: Float[Tensor, "B R"], k: int, condition: str) -> list[list[Hit]]:
+        """Return the k nearest clips of each vector that meet a condition, by cosine similarity."""
+        table = where(self.table, condition) if condition else self.table
+        best, place = torch.full((len(vectors), 0), -2.0), torch.zeros(len(vectors), 0, dtype=torch.long)
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            known = _matrix(table[VECTOR].slice(start, ROWS_AT_ONCE), vectors.shape[1])
+            similarity, order = (vectors @ known.T).topk(min(k, len(known)), dim=1)
+            best, place = torch.cat([best, similarity], dim=1), torch.cat([place, order + start], dim=1)
+            best, chosen = best.topk(min(k, best.shape[1]), dim=1)
+            place = place.gather(1, chosen)
+        described = table.drop_columns([VECTOR])
+        return [
+            [
+                Hit(row["id"], float(value), row)
+                for value, row in zip(values, described.take(rows.numpy()).to_pylist(), strict=True)
+            ]
+            for values, rows in zip(best, place, strict=True)
+        ]
+
+
 @dataclass(frozen=True)
 class SearchIndex:
     """Vectors of a dataset's clips, to find those that are most like another clip.
 
     Args:
-        table: One row per clip: the dataset's index, and the column `vector`.
+        rows: The clips.
         info: What the index was made of.
     """
 
-    table: pa.Table
+    rows: Rows
     info: IndexInfo
 
     @classmethod
@@ -135,17 +182,32 @@ class SearchIndex:
             dims=basis.shape[1],
             arrays={name: _encoded(name, array) for name, array in (("mean", mean), ("sd", sd), ("directions", basis))},
         )
-        index = cls(_described(dataset), info)  # projects with the numbers that are stored
-        projected = index.project(vectors).numpy().astype(np.float16)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(projected.reshape(-1)), projected.shape[1])
-        return cls(index.table.append_column(VECTOR, column), info)
+        described = _described(dataset)
+        index = cls(ExactRows(described), info)  # projects with the numbers that are stored
+        return cls(ExactRows(described.append_column(VECTOR, vector_column(index.project(vectors)))), info)
 
     def save(self, path: Path) -> None:
-        """Write the index to a Parquet file; raises ExistsError if it exists."""
+        """Write the index.
+
+        Args:
+            path: Parquet file to write, or folder of a LanceDB database (FOLDER.lance), which finds the nearest clips
+                of millions faster, but not always all of them.
+
+        Raises:
+            ExistsError: If it exists.
+            MissingError: If LanceDB is asked for and not installed.
+        """
         refuse_existing(path)
+        if not isinstance(self.rows, ExactRows):
+            raise InputError("expected an index in memory to write, found a database. Index the dataset again.")
+        if path.suffix == LANCE:
+            from ulna.models.search_lance import write_lance
+
+            write_lance(self.rows.table, self.info.model_dump_json(), path)
+            return
         metadata = {KEY: self.info.model_dump_json().encode()}
         with new_file(path) as partial:
-            pq.write_table(self.table.replace_schema_metadata(metadata), partial)
+            pq.write_table(self.rows.table.replace_schema_metadata(metadata), partial)
 
     @classmethod
     def open(cls, path: Path) -> SearchIndex:
@@ -155,21 +217,26 @@ class SearchIndex:
             MissingError: If there is no such file.
             InputError: If it is no index, damaged or empty.
         """
+        if path.suffix == LANCE and path.is_dir():
+            from ulna.models.search_lance import open_lance
+
+            rows, text = open_lance(path)
+            return cls(rows, IndexInfo.from_text(text))
         if not path.is_file():
             raise MissingError(f"{path}: expected an index, found none. Write one with `ulna index`.")
         try:
             table = pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{path}: expected an index, found a damaged file ({error}). {ADVICE}") from None
-        text = (table.schema.metadata or {}).get(KEY)
-        if text is None or VECTOR not in table.column_names or "id" not in table.column_names:
+        stored = (table.schema.metadata or {}).get(KEY)
+        if stored is None or VECTOR not in table.column_names or "id" not in table.column_names:
             raise InputError(f"{path}: expected an index, found another Parquet file. {ADVICE}")
-        info = IndexInfo.from_text(text.decode(errors="replace"))
+        info = IndexInfo.from_text(stored.decode(errors="replace"))
         if table.schema.field(VECTOR).type != pa.list_(pa.float16(), info.dims):
             raise InputError(f"{path}: expected vectors of {info.dims} half-precision numbers, found others. {ADVICE}")
         if not len(table):
             raise InputError(f"{path}: expected an index of at least one clip, found an empty one. {ADVICE}")
-        return cls(table, info)
+        return cls(ExactRows(table), info)
 
     @cached_property
     def _projection(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -215,7 +282,7 @@ class SearchIndex:
         return self.nearest(self.project(torch.from_numpy(vector)), k=k, condition=condition)[0]
 
     def nearest(self, vectors: Float[Tensor, "B R"], *, k: int = 10, condition: str = "") -> list[list[Hit]]:
-        """Return the nearest clips of each vector, by cosine similarity, exactly.
+        """Return the nearest clips of each vector, by cosine similarity.
 
         Args:
             vectors: Vectors of the queries, by `project`.
@@ -225,24 +292,10 @@ class SearchIndex:
         Raises:
             InputError: If no clip meets the condition.
         """
-        table = where(self.table, condition) if condition else self.table
-        if not len(table):
+        found = self.rows.nearest(vectors, k, condition)
+        if not all(found):
             raise InputError(f"where: expected clips that meet {condition!r}, found none")
-        best, place = torch.full((len(vectors), 0), -2.0), torch.zeros(len(vectors), 0, dtype=torch.long)
-        for start in range(0, len(table), ROWS_AT_ONCE):
-            known = _matrix(table[VECTOR].slice(start, ROWS_AT_ONCE), self.info.dims)
-            similarity, order = (vectors @ known.T).topk(min(k, len(known)), dim=1)
-            best, place = torch.cat([best, similarity], dim=1), torch.cat([place, order + start], dim=1)
-            best, chosen = best.topk(min(k, best.shape[1]), dim=1)
-            place = place.gather(1, chosen)
-        described = table.drop_columns([VECTOR])
-        return [
-            [
-                Hit(row["id"], float(value), row)
-                for value, row in zip(values, described.take(rows.numpy()).to_pylist(), strict=True)
-            ]
-            for values, rows in zip(best, place, strict=True)
-        ]
+        return found
 
 
 def _described(dataset: Dataset) -> pa.Table:
@@ -256,6 +309,12 @@ def _described(dataset: Dataset) -> pa.Table:
     table = table.set_column(table.column_names.index("label"), "label", pa.array(names, pa.string()))
     table = table.append_column("begin", pa.array(begin.round(3)))
     return table.append_column("duration", pa.array((dataset.lengths / dataset.fps).round(3)))
+
+
+def vector_column(vectors: Float[Tensor, "N R"]) -> pa.FixedSizeListArray:
+    """Return vectors as a column of an index, in half precision."""
+    flat = vectors.numpy().astype(np.float16).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), vectors.shape[1])
 
 
 def _matrix(column: pa.ChunkedArray, width: int) -> Float[Tensor, "N R"]:
