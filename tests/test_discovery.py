@@ -63,7 +63,7 @@ def test_motifs_are_numbered_by_size_and_have_examples():
 
 def test_too_few_clips_and_no_groups():
     vectors, _ = blobs()
-    with pytest.raises(InputError, match="expected at least 4 clips to find motifs in, found 3"):
+    with pytest.raises(InputError, match="expected at least 8 clips to find motifs in, found 3"):
         discover(vectors[:3])
     with pytest.raises(InputError, match="expected at least 200 clips to find motifs in, found 120"):
         discover(vectors, Discovery(motifs=200))
@@ -72,7 +72,7 @@ def test_too_few_clips_and_no_groups():
         discover(uniform, Discovery(method="hdbscan", min_size=20))
 
 
-@given(st.integers(4, 30), st.integers(1, 6), st.integers(0, 2**32 - 1))
+@given(st.integers(8, 30), st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_any_vectors_get_motifs(num, width, seed):
     vectors = np.random.default_rng(seed).normal(size=(num, width)).astype(np.float32)
     motifs = discover(vectors, Discovery(motifs=3))
@@ -84,19 +84,18 @@ def test_any_vectors_get_motifs(num, width, seed):
 def patients(tmp_path_factory):
     """12 subjects of two groups with 10 clips each; motif 0 is usual in group "a", rare in "b"; motif 1 is the rest."""
     clips = [
-        replace(make_clip(f"s{subject:02d}_{k}", 20, seed=subject), group="ab"[subject % 2])
+        replace(make_clip(f"s{subject:02d}_{k}", 20, seed=subject), group="ab"[subject % 2], view=k % 2)
         for subject in range(12)
         for k in range(10)
     ]
-    dataset = Dataset.write(tmp_path_factory.mktemp("patients") / "dataset", [replace(c, group=None) for c in clips])
+    dataset = Dataset.write(tmp_path_factory.mktemp("patients") / "dataset", clips)
     often = np.array([8 if subject % 2 == 0 else 2 for subject in range(12)])
     labels = np.array([0 if k < often[subject] else 1 for subject in range(12) for k in range(10)])
     return dataset, Motifs(labels, np.zeros((120, 2)))
 
 
-def test_usage_is_compared_between_subjects(patients, monkeypatch):
+def test_usage_is_compared_between_subjects(patients):
     dataset, motifs = patients
-    monkeypatch.setattr("ulna.analysis.discovery.column", lambda *_: ["ab"[int(i[1:3]) % 2] for i in dataset.ids])
     found = usage(motifs, dataset, "group")
     assert found[0].share == {"a": pytest.approx(0.8), "b": pytest.approx(0.2)}
     assert found[0].effect == pytest.approx(1), "no variance within the groups"
@@ -105,12 +104,23 @@ def test_usage_is_compared_between_subjects(patients, monkeypatch):
     assert min(one.p_value for one in usage(shuffled, dataset, "group")) > 0.05
 
 
+def test_views_are_permuted_within_subjects(patients):
+    """Every subject has motif 0 in view 0 only, so that the smallest p-value of twelve pairs is reached."""
+    dataset, _ = patients
+    views = np.array(dataset.table["view"].to_pylist())
+    found = usage(Motifs(views, np.zeros((120, 2))), dataset, "view")
+    assert found[0].share == {"0": 1.0, "1": 0.0}
+    assert found[0].p_value < 0.01
+
+
 def test_groups_that_do_not_exist(patients, dataset):
     own, motifs = patients
     with pytest.raises(InputError, match=r"expected a column among .*, found 'diagnosis'"):
         usage(motifs, own, "diagnosis")
-    with pytest.raises(InputError, match="expected at least two values of view, found 0"):
-        usage(motifs, own, "view")
+    with pytest.raises(InputError, match="expected at least two values of setup, found 0"):
+        usage(motifs, own, "setup")
+    with pytest.raises(InputError, match="by 'subject': expected groups of several subjects or recordings"):
+        usage(motifs, own, "subject")
     assert set(column(dataset, "label")) == set(CLASSES)
 
 

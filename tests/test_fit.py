@@ -83,7 +83,7 @@ def test_clips_without_a_label_take_those_of_similar_clips(monkeypatch):
     assert accuracy(features[others]) > 0.95
     seen = []
     fit = fitting._fit
-    monkeypatch.setattr(fitting, "MOST_UNLABELLED", 70)
+    monkeypatch.setattr(fitting, "MOST_SPREAD", 72)
     monkeypatch.setattr(fitting, "_fit", lambda *arrays: seen.append(len(arrays[3])) or fit(*arrays))
     assert accuracy(features[others]) > 0.95
     assert seen == [66], "every third of 198"

@@ -27,41 +27,50 @@ def vectors(num, seed=0, width=20, offset=0.0):
 
 
 def test_alarms_are_as_frequent_as_stated():
-    """Of new clips like the training clips, at most a share of 10 % has a novelty above 0.9."""
+    """Of new clips like the training clips, about a share of 10 % has a novelty above 0.9."""
     shares = []
     for seed in range(20):
-        novelty = Novelty.of(vectors(100, seed))
+        novelty = Novelty.of(vectors(100, seed), np.arange(100))
         shares.append(float((novelty(vectors(200, 1000 + seed)) > 0.9).float().mean()))
     assert 0.05 < np.mean(shares) < 0.13
     far = vectors(50, 3) * torch.linspace(-1, 1, 20) + 9 * torch.randn(20, generator=torch.Generator().manual_seed(0))
-    assert (Novelty.of(vectors(100))(far) > 0.9).float().mean() > 0.9
+    assert (Novelty.of(vectors(100), np.arange(100))(far) > 0.9).float().mean() > 0.9
+
+
+def test_alarms_with_more_features_than_clips():
+    """The directions are not fitted to the clips that the threshold comes from."""
+    rows = torch.randn(400, 600, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 601) ** -0.5
+    novelty = Novelty.of(rows[:200], np.arange(200))
+    assert float((novelty(rows[200:]) > 0.9).float().mean()) < 0.2
 
 
 def test_novelty_by_hand():
-    """Distances are those to the nearest clip of another group, in the space of the principal directions."""
-    known = vectors(30)
-    groups = np.repeat(np.arange(10), 3)
+    """Distances are cosine distances to the nearest clip; held out by groups, to the nearest clip of the others."""
+    known, groups = vectors(30), np.repeat(np.arange(10), 3)
     novelty = Novelty.of(known, groups)
     unit = torch.nn.functional.normalize((known - known.mean(dim=0)) / known.std(dim=0, unbiased=False), dim=1)
-    similarity = unit @ unit.T  # all five directions are kept, so that nothing is lost
-    others = [max(float(similarity[i, j]) for j in range(30) if groups[i] != groups[j]) for i in range(30)]
-    torch.testing.assert_close(novelty.held_out, torch.tensor([1 - s for s in others]).sort().values, atol=1e-4, rtol=0)
+    new = vectors(4, seed=5)
+    row = torch.nn.functional.normalize((new - known.mean(dim=0)) / known.std(dim=0, unbiased=False), dim=1)
+    torch.testing.assert_close(novelty.distance(new), 1 - (row @ unit.T).amax(dim=1), atol=1e-4, rtol=0)
+    assert len(novelty.held_out) == 30
+    assert (novelty.held_out > 1e-3).all(), "no clip is compared with its own group"
     assert novelty.distance(known).abs().max() < 1e-4, "a training clip itself"
     assert (novelty(known) == 0).all()
-    one = Novelty.of(known, np.zeros(30))
-    assert len(one.held_out.unique()) > 20, "if all clips are of one group, each is on its own"
+    copies = torch.cat([known, known])
+    assert (Novelty.of(copies, np.tile(groups, 2)).held_out > 1e-3).all(), "copies are of the same group"
+    assert Novelty.of(known, np.zeros(30)) is None, "one group tells nothing about others"
 
 
-@given(st.integers(2, 40), st.integers(1, 30), st.integers(0, 2**32 - 1))
+@given(st.integers(4, 40), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_any_clips_have_a_novelty(num, width, seed):
     rows = torch.tensor(np.random.default_rng(seed).normal(size=(num, width))).float()
     rows[:, 0] = 1.0
-    novelty = Novelty.of(rows)
+    novelty = Novelty.of(rows, np.arange(num))
     found = novelty(rows + 0.1)
     assert ((found >= 0) & (found < 1)).all()
     assert novelty.directions.shape[1] <= 64
     same = Novelty.from_tensors(novelty.tensors())
-    assert (same(rows) - novelty(rows)).abs().max() <= 1
+    assert (same.distance(rows) - novelty.distance(rows)).abs().max() < 0.01
 
 
 def test_calibration_error_by_hand():
@@ -164,3 +173,23 @@ def test_the_command_says_unknown(model, tmp_path, command):
     code, out, _ = command("predict", fitted.path, tmp_path / "clips", "--classifier", "fit", "--unknown", "0.1")
     assert code == 0
     assert out.count(" unknown ") == 2
+
+
+def test_confidence_is_high_where_classes_are_far_apart():
+    """Five labels of each of ten classes, which do not overlap."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 5)
+    features = torch.tensor(np.eye(10)[labels] * 10 + random.normal(0, 0.1, (50, 10))).float()
+    weight, bias = fit_logistic_regression(features, labels, 10)
+    confidence, predicted = (features @ weight.T + bias).softmax(dim=1).max(dim=1)
+    assert (predicted.numpy() == labels).all()
+    assert confidence.min() > 0.9
+
+
+def test_a_dataset_without_labels_is_fitted_by_a_table(model, tmp_path):
+    clips = [make_clip(f"c{i}", 10 if i < 4 else 16, seed=i) for i in range(12)]
+    dataset = Dataset.write(tmp_path / "unlabelled", clips)
+    labels = {f"c{i}": "ab"[i % 2] for i in range(4)}
+    found = model.fit(dataset, labels=labels, classifier="table")
+    assert found.config.classes == ("a", "b")
+    assert found.config.durations == pytest.approx((1 / 3,) * 3, abs=1e-3), "of the labelled clips"

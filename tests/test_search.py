@@ -43,6 +43,7 @@ TABLE = pa.table({
         ('label in ("stand", "sit down")', "ab"),
         ("subject in (3)", "d"),
         ("duration > -1", "abcd"),
+        ("not subject in (1, 2)", "d"),
     ],
 )
 def test_conditions(condition, expected):
@@ -55,6 +56,7 @@ def test_conditions(condition, expected):
         "subject =", "subject", "3 = subject", "subject = 1 =", "subject = view", "subject + 1 = 2", "1", "",
         "__import__('os')", "subject = (1)(2)", "label = 3", "subject = 'x'", "subject < 'x' and view = 1", "a" * 2000,
         "subject = 1; view = 2", "lambda: 1", "subject = 1 < 2", "(" * 500,
+        'label in (1, "stand")', "subject = 99999999999999999999", "label in ()",
     ],
 )  # fmt: skip
 def test_conditions_that_do_not_parse(condition):

@@ -100,20 +100,26 @@ def test_scores_stay_between_zero_and_one(labels, seed, overlap):
 
 
 def test_scores_of_timelines_by_hand():
-    """One of two events of anna is found; ben's annotation, and one of an unknown class, do not count."""
+    """One of two events of anna is found; ben's annotation does not count."""
     events = (Annotation(1.0, 2.0, "a", "anna", 0.9), Annotation(2.0, 3.0, "a", "anna", 0.8))
     timeline = Timeline("r", "anna", 10.0, ("a", "b"), np.full((20, 2), 0.5), 1.0, events)
     truth = [
         Annotation(1.0, 2.0, "a"),
         Annotation(2.0, 3.0, "b", "anna"),
         Annotation(1.0, 3.0, "b", "ben"),
-        Annotation(1.0, 3.0, "c"),
     ]
     found = score_timelines([timeline], [truth])
     assert found["frame_accuracy"] == pytest.approx(0.5)
     assert found["edit"] == pytest.approx(0.5)
-    assert found["f1_25"] == pytest.approx(2 / 3), "the two events of one label are one segment, twice as long"
-    assert found["f1_10"] == found["f1_50"] == pytest.approx(2 / 3)
+    assert found["f1_10"] == found["f1_25"] == found["f1_50"] == pytest.approx(2 / 3), "both events are one segment"
     assert found["mAP_50"] == pytest.approx(0.5)
-    with pytest.raises(InputError, match=r"expected annotations with labels among a, b, \.\.\., found c"):
-        score_timelines([timeline], [truth[3:]])
+    assert score_timelines([timeline], [[*truth[:3], Annotation(2.5, 3.0, "c")]])["frame_accuracy"] == pytest.approx(
+        0.5
+    )
+    assert score_timelines([timeline], [[Annotation(1.0, 3.0, "c")]])["frame_accuracy"] == 0, (
+        "unknown to the classifier"
+    )
+    unnamed = Timeline("r", None, 10.0, ("a", "b"), timeline.probabilities, 1.0, events)
+    assert score_timelines([unnamed], [truth[1:2]])["frame_accuracy"] == 0, "annotations of anyone count"
+    with pytest.raises(InputError, match="expected annotations of the persons of the timelines, found none"):
+        score_timelines([timeline], [truth[2:3]])

@@ -184,3 +184,22 @@ def test_the_command_answers_and_counts(model, monkeypatch, command):
     assert err.count("was left out") == 3
     assert "Further ones are only counted." in err
     assert "frames 60  late 0  missing 0  bad 5  answers 10" in err
+
+
+def test_strange_times_do_not_stop_the_stream(model):
+    stream, frames = started(model), body()
+    for number in range(20):
+        stream.push(frames[number], time=number / 30)
+    for time in (1e308, 1e19, 1e9):
+        with pytest.raises(InputError, match="time: expected at most 86400 seconds after the last frame"):
+            stream.push(frames[0], time=time)
+    assert stream.push(frames[20], time=-1e300) == []
+    answers = [answer for number in range(60) for answer in stream.push(frames[number], time=-100 + number / 30)]
+    assert answers, "the clock was set back, and started anew after a second"
+    assert answers[-1].time == pytest.approx(-100 + 59 / 30, abs=0.2)
+
+
+def test_the_median_is_kept_where_quartiles_are_equal(model):
+    config = model.classifier(None).config
+    assert len(config.durations) == 3
+    assert started(model, forget=0.01).push(body(1)[0]) == []

@@ -71,7 +71,9 @@ def test_smoothing_leaves_out_what_is_not_known_or_not_certain():
     probabilities = np.concatenate([one_hot([0] * 10), np.full((5, 3), np.nan), one_hot([1] * 10, 0.5)])
     assert Smoothing()(probabilities, 10.0).tolist() == [0] * 10 + [NOTHING] * 5 + [1] * 10
     assert Smoothing(min_confidence=0.6)(probabilities, 10.0).tolist() == [0] * 10 + [NOTHING] * 15
-    assert Smoothing(method="hysteresis", start=0.6)(probabilities, 10.0).tolist() == [0] * 10 + [NOTHING] * 15
+    assert (
+        Smoothing(method="hysteresis", start_probability=0.6)(probabilities, 10.0).tolist() == [0] * 10 + [NOTHING] * 15
+    )
     assert Smoothing(method="none", min_duration=1.5)(probabilities, 10.0).tolist() == [NOTHING] * 25, (
         "shorter than 1.5 s"
     )
@@ -198,6 +200,7 @@ def test_windows_are_as_long_as_the_training_clips(model, dataset):
     clips = dataset.split("half")[0]
     expected = np.quantile(dataset.lengths[clips] / 30, (0.25, 0.5, 0.75))
     np.testing.assert_allclose(model.classifier(None).config.durations, expected, atol=1e-3)
+    assert Scan(windows=(1.0, 1.0)).of(make_clip("r", 60)) == Scan(windows=(1.0,)).of(make_clip("r", 60))
     clip = make_clip("r", 90, label=CLASSES[0], speed=0.1)
     (own,) = model.timeline(clip)
     (same,) = model.timeline(clip, windows=Scan(windows=model.classifier(None).config.durations))
@@ -295,3 +298,24 @@ def test_the_command_measures_events_by_annotations(model, recordings, tmp_path,
     code, out, _ = command("timeline", model.path, recordings, "--annotations", events)
     assert code == 0
     assert out == "frame_accuracy 100.0 %  edit 100.0 %  f1_10 100.0 %  f1_25 100.0 %  f1_50 100.0 %  mAP_50 100.0 %\n"
+
+
+def test_annotations_that_do_not_fit(model, recordings, tmp_path, command):
+    table = tmp_path / "truth.csv"
+    table.write_text(f"file,start,end,label\none,0,2,{CLASSES[0]}\none,2,4,dance\nthree,0,1,{CLASSES[0]}\n")
+    code, out, err = command("timeline", model.path, recordings, "--annotations", table)
+    assert code == 0
+    assert "annotations of 1 other recordings were skipped: three" in err
+    assert "classes that the classifier does not know count as wrong: dance" in err
+    assert float(out.split()[1]) <= 50
+    table.write_text(f"start,end,label\n0,2,{CLASSES[0]}\n")
+    assert command("timeline", model.path, recordings, "--annotations", table)[0] == 2
+    code, _, err = command("timeline", model.path, recordings / "one.npz", recordings / "one.npz")
+    assert code == 2
+    assert "expected recordings of different names, found 'one' twice" in err
+
+
+def test_many_short_segments_are_joined_quickly():
+    labels = np.random.default_rng(0).integers(0, 5, 20_000)
+    joined = join_short(labels, 10)
+    assert all(end - start >= 10 for start, end in runs(joined))

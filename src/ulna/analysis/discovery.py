@@ -111,10 +111,9 @@ def discover(vectors: Float[np.ndarray, "N E"], options: Discovery | None = None
         InputError: If there are too few clips, or no motif is found.
     """
     options = options or Discovery()
-    if len(vectors) < 4 or (options.motifs or 0) > len(vectors):
-        raise InputError(
-            f"expected at least {max(4, options.motifs or 0)} clips to find motifs in, found {len(vectors)}"
-        )
+    least = max(8, options.motifs or 0)
+    if len(vectors) < least:
+        raise InputError(f"expected at least {least} clips to find motifs in, found {len(vectors)}")
     features = _components(vectors, options.dims)
     stability: dict[int, float] = {}
     if options.method == "hdbscan":
@@ -179,8 +178,9 @@ def _largest_first(labels: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
 def usage(motifs: Motifs, dataset: Dataset, by: str, *, seed: int = 0) -> list[Usage]:
     """Compare how often motifs occur between groups of subjects, by permutation tests.
 
-    Shares are computed for each subject (or recording), whose groups are permuted, so that many clips of one subject do
-    not count as many subjects.
+    Shares are computed for each subject (for each recording, if subjects are unknown or compared themselves), so that
+    many clips of one subject do not count as many subjects. The groups are permuted among subjects, or within each
+    subject if some have clips in several groups.
 
     Args:
         motifs: Motifs of the dataset's clips.
@@ -191,24 +191,24 @@ def usage(motifs: Motifs, dataset: Dataset, by: str, *, seed: int = 0) -> list[U
     Raises:
         InputError: If there is no such column, or fewer than two groups.
     """
-    groups = column(dataset, by)
-    owners = dataset.owners if by not in ("subject", "recording") else np.arange(dataset.num_clips)
+    groups, owners = column(dataset, by), _units(dataset, by)
     names = sorted({group for group in groups if group is not None})
     if len(names) < 2:
         raise InputError(f"{dataset.path}: expected at least two values of {by}, found {len(names)}")
-    units = sorted({(owner, group) for owner, group in zip(owners.tolist(), groups, strict=True) if group is not None})
+    units = sorted({(owner, group) for owner, group in zip(owners, groups, strict=True) if group is not None})
     place = {unit: number for number, unit in enumerate(units)}
     shares = np.zeros((len(units), motifs.num_motifs))
-    for owner, group, motif in zip(owners.tolist(), groups, motifs.labels.tolist(), strict=True):
+    for owner, group, motif in zip(owners, groups, motifs.labels.tolist(), strict=True):
         if group is not None and motif != NOISE:
             shares[place[owner, group], motif] += 1
     shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
     of_unit = np.array([names.index(group) for _, group in units])
+    of_owner = np.unique(np.array([owner for owner, _ in units]), return_inverse=True)[1]
     random = random_stream(seed, "permutations")
     effects = _eta_squared(shares, of_unit, len(names))
     at_least = np.ones(motifs.num_motifs)
     for _ in range(PERMUTATIONS):
-        at_least += _eta_squared(shares, random.permutation(of_unit), len(names)) >= effects - 1e-12
+        at_least += _eta_squared(shares, _permuted(of_unit, of_owner, random), len(names)) >= effects - 1e-12
     p_values = _holm(at_least / (PERMUTATIONS + 1))
     return [
         Usage(
@@ -219,6 +219,30 @@ def usage(motifs: Motifs, dataset: Dataset, by: str, *, seed: int = 0) -> list[U
         )
         for motif in range(motifs.num_motifs)
     ]
+
+
+def _units(dataset: Dataset, by: str) -> list[str]:
+    """Return the subject of each clip, or its recording if subjects are unknown or compared themselves."""
+    table = dataset.table
+    subjects = table["subject"].to_pylist() if "subject" in table.column_names else [None]
+    if by == "recording" or (by == "subject" and len(set(dataset.recordings)) == dataset.num_clips):
+        raise InputError(f"by {by!r}: expected groups of several subjects or recordings, found one of each")
+    if by != "subject" and None not in subjects and len(set(subjects)) > 1:
+        return [str(subject) for subject in subjects]
+    return dataset.recordings
+
+
+def _permuted(
+    groups: Int[np.ndarray, " U"], owners: Int[np.ndarray, " U"], random: np.random.Generator
+) -> Int[np.ndarray, " U"]:
+    """Permute groups among owners, or within each owner if some have several groups."""
+    if len(np.unique(owners)) == len(owners):
+        return random.permutation(groups)
+    keys = random.random(len(groups))
+    order, drawn = np.lexsort((np.arange(len(groups)), owners)), np.lexsort((keys, owners))
+    permuted = np.empty_like(groups)
+    permuted[order] = groups[drawn]
+    return permuted
 
 
 def _eta_squared(shares: Float[np.ndarray, "U M"], groups: Int[np.ndarray, " U"], num: int) -> Float[np.ndarray, " M"]:
@@ -258,18 +282,20 @@ def column(dataset: Dataset, name: str) -> list[str | None]:
 def transitions(motifs: Motifs, dataset: Dataset) -> Float[np.ndarray, "M M"] | None:
     """Return how often each motif follows another in recordings, as shares of each row; None if none does.
 
-    Windows of the same motif that follow one another count as one.
+    Windows follow one another if they overlap or touch; those of the same motif count as one.
 
     Args:
         motifs: Motifs of the dataset's clips.
         dataset: The dataset.
     """
-    recordings = np.array(dataset.recordings)
-    order = np.lexsort((dataset.starts, np.unique(recordings, return_inverse=True)[1]))
+    recordings, begin = dataset.parts
+    names = np.array(recordings)
+    end = begin + dataset.lengths
+    order = np.lexsort((begin, np.unique(names, return_inverse=True)[1]))
     counts = np.zeros((motifs.num_motifs, motifs.num_motifs))
     one, two = order[:-1], order[1:]
-    follows = (recordings[one] == recordings[two]) & (motifs.labels[one] >= 0) & (motifs.labels[two] >= 0)
-    follows &= motifs.labels[one] != motifs.labels[two]
+    follows = (names[one] == names[two]) & (begin[two] <= end[one])
+    follows &= (motifs.labels[one] >= 0) & (motifs.labels[two] >= 0) & (motifs.labels[one] != motifs.labels[two])
     np.add.at(counts, (motifs.labels[one[follows]], motifs.labels[two[follows]]), 1)
     if not counts.any():
         return None
@@ -296,7 +322,8 @@ def draw_usage(found: Sequence[Usage], names: Sequence[str]) -> str:
     shares = np.array([[one.share[group] for group in groups] for one in found])
     axes.imshow(shares, cmap="Blues", vmin=0, aspect="auto")
     is_long = len(groups) * max(map(len, groups)) > 80
-    axes.set_xticks(range(len(groups)), groups, rotation=30 if is_long else 0, ha="right" if is_long else "center")
+    shown = [group.replace("$", r"\$") for group in groups]  # no formulas
+    axes.set_xticks(range(len(groups)), shown, rotation=30 if is_long else 0, ha="right" if is_long else "center")
     axes.set_yticks(
         range(len(found)), [f"{names[one.motif]}  (p {one.p_value:.2g}, η² {one.effect:.2f})" for one in found]
     )
@@ -330,5 +357,7 @@ def _svg(figure: Any) -> str:
     from io import StringIO
 
     text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # characters that the font does not have
+        figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()

@@ -213,7 +213,7 @@ def recordings_of(dataset: Dataset) -> tuple[list[Shown], int]:
         dataset: The dataset.
     """
     order = np.argsort(dataset.starts, kind="stable")
-    recordings, labels = dataset.recordings, dataset.labels
+    (recordings, _), labels = dataset.parts, dataset.labels
     groups: list[list[int]] = []
     end = -1
     for clip in order.tolist():

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from ulna.analysis.discovery import Discovery
 from ulna.cli.options import INLINE, Flag, Positional, run
-from ulna.core import new_file, readable, refuse_existing
+from ulna.core import InputError, new_file, readable, refuse_existing
 
 DEFAULT = Discovery()
 MOST_GROUPS = 4  # that are named beside a motif
@@ -63,6 +63,8 @@ def discover(
 
     for path in filter(None, (page, labels)):
         refuse_existing(path)
+    if examples < 1:
+        raise InputError(f"examples: expected at least 1, found {examples}")
     (loaded,), dataset = load_models([model], device), Dataset(data)
     if by is not None:
         column(dataset, by)
@@ -78,7 +80,7 @@ def discover(
         if compared:
             one = compared[number]
             most = sorted(one.share.items(), key=lambda item: -item[1])[:MOST_GROUPS]
-            shares = ", ".join(f"{group} {100 * value:.0f} %" for group, value in most)
+            shares = ", ".join(f"{readable(group, 40)} {100 * value:.0f} %" for group, value in most)
             note += f" · {shares} · p {one.p_value:.2g}, η² {one.effect:.2f}"
         groups.append(TileGroup(name, note, tiles, [ids[clip] for clip in own]))
         print(f"{name:10} {note}")
@@ -92,7 +94,7 @@ def discover(
     left = int((motifs.labels == NOISE).sum())
     sub = f"{motifs.num_motifs} motifs in {dataset.num_clips:,} clips{f', {left:,} clips in none' if left else ''}. "
     if motifs.stability:
-        sub += f"Halves of the clips agree on them to {100 * motifs.stability[motifs.num_motifs]:.0f} %. "
+        sub += f"Halves of the clips agree on them to {100 * motifs.stability.get(motifs.num_motifs, 0.0):.0f} %. "
     sub += "Name them, give the same name to motifs that belong together, and save the names as labels for ulna fit."
     if labels:
         with new_file(labels) as partial, partial.open("w", newline="", encoding="utf-8") as file:

@@ -25,7 +25,7 @@ def predict(
     out: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Classify new clips with a classifier that `ulna evaluate` saved.
+    """Classify new clips with a classifier that `ulna evaluate` or `ulna fit` saved.
 
     Args:
         model: Model folder.

@@ -23,6 +23,7 @@ def search(
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10,
     where: str = "",
     model: Path | None = None,
+    data: Path | None = None,
     format: str | None = None,
     page: Path | None = None,
     device: str = "auto",
@@ -38,6 +39,7 @@ def search(
         k: Number of clips to find.
         where: Condition on the clips, such as 'subject = 3 and view = 1' or 'label in ("sit", "stand")'.
         model: The index's model, if it has been moved.
+        data: The index's dataset, if it has been moved; for the page.
         format: Format of the file; by default that of the model's data if it fits, else detected.
         page: HTML page to write, on which the query and the clips move; must not exist.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
@@ -50,15 +52,16 @@ def search(
     if k < 1:
         raise InputError(f"k: expected a number of at least 1, found {k}")
     opened = SearchIndex.open(index)
+    if model is None and not Path(opened.info.model).is_dir():
+        raise InputError(f"{index}: expected its model at {opened.info.model}, found none. Pass --model.")
     (loaded,) = load_models([model or Path(opened.info.model)], device)
-    opened.check(loaded)
     wanted = _query(query, clip, format, loaded.config.data.source)
     wanted = _part(wanted, start, end)
     hits = opened.like(loaded, wanted, k=k, condition=where)
     for hit in hits:
         print(f"{hit.similarity:6.3f}  {readable(hit.clip, 60):40}  {_facts(hit.row)}")
     if page:
-        print(_page(wanted, hits, Path(opened.info.dataset), opened.info.fingerprint, page))
+        print(_page(wanted, hits, data or Path(opened.info.dataset), opened.info.fingerprint, page))
 
 
 def _query(path: Path, name: str | None, format: str | None, source: Any) -> Clip:
@@ -89,12 +92,12 @@ def _part(clip: Clip, start: float | None, end: float | None) -> Clip:
 
     if start is None and end is None:
         return clip
-    first = round((start or 0.0) * clip.fps)
-    last = clip.num_frames if end is None else round(end * clip.fps)
+    begin, stop = clip.start_time, clip.start_time + clip.num_frames / clip.fps
+    start, end = begin if start is None else start, stop if end is None else end
+    first, last = round((start - begin) * clip.fps), round((end - begin) * clip.fps)
     if not 0 <= first < last <= clip.num_frames:
         raise InputError(
-            f"expected a start before the end within {clip.num_frames / clip.fps:.2f} seconds, found "
-            f"{start if start is not None else 0:g} to {end if end is not None else clip.num_frames / clip.fps:g}"
+            f"expected a start before the end within {begin:.2f} to {stop:.2f} seconds, found {start:g} to {end:g}"
         )
     return part_of(clip, first, last)
 

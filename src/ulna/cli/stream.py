@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import warnings
@@ -53,6 +54,8 @@ def stream(
         fps=fps, classifier=classifier, options=options,
         skeleton=None if skeleton is None else get_skeleton(skeleton), units=units, match_joints=match_joints,
     )  # fmt: skip
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     number = 0
     while line := sys.stdin.readline(MOST_CHARACTERS):
         number += 1

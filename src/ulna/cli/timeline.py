@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from ulna.cli.options import INLINE, Files, Flag, Positional, run
-from ulna.core import InputError, readable, refuse_existing
+from ulna.core import Clip, InputError, UlnaWarning, readable, refuse_existing
+from ulna.formats.annotations import Annotations
 from ulna.models.decoding import Smoothing
-from ulna.models.timeline import Scan
+from ulna.models.timeline import Scan, Timeline
 
 SHOWN = Scan()
 SMOOTH = Smoothing()
@@ -43,7 +45,7 @@ def timeline(
         match_joints: Accept recordings of another skeleton and match joints by name.
         scan: How recordings are cut into windows.
         smoothing: How probabilities become events.
-        annotations: What really happens, to measure the events: a CSV table with columns start, end, label (and person,
+        annotations: Annotations to measure the events against: a CSV table with columns start, end, label (and person,
             file), an export of BORIS, an ELAN file, or a folder of these.
         out: File to write instead of printing: .csv, .json, .tsv (as BORIS exports aggregated events) or .eaf (ELAN,
             one recording); must not exist.
@@ -53,7 +55,6 @@ def timeline(
     from ulna.analysis.viewer import show_timelines
     from ulna.cli.loading import load_models
     from ulna.cli.predict import read_like
-    from ulna.evaluation.segmentation import score_timelines
     from ulna.formats.annotations import read_annotations
     from ulna.formats.writing_annotations import check_writable, write_annotations
 
@@ -69,6 +70,7 @@ def timeline(
     recordings = read_like(files, format, loaded.config.data.source)
     if out:
         check_writable(out, len(recordings))
+    recordings = _checked(recordings)
     found = [
         loaded.timeline(one, classifier=classifier, windows=scan, smoothing=smoothing, match_joints=match_joints)
         for one in recordings
@@ -83,8 +85,7 @@ def timeline(
     if page:
         print(show_timelines(list(zip(recordings, found, strict=True)), page, title=loaded.name))
     if truth is not None:
-        pairs = [(own, truth.of(one.id)) for one, some in zip(recordings, found, strict=True) for own in some]
-        scores = score_timelines(*(list(side) for side in zip(*pairs, strict=True)))
+        scores = _scores([one.id for one in recordings], found, truth)
         print("  ".join(f"{name} {100 * value:.1f} %" for name, value in scores.items()))
     if not out and not page and truth is None:
         for name, some in events.items():
@@ -93,6 +94,44 @@ def timeline(
                 who = f"{readable(event.person, 40)}: " if event.person else ""
                 sure = f"{event.confidence:.2f}" if event.confidence is not None else ""
                 print(f"  {event.start:8.2f} - {event.end:8.2f} s  {who}{readable(event.label, 60)}  {sure}")
+
+
+def _checked(recordings: list[Clip]) -> list[Clip]:
+    """Return the recordings that show somebody; raises InputError if two have the same name."""
+    ids = [one.id for one in recordings]
+    if twice := next((name for name in ids if ids.count(name) > 1), None):
+        raise InputError(f"expected recordings of different names, found {readable(twice)!r} twice. Give their folder.")
+    kept = [one for one in recordings if one.visible.any()]
+    if not kept:
+        raise InputError("expected a recording with a visible person, found none")
+    for one in recordings:
+        if not one.visible.any():
+            warnings.warn(f"recording {readable(one.id)!r} was left out: it shows nobody", UlnaWarning, stacklevel=2)
+    return kept
+
+
+def _scores(names: Sequence[str], found: Sequence[Sequence[Timeline]], truth: Annotations) -> dict[str, float]:
+    """Return the measures over the recordings that have annotations; warns about annotations that do not fit."""
+    from ulna.evaluation.segmentation import score_timelines
+    from ulna.formats.annotations import unmatched
+
+    if None in truth.by_recording and len(names) > 1:
+        raise InputError("annotations: expected a column `file`, because there are several recordings, found none")
+    if missing := unmatched(truth, names):
+        message = (
+            f"annotations of {len(missing)} other recordings were skipped: {', '.join(map(readable, missing[:5]))}"
+        )
+        warnings.warn(message, UlnaWarning, stacklevel=2)
+    pairs = [(own, truth.of(name)) for name, some in zip(names, found, strict=True) for own in some if truth.of(name)]
+    if not pairs:
+        raise InputError(f"annotations: expected some of {', '.join(map(readable, names[:5]))}, found none")
+    unknown = {one.label for _, entries in pairs for one in entries} - set(pairs[0][0].classes)
+    if unknown:
+        message = (
+            f"classes that the classifier does not know count as wrong: {', '.join(map(readable, sorted(unknown)[:5]))}"
+        )
+        warnings.warn(message, UlnaWarning, stacklevel=2)
+    return score_timelines([own for own, _ in pairs], [entries for _, entries in pairs])
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -147,6 +147,11 @@ class Clip:
         return int(self.position.shape[0])
 
     @property
+    def start_time(self) -> float:
+        """Time of the first frame in seconds from the start of its recording; 0 if that is unknown."""
+        return 0.0 if self.frame_numbers is None else max(0.0, float(self.frame_numbers[0]) / self.fps)
+
+    @property
     def num_persons(self) -> int:
         """P, the number of persons."""
         return int(self.position.shape[1])

@@ -47,6 +47,8 @@ def assemble(
             f"{dataset.path}: expected labelled clips of one frame rate, found {len(clips)} clips, "
             f"{int((dataset.labels[clips] < 0).sum())} without a label, of {len(rates)} frame rates"
         )
+    if per_recording < 1:
+        raise InputError(f"per_recording: expected at least 1 clip, found {per_recording}")
     shortest, longest = transition
     if not 0 <= shortest <= longest:
         raise InputError(f"transition: expected two times in order, found {shortest:g} to {longest:g}")
@@ -93,6 +95,7 @@ def _joined(clips: Sequence[Clip], pauses: Float[np.ndarray, " n"], name: str) -
         setup=None,
         splits={},
         confidence=None,
+        tracks=None,
         frame_numbers=None,
         recording=None,
         group=None,

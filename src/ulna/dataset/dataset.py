@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,9 @@ from ulna.dataset.description import (
 from ulna.dataset.writing import write_dataset
 
 _VERIFIED = ".verified.json"
+
+
+_PART = re.compile(r"(.*)@([0-9]{1,12})-[0-9]{1,12}(?:\+[0-9]+)?")  # id of a window or annotated part
 
 
 @dataclass(frozen=True)
@@ -147,15 +151,28 @@ class Dataset:
             return ids
         return [recording or own for recording, own in zip(self.table["recording"].to_pylist(), ids, strict=True)]
 
+    @cached_property
+    def parts(self) -> tuple[list[str], np.ndarray]:
+        """Recording (and person) that each clip is a part of, and the first frame (N,) of the part.
+
+        Clips that were not cut from a recording are parts of their own, from frame 0.
+        """
+        matches = [_PART.fullmatch(name) for name in self.ids]
+        if "recording" not in self.table.column_names:
+            matches = [None] * self.num_clips
+        names = [own if match is None else match[1] for own, match in zip(self.ids, matches, strict=True)]
+        return names, np.array([0 if match is None else int(match[2]) for match in matches])
+
     @property
     def owners(self) -> np.ndarray:
         """Number (N,) of the group, subject or recording that each clip belongs to.
 
-        The first of these that is known for all clips and has more than one value; else every clip is on its own.
+        The first of these that is known for all clips and has more than one value. Clips that were cut from a single
+        recording belong together; else every clip is on its own.
         """
         for name in ("group", "subject", "recording"):
             values = self.table[name].to_pylist() if name in self.table.column_names else [None]
-            if None not in values and len(set(values)) > 1:
+            if None not in values and (len(set(values)) > 1 or name == "recording"):
                 return np.unique(np.array(values), return_inverse=True)[1]
         return np.arange(self.num_clips)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -41,10 +42,10 @@ def where(table: pa.Table, condition: str) -> pa.Table:
         InputError: If the condition does not parse, names no column, or compares text with numbers.
     """
     problem = f"where: expected a condition, found {shown(condition)}"
-    expression = _expression(parsed(condition).body, table.column_names, problem)
+    tree = parsed(condition).body
     try:
-        return table.filter(expression)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError):
+        return table.filter(_expression(tree, table.column_names, problem))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError, OverflowError):
         raise InputError(f"{problem}, which compares text with numbers. {ADVICE}") from None
 
 
@@ -107,10 +108,14 @@ def _expression(node: ast.expr, columns: Sequence[str], problem: str) -> pc.Expr
         if node.left.id not in columns:
             raise InputError(unknown_name("column", node.left.id, columns))
         column, compare, right = pc.field(node.left.id), type(node.ops[0]), node.comparators[0]
-        if compare is ast.In and isinstance(right, ast.Tuple | ast.List):
-            return column.isin([_value(one, problem) for one in right.elts])
         if compare is ast.In:
-            return column.isin([_value(right, problem)])
+            values = [
+                _value(one, problem) for one in (right.elts if isinstance(right, ast.Tuple | ast.List) else [right])
+            ]
+            if not values:
+                raise InputError(f"{problem}: expected values in the parentheses, found none. {ADVICE}")
+            equal = [column == value for value in values]  # null where there is no value, unlike `isin`
+            return functools.reduce(operator.or_, equal)
         if compare in _COMPARISONS:
             return _COMPARISONS[compare](column, _value(right, problem))
     raise InputError(f"{problem}. {ADVICE}")

@@ -20,7 +20,7 @@ class Fit(FewLabels):
     """Regularised logistic regression on frozen embeddings, as `Model.fit` and `ulna fit` train it, in seconds.
 
     The strength of the regularisation is chosen by cross-validation among the labelled clips. Other training clips take
-    the labels of similar clips by label spreading. The nearest neighbour on raw joints beside it knows the same labels.
+    the labels of similar clips by label spreading. The nearest neighbour on raw joints beside it uses the same labels.
     """
 
     name: ClassVar[str] = "fit"
@@ -46,7 +46,7 @@ class Fit(FewLabels):
             weight, bias = fit_logistic_regression(
                 train[is_labelled], data.train_labels[is_labelled], len(dataset.classes), unlabelled=others
             )
-            config = ClassifierConfig.of(dataset, data.split, embedder.pooling)
+            config = ClassifierConfig.of(dataset, data.split, embedder.pooling, clips=data.train[is_labelled])
             novelty = Novelty.of(train[is_labelled], dataset.owners[data.train[is_labelled]])
             classifier = Classifier(weight, bias, config, novelty=novelty)
             confidence, predicted = classifier(test).max(dim=1)

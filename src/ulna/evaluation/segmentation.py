@@ -36,30 +36,29 @@ def score_timelines(timelines: Sequence[Timeline], annotations: Sequence[Sequenc
 
     Args:
         timelines: Timelines, all of the same classes.
-        annotations: Annotations of each timeline's recording; those of other persons are left out.
+        annotations: Annotations of each timeline's recording; those of other persons are left out. Classes that the
+            timelines do not have count as wrong.
 
     Returns:
         "frame_accuracy" over annotated frames; "edit", the mean edit score; "f1_10", "f1_25" and "f1_50", the F1 scores
         at overlaps of 10, 25 and 50 percent; "mAP_50", the mean average precision at an overlap of one half.
 
     Raises:
-        InputError: If annotations name no class of the timelines.
+        InputError: If there are no annotations of the persons.
     """
-    numbers = {label: number for number, label in enumerate(timelines[0].classes)}
+    known = timelines[0].classes
+    others = sorted({one.label for entries in annotations for one in entries} - set(known))
+    numbers = {label: number for number, label in enumerate([*known, *others])}
     true_labels, predicted_labels, pairs = [], [], []
     for timeline, entries in zip(timelines, annotations, strict=True):
-        own = [one for one in entries if one.person in (None, timeline.person) and one.label in numbers]
+        own = [one for one in entries if None in (one.person, timeline.person) or one.person == timeline.person]
         truth = _labels(timeline, own, numbers)
         predicted = _labels(timeline, timeline.events, numbers)
         true_labels.append(truth)
         predicted_labels.append(predicted)
         pairs.append((segments_of(truth), segments_of(predicted, timeline.probabilities)))
     if not any(truth for truth, _ in pairs):
-        labels = sorted({one.label for entries in annotations for one in entries})
-        raise InputError(
-            f"expected annotations with labels among {', '.join(timelines[0].classes[:5])}, ..., found "
-            f"{', '.join(labels[:5]) or 'none'}"
-        )
+        raise InputError("expected annotations of the persons of the timelines, found none")
     return {
         "frame_accuracy": frame_accuracy(zip(true_labels, predicted_labels, strict=True)),
         "edit": float(np.mean([edit_score(truth, predicted) for truth, predicted in pairs])),

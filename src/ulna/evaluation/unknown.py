@@ -65,6 +65,8 @@ class Unknown(Protocol):
             is_new = torch.from_numpy(np.isin(data.test_labels, left_out))
             if is_new.all() or not is_new.any():
                 raise InputError("expected test clips of known classes and of those left out, found one kind only")
+            if novelty is None:
+                raise InputError("expected training clips of at least two subjects or recordings, found one")
             metrics = {
                 **_detection(novelty.distance(test), is_new, ""),
                 **_detection(1 - probabilities.amax(dim=1), is_new, "_softmax"),
@@ -92,6 +94,6 @@ class Unknown(Protocol):
 def _detection(score: Float[Tensor, " B"], is_new: Bool[Tensor, " B"], name: str) -> dict[str, float]:
     from sklearn.metrics import roc_auc_score
 
-    threshold = score[is_new].quantile(0.05)  # 95 % of the left-out clips are at or above it
+    threshold = score[is_new].quantile(0.05, interpolation="lower")  # 95 % of the left-out clips are at or above
     alarms = float((score[~is_new] >= threshold).float().mean())
     return {f"auroc{name}": float(roc_auc_score(is_new.numpy(), score.numpy())), f"fpr95{name}": alarms}

@@ -45,6 +45,11 @@ def _rows(annotations: ByRecording) -> list[tuple[str, Annotation]]:
     return [(recording, one) for recording, some in annotations.items() for one in some]
 
 
+def _printable(text: str) -> str:
+    """Return text with spaces instead of control characters, which XML cannot hold."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def _seconds(value: float) -> str:
     return f"{value:.3f}"
 
@@ -101,14 +106,14 @@ def _write_elan(annotations: ByRecording, path: Path) -> None:
         for slot, value in zip(slots, (one.start, one.end), strict=True):
             slot_options = {"TIME_SLOT_ID": slot, "TIME_VALUE": str(round(1000 * value))}
             ElementTree.SubElement(order, "TIME_SLOT", slot_options)
-        name = one.person or ""
+        name = _printable(one.person or "")
         if name not in tiers:
             options = {"LINGUISTIC_TYPE_REF": "default-lt", "TIER_ID": f"events {name}".strip()}
             tiers[name] = ElementTree.SubElement(root, "TIER", options | ({"PARTICIPANT": name} if name else {}))
         annotation = ElementTree.SubElement(tiers[name], "ANNOTATION")
         options = {"ANNOTATION_ID": f"a{number + 1}", "TIME_SLOT_REF1": slots[0], "TIME_SLOT_REF2": slots[1]}
         aligned = ElementTree.SubElement(annotation, "ALIGNABLE_ANNOTATION", options)
-        ElementTree.SubElement(aligned, "ANNOTATION_VALUE").text = one.label
+        ElementTree.SubElement(aligned, "ANNOTATION_VALUE").text = _printable(one.label)
     kind = {"LINGUISTIC_TYPE_ID": "default-lt", "TIME_ALIGNABLE": "true", "GRAPHIC_REFERENCES": "false"}
     ElementTree.SubElement(root, "LINGUISTIC_TYPE", kind)
     ElementTree.indent(root)

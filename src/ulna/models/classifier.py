@@ -37,29 +37,39 @@ class ClassifierConfig(Config):
     """Fingerprint of the dataset it was trained on."""
     pooling: str
     """Pooling of the embeddings it takes."""
-    durations: Annotated[tuple[Positive, ...], Field(max_length=8)] = ()
-    """Quartiles of the durations of the clips it was trained on, in seconds; timelines look through windows of these
-    lengths."""
+    durations: tuple[()] | tuple[Positive, Positive, Positive] = ()
+    """Quartiles of the durations of the clips it was trained on, in seconds: timelines look through windows of these
+    lengths, streams through one of the median."""
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str | None, pooling: str) -> ClassifierConfig:
+    def of(
+        cls,
+        dataset: Dataset,
+        split: str | None,
+        pooling: str,
+        *,
+        clips: np.ndarray | None = None,
+        classes: tuple[str, ...] | None = None,
+    ) -> ClassifierConfig:
         """Return the metadata of a classifier.
 
         Args:
             dataset: Dataset it is trained on.
             split: Split whose training part it is trained on; None for all clips.
             pooling: Pooling of the embeddings it takes.
+            clips: (B,) indices of the clips that it is trained on; the labelled ones of the training part by default.
+            classes: Names of the classes; those of the dataset by default.
         """
-        clips = np.arange(dataset.num_clips) if split is None else dataset.split(split)[0]
-        labelled = clips[dataset.labels[clips] >= 0]
-        used = labelled if len(labelled) else clips
-        durations = np.quantile(dataset.lengths[used] / dataset.fps[used], (0.25, 0.5, 0.75)).round(3)
+        if clips is None:
+            clips = np.arange(dataset.num_clips) if split is None else dataset.split(split)[0]
+            clips = clips[dataset.labels[clips] >= 0]
+        durations = np.quantile(dataset.lengths[clips] / dataset.fps[clips], (0.25, 0.5, 0.75)).round(3)
         return cls(
-            classes=dataset.classes,
+            classes=dataset.classes if classes is None else classes,
             split=split,
             fingerprint=dataset.fingerprint,
             pooling=pooling,
-            durations=tuple(sorted(set(durations.tolist()))),
+            durations=tuple(durations.tolist()),
         )
 
 
@@ -92,7 +102,7 @@ class Classifier:
         if self.novelty is None:
             raise InputError(
                 "unknown: expected a classifier that measures novelty, found one without. Train it with Model.fit or "
-                "`ulna fit`."
+                "`ulna fit`, on clips of at least two subjects or recordings."
             )
         num, least = len(self.novelty.held_out), math.ceil(1 / share)
         if num < least:

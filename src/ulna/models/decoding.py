@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import model_validator
 
 from ulna.core import Config, NonNegative, Share
 
 NOTHING = -1
 """Label of frames without one."""
+MERGED = -2
 
 
 class Smoothing(Config):
@@ -19,18 +22,27 @@ class Smoothing(Config):
 
     method: Literal["viterbi", "hysteresis", "none"] = "viterbi"
     """"viterbi" finds the most probable sequence of labels in which every change has a cost; "hysteresis" starts a
-    segment where a class reaches `start` and ends it where it falls below `end`; "none" takes the most probable class
-    of every frame."""
+    segment where a class reaches `start_probability` and ends it where the class falls below `end_probability`; "none"
+    takes the most probable class of every frame."""
     cost: NonNegative = 0.25
     """Cost of a change of label with "viterbi", in seconds during which another label is e times as probable."""
-    start: Share = 0.6
+    start_probability: Share = 0.6
     """Probability at which a segment starts with "hysteresis"."""
-    end: Share = 0.4
+    end_probability: Share = 0.4
     """Probability below which a segment ends with "hysteresis"."""
     min_duration: NonNegative = 0.3
     """Minimum duration of a segment in seconds; a shorter one is joined to the longer of its neighbours."""
     min_confidence: Share = 0.0
     """Minimum mean probability of a segment; frames of others have no label."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Smoothing:
+        if self.end_probability > self.start_probability:
+            raise ValueError(
+                f"end_probability: expected at most start_probability ({self.start_probability:g}), found "
+                f"{self.end_probability:g}"
+            )
+        return self
 
     def __call__(self, probabilities: Float[np.ndarray, "T L"], fps: float) -> Int[np.ndarray, " T"]:
         """Return the label of each frame, -1 where there is none.
@@ -55,7 +67,7 @@ class Smoothing(Config):
         if self.method == "viterbi":
             return viterbi(probabilities, self.cost * fps)
         if self.method == "hysteresis":
-            return hysteresis(probabilities, self.start, self.end)
+            return hysteresis(probabilities, self.start_probability, self.end_probability)
         return probabilities.argmax(axis=1)
 
 
@@ -116,17 +128,33 @@ def join_short(labels: Int[np.ndarray, " T"], min_frames: int) -> Int[np.ndarray
             with no neighbour but them loses its label.
         min_frames: Minimum number of frames of a segment.
     """
-    labels = labels.copy()
-    while True:
-        found = runs(labels)
-        short = [
-            (end - start, i)
-            for i, (start, end) in enumerate(found)
-            if labels[start] != NOTHING and end - start < min_frames
-        ]
-        if not short:
-            return labels
-        _, i = min(short)
-        near = [found[k] for k in (i - 1, i + 1) if 0 <= k < len(found) and labels[found[k][0]] != NOTHING]
-        longest = max(near, key=lambda run: run[1] - run[0], default=None)
-        labels[found[i][0] : found[i][1]] = NOTHING if longest is None else labels[longest[0]]
+    found = [[start, end, int(labels[start])] for start, end in runs(labels)]
+    before = list(range(-1, len(found) - 1))  # index of the run before and after each, as runs are merged
+    after = [*range(1, len(found)), -1]
+    waiting = [(end - start, i) for i, (start, end, label) in enumerate(found) if label != NOTHING]
+    heapq.heapify(waiting)
+    joined = labels.copy()
+    while waiting and waiting[0][0] < min_frames:
+        length, i = heapq.heappop(waiting)
+        start, end, label = found[i]
+        if label < 0 or end - start != length:  # was merged meanwhile
+            continue
+        near = [k for k in (before[i], after[i]) if k >= 0 and found[k][2] != NOTHING]
+        longest = max(near, key=lambda k: found[k][1] - found[k][0], default=None)
+        joined[start:end] = found[i][2] = NOTHING if longest is None else found[longest][2]
+        for k in (before[i], after[i]):  # merge with neighbours of the same label
+            if k < 0 or found[i][2] < 0 or found[k][2] != found[i][2]:
+                continue
+            found[i][:2] = min(found[i][0], found[k][0]), max(found[i][1], found[k][1])
+            found[k][2] = MERGED
+            if k == before[i]:
+                before[i] = before[k]
+                if before[k] >= 0:
+                    after[before[k]] = i
+            else:
+                after[i] = after[k]
+                if after[k] >= 0:
+                    before[after[k]] = i
+        if found[i][2] != NOTHING:
+            heapq.heappush(waiting, (found[i][1] - found[i][0], i))
+    return joined

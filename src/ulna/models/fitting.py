@@ -13,7 +13,7 @@ from ulna.models.standardisation import standardisation
 
 STRENGTHS = np.logspace(-4, 2, 7)  # inverse regularisation, as scikit-learn's C
 MOST_FOLDS = 5
-MOST_UNLABELLED = 4000  # label spreading compares all pairs of clips
+MOST_SPREAD = 5000  # clips in all; label spreading compares all pairs of them
 KERNEL = 10.0  # of label spreading: similarity exp(-10 d²) of embeddings of unit length
 SPREADING = 0.8  # share of its neighbours' labels that a clip takes
 LABELLED_WEIGHT = 10.0  # of a labelled clip; an unlabelled one weighs at most 1
@@ -33,7 +33,8 @@ def fit_logistic_regression(
         features: (B, E) embeddings.
         labels: (B,) class indices.
         num_classes: L, the number of classes; those without a clip get a probability of 0.
-        unlabelled: (M, E) embeddings of clips without a label; of more than 4,000, every n-th is used.
+        unlabelled: (M, E) embeddings of clips without a label; every n-th is used if there are more than 5,000 clips in
+            all, and none beside 5,000 labelled ones.
 
     Returns:
         Weight (L, E) and bias (L,) for embeddings that are not standardised.
@@ -42,7 +43,9 @@ def fit_logistic_regression(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-    others = features[:0] if unlabelled is None else unlabelled[:: -(-len(unlabelled) // MOST_UNLABELLED) or 1]
+    room = max(0, MOST_SPREAD - len(features))
+    is_used = unlabelled is not None and len(unlabelled) and room
+    others = unlabelled[:: -(-len(unlabelled) // room)] if is_used and unlabelled is not None else features[:0]
     mean, sd = standardisation(torch.cat([features, others]))
     scaled, other_rows = (((rows - mean) / sd).numpy() for rows in (features, others))
     known, counts = np.unique(labels, return_counts=True)
@@ -51,7 +54,9 @@ def fit_logistic_regression(
         warnings.simplefilter("ignore", ConvergenceWarning)
         if counts.min() >= 2:
             folds = StratifiedKFold(min(MOST_FOLDS, int(counts.min())), shuffle=True, random_state=0)
-            search = GridSearchCV(estimator, {"C": STRENGTHS}, cv=folds, refit=False).fit(scaled, labels)
+            search = GridSearchCV(estimator, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss", refit=False).fit(
+                scaled, labels
+            )
             estimator.set_params(**search.best_params_)
             probabilities = np.empty((len(labels), len(known)))
             for fitted, held_out in folds.split(scaled, labels):

@@ -323,7 +323,7 @@ class Model:
         weight, bias = fit_logistic_regression(
             features[: len(clips)], numbers, len(classes), unlabelled=features[len(clips) :]
         )
-        config = ClassifierConfig.of(dataset, split, pooling).replace(classes=classes)
+        config = ClassifierConfig.of(dataset, split, pooling, clips=clips, classes=classes)
         novelty = Novelty.of(features[: len(clips)], dataset.owners[clips])
         self.classifiers[classifier] = Classifier(weight, bias, config, novelty=novelty)
         return self.classifiers[classifier]

@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ulna.core import InputError, spread_evenly
+from ulna.core import InputError, random_stream, spread_evenly
 from ulna.models.standardisation import standardisation
 
 MOST_DIRECTIONS = 64
 MOST_KNOWN = 2000
+MOST_FITTED = 1000  # clips that the directions are computed from
+MOST_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,15 @@ class Novelty:
     """Distance of embeddings to the nearest training clip, calibrated by training clips that were held out.
 
     The distance is one less the cosine similarity of standardised embeddings, of which the principal directions of the
-    training clips are kept; what lies outside of them makes a clip unlike all training clips. Which distances are
-    normal is known from the training clips themselves, compared with those of other groups (a conformal threshold).
+    training clips are kept; any other part of an embedding makes it less similar to all training clips. Which distances
+    are normal is measured on training clips that are held out by groups (cross-conformal thresholds).
 
     Args:
         mean: (E,) mean of the training clips.
         sd: (E,) standard deviation of the training clips.
         directions: (E, R) principal directions.
         known: (N, R) training clips of unit length, projected.
-        held_out: (M,) distances of training clips to the nearest one of another group, in ascending order.
+        held_out: (M,) distances of held-out training clips to the nearest of the others, in ascending order.
     """
 
     mean: Float[Tensor, " E"]
@@ -41,32 +43,38 @@ class Novelty:
     held_out: Float[Tensor, " M"]
 
     @classmethod
-    def of(cls, embeddings: Float[Tensor, "N E"], groups: np.ndarray | None = None) -> Novelty:
-        """Return the novelty measure of training clips.
+    def of(cls, embeddings: Float[Tensor, "N E"], groups: np.ndarray) -> Novelty | None:
+        """Return the novelty measure of training clips; None if they are of one group, or of as few as three clips.
+
+        The distances that are normal are measured for one part of the groups after another, by the clips of the others.
 
         Args:
-            embeddings: Embeddings of at least two clips; of more than 2,000, some are used.
-            groups: (N,) what clips of one group share, such as the person; every clip is a group by default, and where
-                all clips are of one group.
+            embeddings: Embeddings of the clips; of more than 2,000, some are used.
+            groups: (N,) what clips have in common that belong together, such as the person or the recording.
         """
-        chosen = np.array(spread_evenly(len(embeddings), MOST_KNOWN))
-        embeddings = embeddings[chosen]
-        groups = np.arange(len(chosen)) if groups is None else groups[chosen]
-        if len(np.unique(groups)) < 2:
-            groups = np.arange(len(chosen))
+        chosen = spread_evenly(len(embeddings), MOST_KNOWN)
+        embeddings, groups = embeddings[chosen], np.unique(groups[chosen], return_inverse=True)[1]
+        num = int(groups.max()) + 1
+        if num < 2 or len(groups) < 4:
+            return None
+        fold = torch.from_numpy(random_stream(0, "novelty").permutation(num)[groups] % min(num, MOST_FOLDS))
+        held_out = []
+        for part in range(min(num, MOST_FOLDS)):
+            is_own = fold == part
+            others = cls._fitted(embeddings[~is_own], embeddings.new_zeros(1))
+            held_out.append(others.distance(embeddings[is_own]))
+        return cls._fitted(embeddings, torch.cat(held_out).sort().values)
+
+    @classmethod
+    def _fitted(cls, embeddings: Float[Tensor, "N E"], held_out: Float[Tensor, " M"]) -> Novelty:
         mean, sd = standardisation(embeddings)
         rows = (embeddings - mean) / sd
-        values, vectors = torch.linalg.eigh(
-            (rows @ rows.T).double()
-        )  # of clips, of which there are fewer than features
+        some = rows[spread_evenly(len(rows), MOST_FITTED)].double()
+        values, vectors = torch.linalg.eigh(some @ some.T)  # of clips, of which there are fewer than features
         kept = values > 1e-9 * values[-1].clamp(min=1e-12)
         kept[:-MOST_DIRECTIONS] = False
-        directions = (rows.T.double() @ vectors[:, kept] / values[kept].sqrt()).float()
-        known = normalize(rows, dim=1) @ directions
-        similarity = known @ known.T
-        similarity[torch.from_numpy(groups[:, None] == groups)] = -1.0
-        held_out = (1 - similarity.amax(dim=1)).sort().values
-        return cls(mean, sd, directions, known, held_out)
+        directions = (some.T @ vectors[:, kept] / values[kept].sqrt()).float()
+        return cls(mean, sd, directions, normalize(rows, dim=1) @ directions, held_out)
 
     def distance(self, embeddings: Float[Tensor, "B E"]) -> Float[Tensor, " B"]:
         """Return the distance to the nearest training clip, 0 to 2."""
@@ -76,7 +84,7 @@ class Novelty:
     def __call__(self, embeddings: Float[Tensor, "B E"]) -> Float[Tensor, " B"]:
         """Return the share of held-out training clips that are nearer, 0 to 1.
 
-        Of clips like the training clips, at most a share a has a novelty above 1 - a.
+        Of clips like the training clips, about a share a has a novelty above 1 - a.
         """
         nearer = torch.searchsorted(self.held_out, self.distance(embeddings).contiguous())
         return nearer.float() / (len(self.held_out) + 1)

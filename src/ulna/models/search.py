@@ -171,11 +171,11 @@ class SearchIndex:
         kept[:-dims] = False
         basis = (rows.T @ directions[:, kept] / values[kept].sqrt()).float()
         info = IndexInfo(
-            model=str(model.path),
+            model=str(model.path.absolute()),
             sha256=hash_file(model.path / WEIGHTS),
             pooling=pooling or model.recipe.pooling,
             match_joints=match_joints,
-            dataset=str(dataset.path),
+            dataset=str(dataset.path.absolute()),
             fingerprint=dataset.fingerprint,
             longest=float((dataset.lengths / dataset.fps).max()),
             embedding_dim=vectors.shape[1],
@@ -272,6 +272,8 @@ class SearchIndex:
                 condition.
         """
         self.check(model)
+        if not clip.visible.any():
+            raise InputError(f"{clip.id}: expected a visible person to compare with, found none")
         duration = clip.num_frames / clip.fps
         if duration > 1.5 * self.info.longest:
             raise InputError(
@@ -300,10 +302,7 @@ class SearchIndex:
 
 def _described(dataset: Dataset) -> pa.Table:
     """Return the index of a dataset with names of classes, and the time of each clip in its recording."""
-    recordings = np.unique(np.array(dataset.recordings), return_inverse=True)[1]
-    first = np.full(recordings.max() + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, recordings, dataset.starts)
-    begin = (dataset.starts - first[recordings]) / dataset.fps
+    begin = dataset.parts[1] / dataset.fps
     table = dataset.table.drop_columns([name for name in ("start", "hash") if name in dataset.table.column_names])
     names = [dataset.classes[label] if label >= 0 else None for label in dataset.labels.tolist()]
     table = table.set_column(table.column_names.index("label"), "label", pa.array(names, pa.string()))

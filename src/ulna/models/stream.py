@@ -17,7 +17,10 @@ from ulna.models.classifier import Classifier
 from ulna.models.embedding import Embedder
 
 UNKNOWN = "unknown"
+DEFAULT_DURATIONS = (1.0, 2.0, 4.0)
 MOST_PERSONS = 100
+MOST_LATE = 1.0  # seconds of late frames after which the clock starts anew
+LONGEST_GAP = 86_400  # seconds
 EXAMPLE = '{"time": 0, "persons": {"a": [[x, y, z], ...]}}'
 
 
@@ -129,7 +132,7 @@ class Stream:
             raise InputError(f"fps: expected frames per second above 0, found {fps}")
         if options.unknown is not None:
             classifier.check_unknown(options.unknown)
-        seconds = options.window or (classifier.config.durations or (2.0,))[len(classifier.config.durations) // 2]
+        seconds = options.window or (classifier.config.durations or DEFAULT_DURATIONS)[1]
         self.embedder, self.classifier, self.options = embedder, classifier, options
         self.skeleton, self.fps, self.dimensions, self.units = skeleton, fps, dimensions, units
         self.length = max(2, round(seconds * fps))
@@ -137,6 +140,7 @@ class Stream:
         self._tracks: dict[str, _Track] = {}
         self._frame = -1  # number of the last frame on the stream's clock
         self._start: float | None = None
+        self._late = 0  # frames that came late one after another
 
     @property
     def persons(self) -> tuple[str, ...]:
@@ -171,7 +175,12 @@ class Stream:
             raise
         if frame <= self._frame:
             self.counts.late += 1
-            return []
+            self._late += 1
+            if self._late <= self.fps * MOST_LATE:
+                return []
+            self._restart(time)  # the clock was set back
+            frame = 0
+        self._late = 0
         answers_before = (self._frame + 1) // self.options.every
         self._advance(frame)
         self.counts.frames += 1
@@ -180,6 +189,10 @@ class Stream:
         if (self._frame + 1) // self.options.every == answers_before or not self._tracks:
             return []
         return self._answers()
+
+    def _restart(self, time: float | None) -> None:
+        """Forget everybody, and start the clock anew."""
+        self._tracks, self._frame, self._start, self._late = {}, -1, time, 0
 
     def skip(self) -> None:
         """Count a frame that could not be read; the stream goes on."""
@@ -194,7 +207,10 @@ class Stream:
             raise InputError(f"time: expected seconds, found {shown(time)}")
         if self._start is None:
             self._start = time - (self._frame + 1) / self.fps
-        return round((time - self._start) * self.fps)
+        if time - self._start - self._frame / self.fps > LONGEST_GAP:
+            self.counts.bad += 1
+            raise InputError(f"time: expected at most {LONGEST_GAP} seconds after the last frame, found {time:g}")
+        return round(max(-1e9, time - self._start) * self.fps)
 
     def _checked(self, name: str, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return positions (K, 3) and visibility (K) of a person."""
@@ -217,8 +233,8 @@ class Stream:
             for track in self._tracks.values():
                 track.visible[step % self.length] = False
         self._frame = frame
-        oldest = frame - round(self.options.forget * self.fps)
-        self._tracks = {name: track for name, track in self._tracks.items() if track.seen > oldest}
+        oldest = frame - max(1, round(self.options.forget * self.fps) - 1)
+        self._tracks = {name: track for name, track in self._tracks.items() if track.seen >= oldest}
 
     def _store(self, name: str, position: np.ndarray, visible: np.ndarray) -> None:
         if not visible.any():

@@ -15,6 +15,7 @@ from ulna.formats.annotations import Annotation
 from ulna.models.decoding import NOTHING, Smoothing, runs
 
 MOST_WINDOWS = 1_000_000
+AT_ONCE = 1024  # windows that are classified at once
 DEFAULT_WINDOWS = (1.0, 2.0, 4.0)  # seconds
 
 
@@ -37,7 +38,7 @@ class Scan(Config):
         """
         stride = max(1, round(self.stride * clip.fps))
         found: set[tuple[int, int]] = set()
-        for seconds in self.windows or DEFAULT_WINDOWS:
+        for seconds in sorted(set(self.windows or DEFAULT_WINDOWS)):
             length = min(max(1, round(seconds * clip.fps)), clip.num_frames)
             last = clip.num_frames - length
             found |= {(start, start + length) for start in (*range(0, last, stride), last)}
@@ -58,11 +59,12 @@ class Timeline:
 
     Args:
         recording: Id of the recording.
-        person: Track id of the person, or number in the recording; None if the recording shows one person, or the model
-            looks at all persons together.
+        person: Track id of the person, or number in the recording; None if the recording shows one person without a
+            name, or the model looks at all persons together.
         fps: Frames per second.
         classes: (L,) names of the classes.
-        probabilities: (T, L) class probabilities of each frame; NaN where the person is not visible.
+        probabilities: (T, L) class probabilities of each frame; NaN where no window contains the frame that shows the
+            person often enough.
         first: Time of the first frame in seconds, from the start of the recording.
         events: What happens, in order: start and end in seconds, label, person, and the mean probability of the label.
     """
@@ -115,15 +117,15 @@ def scan(
     total = np.zeros((recording.num_frames, len(classes)))
     weight = np.zeros((recording.num_frames, 1))
     if windows:
-        answers = classify([part_of(recording, start, end) for start, end in windows])
+        parts = [windows[first : first + AT_ONCE] for first in range(0, len(windows), AT_ONCE)]
+        answers = np.concatenate([classify([part_of(recording, start, end) for start, end in part]) for part in parts])
         for (start, end), answer in zip(windows, answers, strict=True):
             middle = 1 - np.abs(np.linspace(-1, 1, end - start + 2)[1:-1, None])  # a triangle without its corners
             total[start:end] += middle * answer
             weight[start:end] += middle
     with np.errstate(invalid="ignore"):
         probabilities = total / weight  # NaN where no window contains a frame
-    first = 0.0 if recording.frame_numbers is None else float(recording.frame_numbers[0]) / recording.fps
-    timeline = Timeline(recording.id, person, recording.fps, tuple(classes), probabilities, first)
+    timeline = Timeline(recording.id, person, recording.fps, tuple(classes), probabilities, recording.start_time)
     return timeline.decoded(smoothing or Smoothing())
 
 
@@ -144,7 +146,7 @@ def part_of(clip: Clip, start: int, end: int) -> Clip:
 def persons_of(clip: Clip) -> list[tuple[str | None, Clip]]:
     """Return each person who is ever visible, with their name and a recording of them alone."""
     shown = np.flatnonzero(clip.visible.any(axis=(0, 2))).tolist()
-    if clip.num_persons == 1:
+    if clip.num_persons == 1 and clip.tracks is None:
         return [(None, clip)] if shown else []
     return [
         (
