@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from conftest import CLASSES, make_clip, model_of, tiny
 from ulna.analysis.discovery import NOISE, Discovery, Motifs, column, discover, transitions, usage
+from ulna.analysis.grid import Tile, TileGroup, show_grid
 from ulna.core import InputError
 from ulna.dataset import Dataset, Windows, prepare
 from ulna.formats import FORMATS
@@ -168,3 +169,16 @@ def test_bad_options_of_discover(options, message, dataset, tmp_path, command):
     assert code == 2
     assert message in err
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_grid_of_clips_that_hardly_show_anybody(tmp_path):
+    """Of a long clip with one visible frame this one is shown; a clip that shows nobody is left out."""
+    clip = make_clip("c", 500)
+    visible = np.zeros_like(clip.visible)
+    empty = replace(clip, id="empty", visible=visible.copy())
+    visible[3] = True
+    tiles = [Tile(empty, "nobody"), Tile(replace(clip, visible=visible), "once")]
+    page = show_grid([TileGroup("g", "", tiles)], tmp_path / "page.html", kind="search", title="t", sub="s")
+    text = page.read_text()
+    assert '"once"' in text
+    assert '"nobody"' not in text

@@ -28,6 +28,8 @@ def test_segments_and_their_scores():
     assert segments_of(labels) == [Segment(0, 2, 0), Segment(3, 6, 1), Segment(6, 7, 0)]
     scores = np.arange(14.0).reshape(7, 2) / 14
     assert [one.score for one in segments_of(labels, scores)] == pytest.approx([1 / 14, 9 / 14, 12 / 14])
+    scores[4] = np.nan
+    assert segments_of(labels, scores)[1].score == pytest.approx(9 / 14), "of the frames that are known"
 
 
 def test_frame_accuracy_counts_labelled_frames_of_all_recordings():

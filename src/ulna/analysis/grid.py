@@ -60,7 +60,8 @@ def show_grid(
     a table of labels that `ulna fit --labels` reads.
 
     Args:
-        groups: Groups of clips of one skeleton; the first 400 clips are shown, of long ones 120 frames.
+        groups: Groups of clips of one skeleton; the first 400 clips are shown, of long ones 120 frames. Clips that show
+            nobody are left out.
         out: File to write.
         kind: What the page shows, such as "search".
         title: Title of the page.
@@ -75,7 +76,11 @@ def show_grid(
     for group in groups:
         tiles = []
         for tile in group.tiles[: max(0, MOST_TILES - len(clips))]:
+            shown_frames = np.flatnonzero(tile.clip.visible.any(axis=(1, 2)))
+            if not len(shown_frames):
+                continue
             kept = np.unique(np.linspace(0, tile.clip.num_frames - 1, MOST_FRAMES).round().astype(int))
+            kept = kept if np.isin(kept, shown_frames).any() else shown_frames[:MOST_FRAMES]
             played = animation(tile.clip, frames=kept)
             clips.append(played | {"fps": tile.clip.fps * len(kept) / tile.clip.num_frames, "label": -1})
             tiles.append([len(clips) - 1, tile.caption])

@@ -85,7 +85,10 @@ def segments_of(labels: Int[np.ndarray, " T"], scores: np.ndarray | None = None)
     """
     return [
         Segment(
-            start, end, int(labels[start]), 1.0 if scores is None else float(scores[start:end, labels[start]].mean())
+            start,
+            end,
+            int(labels[start]),
+            1.0 if scores is None else float(np.nanmean(scores[start:end, labels[start]])),
         )
         for start, end in runs(labels)
         if labels[start] != NOTHING
