@@ -120,8 +120,9 @@ def test_groups_that_do_not_exist(patients, dataset):
         usage(motifs, own, "diagnosis")
     with pytest.raises(InputError, match="expected at least two values of setup, found 0"):
         usage(motifs, own, "setup")
-    with pytest.raises(InputError, match="by 'subject': expected groups of several subjects or recordings"):
-        usage(motifs, own, "subject")
+    found = usage(motifs, own, "subject")
+    assert len(found[0].share) == 12
+    assert found[0].share["0"] == pytest.approx(0.8), "each clip is a recording of its own"
     assert set(column(dataset, "label")) == set(CLASSES)
 
 
@@ -131,6 +132,8 @@ def test_transitions_by_hand(tmp_path):
     write_clips([make_clip("r1", 210), make_clip("r2", 60)], tmp_path / "files" / "*.npz")
     dataset = prepare(FORMATS["npz"](), tmp_path / "files", tmp_path / "dataset", windows=Windows(window=1.0))
     assert dataset.num_clips == 9
+    with pytest.raises(InputError, match="expected a column with groups of several recordings, found 'recording'"):
+        usage(Motifs(np.arange(9) % 2, np.zeros((9, 2))), dataset, "recording")
     found = transitions(Motifs(np.array([0, 0, 1, 0, 1, 1, 2, 1, 2]), np.zeros((9, 2))), dataset)
     np.testing.assert_allclose(found, [[0, 1, 0], [1 / 3, 0, 2 / 3], [0, 0, 0]])
     assert transitions(Motifs(np.zeros(9, dtype=int), np.zeros((9, 2))), dataset) is None

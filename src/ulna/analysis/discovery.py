@@ -225,8 +225,8 @@ def _units(dataset: Dataset, by: str) -> list[str]:
     """Return the subject of each clip, or its recording if subjects are unknown or compared themselves."""
     table = dataset.table
     subjects = table["subject"].to_pylist() if "subject" in table.column_names else [None]
-    if by == "recording" or (by == "subject" and len(set(dataset.recordings)) == dataset.num_clips):
-        raise InputError(f"by {by!r}: expected groups of several subjects or recordings, found one of each")
+    if by == "recording":
+        raise InputError("by: expected a column with groups of several recordings, found 'recording' itself")
     if by != "subject" and None not in subjects and len(set(subjects)) > 1:
         return [str(subject) for subject in subjects]
     return dataset.recordings
