@@ -271,7 +271,7 @@ def column(dataset: Dataset, name: str) -> list[str | None]:
         InputError: If there is no such column.
     """
     if name == "label":
-        return [dataset.classes[label] if label >= 0 else None for label in dataset.labels.tolist()]
+        return dataset.label_names
     if name not in dataset.table.column_names:
         raise InputError(
             f"{dataset.path}: expected a column among {', '.join(dataset.table.column_names)}, found {name!r}"

@@ -123,11 +123,9 @@ def show_map(dataset: Dataset, vectors: np.ndarray, out: str | Path, *, title: s
         kept = np.sort(random_stream(0, "map").choice(kept, MOST_POINTS, replace=False))
     place = flatten(torch.from_numpy(np.asarray(vectors[kept], dtype=np.float32)))
     played = kept[np.unique(np.linspace(0, len(kept) - 1, MOST_PLAYED).round().astype(int))].tolist()
-    labels, recordings, ids = dataset.labels, dataset.recordings, dataset.ids
-    is_labelled = bool((labels >= 0).any())
-    groups = [
-        dataset.classes[labels[c]] if labels[c] >= 0 else "no label" if is_labelled else recordings[c] for c in kept
-    ]
+    names, recordings, ids = dataset.label_names, dataset.recordings, dataset.ids
+    is_labelled = any(names)
+    groups = [names[c] or ("no label" if is_labelled else recordings[c]) for c in kept]
     points = [
         [*map(float, place[i]), groups[i], ids[clip], played.index(clip) if clip in played else -1]
         for i, clip in enumerate(kept.tolist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -95,6 +95,21 @@ class Clip:
         if shape[2] < self.skeleton.num_joints:
             self._compute_joints()
         self._check_metadata(name)
+
+    def of_person(self, person: int) -> Clip:
+        """Return the clip with one of its persons only.
+
+        Args:
+            person: Number of the person, from 0.
+        """
+        part = slice(person, person + 1)
+        return replace(
+            self,
+            position=self.position[:, part],
+            visible=self.visible[:, part],
+            confidence=None if self.confidence is None else self.confidence[:, part],
+            tracks=None if self.tracks is None else self.tracks[part],
+        )
 
     def _check_metadata(self, name: str) -> None:
         """Raise InputError for metadata of a wrong type or shape."""

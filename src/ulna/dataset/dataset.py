@@ -151,6 +151,11 @@ class Dataset:
             return ids
         return [recording or own for recording, own in zip(self.table["recording"].to_pylist(), ids, strict=True)]
 
+    @property
+    def label_names(self) -> list[str | None]:
+        """Name of each clip's class, None if it has no label."""
+        return [self.classes[label] if label >= 0 else None for label in self.labels.tolist()]
+
     @cached_property
     def parts(self) -> tuple[list[str], np.ndarray]:
         """Recording (and person) that each clip is a part of, and the first frame (N,) of the part.

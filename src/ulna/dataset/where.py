@@ -72,16 +72,17 @@ def as_sql(condition: str, columns: Sequence[str]) -> str:
     Raises:
         InputError: If the condition does not parse, or names no column.
     """
-    return _sql(parsed(condition).body, columns, f"where: expected a condition, found {shown(condition)}")
+    tree, problem = parsed(condition).body, f"where: expected a condition, found {shown(condition)}"
+    _expression(tree, columns, problem)  # refuses everything that is no condition
+    return _sql(tree, problem)
 
 
-def _sql(node: ast.expr, columns: Sequence[str], problem: str) -> str:
-    _expression(node, columns, problem)  # everything that is no condition is refused there
+def _sql(node: ast.expr, problem: str) -> str:
     if isinstance(node, ast.BoolOp):
         word = " AND " if isinstance(node.op, ast.And) else " OR "
-        return "(" + word.join(_sql(value, columns, problem) for value in node.values) + ")"
+        return "(" + word.join(_sql(value, problem) for value in node.values) + ")"
     if isinstance(node, ast.UnaryOp):
-        return f"(NOT {_sql(node.operand, columns, problem)})"
+        return f"(NOT {_sql(node.operand, problem)})"
     assert isinstance(node, ast.Compare)
     assert isinstance(node.left, ast.Name)
     right, name = node.comparators[0], f"`{node.left.id}`"

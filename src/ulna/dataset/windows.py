@@ -98,13 +98,9 @@ class Cutter:
             return
         for person in np.flatnonzero(clip.visible.any(axis=(0, 2))).tolist():
             name = clip.tracks[person] if clip.tracks else str(person)
-            part = slice(person, person + 1)
             yield replace(
-                clip,
+                clip.of_person(person),
                 id=f"{clip.id}/person {name}",
-                position=clip.position[:, part],
-                visible=clip.visible[:, part],
-                confidence=None if clip.confidence is None else clip.confidence[:, part],
                 tracks=(name,),
                 recording=clip.recording or clip.id,
             )

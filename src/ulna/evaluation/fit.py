@@ -12,8 +12,7 @@ from ulna.evaluation.few_labels import FewLabels
 from ulna.evaluation.protocol import LabelledSplit, RunOptions
 from ulna.evaluation.results import SeedResult
 from ulna.models import Classifier, ClassifierConfig, Embedder
-from ulna.models.fitting import fit_logistic_regression
-from ulna.models.novelty import Novelty
+from ulna.models.fitting import fit_classifier
 
 
 class Fit(FewLabels):
@@ -43,12 +42,14 @@ class Fit(FewLabels):
             clips = self.labelled(data, seed, keep=options.save)
             is_labelled = np.isin(data.train, clips)
             others = train[~is_labelled] if self.unlabelled else None
-            weight, bias = fit_logistic_regression(
-                train[is_labelled], data.train_labels[is_labelled], len(dataset.classes), unlabelled=others
+            chosen = data.train[is_labelled]
+            classifier = fit_classifier(
+                train[is_labelled],
+                data.train_labels[is_labelled],
+                ClassifierConfig.of(dataset, data.split, embedder.pooling, clips=chosen),
+                unlabelled=others,
+                groups=dataset.owners[chosen],
             )
-            config = ClassifierConfig.of(dataset, data.split, embedder.pooling, clips=data.train[is_labelled])
-            novelty = Novelty.of(train[is_labelled], dataset.owners[data.train[is_labelled]])
-            classifier = Classifier(weight, bias, config, novelty=novelty)
             confidence, predicted = classifier(test).max(dim=1)
             is_right = predicted.numpy() == data.test_labels
             known = [dataset.ids[clip] for clip in clips] if self.amount else []

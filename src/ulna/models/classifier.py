@@ -20,7 +20,8 @@ from ulna.core import Config, InputError, MissingError, Positive, new_file, read
 from ulna.dataset import Dataset
 from ulna.models.novelty import Novelty
 
-FOLDER = "classifiers"
+FOLDER, UNKNOWN = "classifiers", "unknown"
+DEFAULT_DURATIONS = (1.0, 2.0, 4.0)  # seconds, where those of the training clips are not known
 _ENCODER, _NOVELTY, _CONFIG = "encoder.", "novelty.", "classifier"
 _ADVICE = "Evaluate or fit again."
 
@@ -74,6 +75,23 @@ class ClassifierConfig(Config):
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a classifier says about one embedding.
+
+    Args:
+        label: Most probable class, or "unknown".
+        confidence: Probability of the most probable class, 0 to 1.
+        probabilities: (L,) probability of every class.
+        novelty: See `Novelty`; None if the classifier does not measure it.
+    """
+
+    label: str
+    confidence: float
+    probabilities: np.ndarray
+    novelty: float | None
+
+
+@dataclass(frozen=True)
 class Classifier:
     """A linear classifier: logits = embedding @ weight.T + bias, with standardisation folded in.
 
@@ -94,6 +112,25 @@ class Classifier:
     def __call__(self, embeddings: Float[Tensor, "B E"]) -> Float[Tensor, "B L"]:
         """Return the probability of each class."""
         return (embeddings @ self.weight.T + self.bias).softmax(dim=1)
+
+    def answers(self, embeddings: Float[Tensor, "B E"], *, unknown: float | None = None) -> list[Answer]:
+        """Return the class of each embedding.
+
+        Args:
+            embeddings: (B, E).
+            unknown: Share of false alarms at which a class is "unknown", see `check_unknown`; None never says so.
+        """
+        probabilities = self(embeddings).numpy()
+        novelties = [None] * len(embeddings) if self.novelty is None else self.novelty(embeddings).tolist()
+        return [
+            Answer(
+                label=UNKNOWN if unknown is not None and novelty > 1 - unknown else self.config.classes[row.argmax()],
+                confidence=float(row.max()),
+                probabilities=row,
+                novelty=novelty,
+            )
+            for row, novelty in zip(probabilities, novelties, strict=True)
+        ]
 
     def check_unknown(self, share: float) -> None:
         """Raise InputError if clips cannot be called unknown at a share of false alarms."""

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ulna.models.classifier import Classifier, ClassifierConfig
+from ulna.models.novelty import Novelty
 from ulna.models.standardisation import standardisation
 
 STRENGTHS = np.logspace(-4, 2, 7)  # inverse regularisation, as scikit-learn's C
@@ -18,6 +20,27 @@ KERNEL = 10.0  # of label spreading: similarity exp(-10 d²) of embeddings of un
 SPREADING = 0.8  # share of its neighbours' labels that a clip takes
 LABELLED_WEIGHT = 10.0  # of a labelled clip; an unlabelled one weighs at most 1
 LOG_TEMPERATURES = (-2.0, 2.0)
+
+
+def fit_classifier(
+    features: Tensor,
+    labels: np.ndarray,
+    config: ClassifierConfig,
+    *,
+    unlabelled: Tensor | None = None,
+    groups: np.ndarray | None = None,
+) -> Classifier:
+    """Fit a classifier to embeddings, by `fit_logistic_regression`.
+
+    Args:
+        features: (B, E) embeddings.
+        labels: (B,) class indices.
+        config: Classes, training data and pooling.
+        unlabelled: (M, E) embeddings of clips without a label.
+        groups: (B,) person or recording of each clip, to measure novelty by; None does not measure it.
+    """
+    weight, bias = fit_logistic_regression(features, labels, len(config.classes), unlabelled=unlabelled)
+    return Classifier(weight, bias, config, novelty=None if groups is None else Novelty.of(features, groups))
 
 
 def fit_logistic_regression(

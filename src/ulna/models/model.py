@@ -29,7 +29,7 @@ from ulna.encoders.pooling import check_pooling, embedding_dim
 from ulna.models.classifier import FOLDER, Classifier, ClassifierConfig
 from ulna.models.decoding import Smoothing
 from ulna.models.embedding import Embedder
-from ulna.models.fitting import fit_logistic_regression
+from ulna.models.fitting import fit_classifier
 from ulna.models.folder import (
     CONFIG,
     PRETEXT_WEIGHTS,
@@ -43,9 +43,8 @@ from ulna.models.folder import (
     write_seen,
 )
 from ulna.models.names import find_model
-from ulna.models.novelty import Novelty
 from ulna.models.recipe import Precision, Recipe
-from ulna.models.stream import UNKNOWN, Stream, StreamOptions
+from ulna.models.stream import Stream, StreamOptions
 from ulna.models.timeline import Scan, Timeline, persons_of, scan
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
@@ -178,18 +177,10 @@ class Model:
         encoder = self.encoder_of(chosen)
         embedder = self.embedder(clips, pooling=chosen.config.pooling, match_joints=match_joints)
         vectors = self._embed(replace(embedder, encoder=encoder), clips)
-        probabilities = chosen(vectors).numpy()
-        novelties = [None] * len(vectors) if chosen.novelty is None else chosen.novelty(vectors).tolist()
         ids = clips.ids if isinstance(clips, Dataset) else [clip.id for clip in clips]
         return [
-            Prediction(
-                clip=name,
-                label=UNKNOWN if unknown is not None and novelty > 1 - unknown else chosen.config.classes[row.argmax()],
-                confidence=float(row.max()),
-                probabilities=row,
-                novelty=novelty,
-            )
-            for name, row, novelty in zip(ids, probabilities, novelties, strict=True)
+            Prediction(name, answer.label, answer.confidence, answer.probabilities, answer.novelty)
+            for name, answer in zip(ids, chosen.answers(vectors, unknown=unknown), strict=True)
         ]
 
     def timeline(
@@ -320,12 +311,13 @@ class Model:
         pooling = pooling or self.recipe.pooling
         embedder = self.embedder(dataset, pooling=pooling, match_joints=match_joints)
         features = embedder.embed_dataset(dataset, np.concatenate([clips, others]))
-        weight, bias = fit_logistic_regression(
-            features[: len(clips)], numbers, len(classes), unlabelled=features[len(clips) :]
+        self.classifiers[classifier] = fit_classifier(
+            features[: len(clips)],
+            numbers,
+            ClassifierConfig.of(dataset, split, pooling, clips=clips, classes=classes),
+            unlabelled=features[len(clips) :],
+            groups=dataset.owners[clips],
         )
-        config = ClassifierConfig.of(dataset, split, pooling, clips=clips, classes=classes)
-        novelty = Novelty.of(features[: len(clips)], dataset.owners[clips])
-        self.classifiers[classifier] = Classifier(weight, bias, config, novelty=novelty)
         return self.classifiers[classifier]
 
     def save(self, path: str | Path, *, half: bool = False) -> Model:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ulna.core import InputError, random_stream, spread_evenly
-from ulna.models.standardisation import standardisation
+from ulna.models.standardisation import principal_directions, standardisation
 
 MOST_DIRECTIONS = 64
 MOST_KNOWN = 2000
@@ -69,11 +69,7 @@ class Novelty:
     def _fitted(cls, embeddings: Float[Tensor, "N E"], held_out: Float[Tensor, " M"]) -> Novelty:
         mean, sd = standardisation(embeddings)
         rows = (embeddings - mean) / sd
-        some = rows[spread_evenly(len(rows), MOST_FITTED)].double()
-        values, vectors = torch.linalg.eigh(some @ some.T)  # of clips, of which there are fewer than features
-        kept = values > 1e-9 * values[-1].clamp(min=1e-12)
-        kept[:-MOST_DIRECTIONS] = False
-        directions = (some.T @ vectors[:, kept] / values[kept].sqrt()).float()
+        directions = principal_directions(rows[spread_evenly(len(rows), MOST_FITTED)], MOST_DIRECTIONS)
         return cls(mean, sd, directions, normalize(rows, dim=1) @ directions, held_out)
 
     def distance(self, embeddings: Float[Tensor, "B E"]) -> Float[Tensor, " B"]:

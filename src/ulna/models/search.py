@@ -25,9 +25,9 @@ from ulna.dataset.description import hash_file
 from ulna.dataset.where import where
 from ulna.models.folder import WEIGHTS
 from ulna.models.model import Model
-from ulna.models.standardisation import standardisation
+from ulna.models.standardisation import principal_directions, standardisation
 
-VECTOR, SIMILARITY = "vector", "similarity"
+VECTOR = "vector"
 KEY, LANCE = b"ulna", ".lance"
 MOST_FITTED = 4000  # clips that the principal directions are computed from
 ROWS_AT_ONCE = 65_536
@@ -165,11 +165,7 @@ class SearchIndex:
         vectors = torch.from_numpy(model.embed(dataset, pooling=pooling, match_joints=match_joints))
         some = vectors[spread_evenly(len(vectors), MOST_FITTED)]
         mean, sd = standardisation(some)
-        rows = ((some - mean) / sd).double()
-        values, directions = torch.linalg.eigh(rows @ rows.T)
-        kept = values > 1e-9 * values[-1].clamp(min=1e-12)
-        kept[:-dims] = False
-        basis = (rows.T @ directions[:, kept] / values[kept].sqrt()).float()
+        basis = principal_directions((some - mean) / sd, dims)
         info = IndexInfo(
             model=str(model.path.absolute()),
             sha256=hash_file(model.path / WEIGHTS),
@@ -304,8 +300,7 @@ def _described(dataset: Dataset) -> pa.Table:
     """Return the index of a dataset with names of classes, and the time of each clip in its recording."""
     begin = dataset.parts[1] / dataset.fps
     table = dataset.table.drop_columns([name for name in ("start", "hash") if name in dataset.table.column_names])
-    names = [dataset.classes[label] if label >= 0 else None for label in dataset.labels.tolist()]
-    table = table.set_column(table.column_names.index("label"), "label", pa.array(names, pa.string()))
+    table = table.set_column(table.column_names.index("label"), "label", pa.array(dataset.label_names, pa.string()))
     table = table.append_column("begin", pa.array(begin.round(3)))
     return table.append_column("duration", pa.array((dataset.lengths / dataset.fps).round(3)))
 

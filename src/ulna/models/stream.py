@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from pydantic import Field
 
 from ulna.core import Clip, Config, Count, InputError, Positive, Share, Skeleton, shown
-from ulna.models.classifier import Classifier
+from ulna.models.classifier import DEFAULT_DURATIONS, Classifier
 from ulna.models.embedding import Embedder
 
-UNKNOWN = "unknown"
-DEFAULT_DURATIONS = (1.0, 2.0, 4.0)
 MOST_PERSONS = 100
 MOST_LATE = 1.0  # seconds of late frames after which the clock starts anew
 LONGEST_GAP = 86_400  # seconds
@@ -262,21 +259,12 @@ class Stream:
         if not clips:
             return []
         vectors = self.embedder.embed_clips(clips)
-        probabilities = self.classifier(vectors)
-        novelty = self.classifier.novelty
-        novelties = [None] * len(clips) if novelty is None else novelty(vectors).tolist()
         now = self._frame / self.fps + (self._start or 0.0)
         self.counts.answers += len(clips)
         return [
-            self._answer(now, name, row.numpy(), new)
-            for name, row, new in zip(names, torch.unbind(probabilities), novelties, strict=True)
+            StreamAnswer(now, name, answer.label, answer.confidence, answer.novelty, answer.probabilities)
+            for name, answer in zip(names, self.classifier.answers(vectors, unknown=self.options.unknown), strict=True)
         ]
-
-    def _answer(self, time: float, name: str, row: Float[np.ndarray, " L"], novelty: float | None) -> StreamAnswer:
-        label = self.classifier.config.classes[row.argmax()]
-        if self.options.unknown is not None and novelty is not None and novelty > 1 - self.options.unknown:
-            label = UNKNOWN
-        return StreamAnswer(time, name, label, float(row.max()), novelty, row)
 
     def _clip(self, name: str, position: Float[np.ndarray, "W K 3"], visible: np.ndarray) -> Clip:
         return Clip(

@@ -12,11 +12,11 @@ from pydantic import Field
 
 from ulna.core import Clip, Config, InputError, Positive, Share
 from ulna.formats.annotations import Annotation
+from ulna.models.classifier import DEFAULT_DURATIONS
 from ulna.models.decoding import NOTHING, Smoothing, runs
 
 MOST_WINDOWS = 1_000_000
 AT_ONCE = 1024  # windows that are classified at once
-DEFAULT_WINDOWS = (1.0, 2.0, 4.0)  # seconds
 
 
 class Scan(Config):
@@ -38,7 +38,7 @@ class Scan(Config):
         """
         stride = max(1, round(self.stride * clip.fps))
         found: set[tuple[int, int]] = set()
-        for seconds in sorted(set(self.windows or DEFAULT_WINDOWS)):
+        for seconds in sorted(set(self.windows or DEFAULT_DURATIONS)):
             length = min(max(1, round(seconds * clip.fps)), clip.num_frames)
             last = clip.num_frames - length
             found |= {(start, start + length) for start in (*range(0, last, stride), last)}
@@ -148,16 +148,4 @@ def persons_of(clip: Clip) -> list[tuple[str | None, Clip]]:
     shown = np.flatnonzero(clip.visible.any(axis=(0, 2))).tolist()
     if clip.num_persons == 1 and clip.tracks is None:
         return [(None, clip)] if shown else []
-    return [
-        (
-            clip.tracks[person] if clip.tracks else str(person),
-            replace(
-                clip,
-                position=clip.position[:, person : person + 1],
-                visible=clip.visible[:, person : person + 1],
-                confidence=None if clip.confidence is None else clip.confidence[:, person : person + 1],
-                tracks=(clip.tracks[person],) if clip.tracks else None,
-            ),
-        )
-        for person in shown
-    ]
+    return [(clip.tracks[person] if clip.tracks else str(person), clip.of_person(person)) for person in shown]
