@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -55,6 +57,16 @@ SMALL_TASKS: dict[str, dict[str, Any]] = {
 def _few_threads() -> None:
     """Use one thread before any other fixture runs: with several, sums differ from run to run."""
     torch.set_num_threads(1)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Traced sizes are symbols, which the check of types takes for anything but numbers."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any]) -> None:

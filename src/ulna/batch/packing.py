@@ -63,6 +63,11 @@ class Packing:
         return tensor.to(self.device)
 
     @cached_property
+    def sizes(self) -> Tensor:
+        """(B,) number of frames of each clip, on the device."""
+        return self.of_clips(self.lengths)
+
+    @cached_property
     def first(self) -> Tensor:
         """(B,) index of each clip's first frame."""
         return self.of_clips(self.starts)
@@ -71,7 +76,7 @@ class Packing:
     def clip(self) -> Tensor:
         """(F,) index of each frame's clip."""
         clips = torch.arange(self.num_clips, device=self.device)
-        return clips.repeat_interleave(self.of_clips(self.lengths), output_size=self.num_frames)
+        return clips.repeat_interleave(self.sizes, output_size=self.num_frames)
 
     @cached_property
     def start(self) -> Tensor:
@@ -86,13 +91,59 @@ class Packing:
     @cached_property
     def following(self) -> Tensor:
         """(F,) index of the next frame of the same clip; a clip's last frame is followed by itself."""
-        last = self.of_clips(self.starts + self.lengths - 1)[self.clip]
+        last = (self.first + self.sizes - 1)[self.clip]
         return torch.minimum(torch.arange(self.num_frames, device=self.device) + 1, last)
+
+    def is_longer_than(self, num_frames: int) -> bool:
+        """Return whether a clip has more than `num_frames` frames."""
+        return bool(self.lengths.max() > num_frames)
+
+    def take(self, clips: Tensor) -> Packing:
+        """Return the packing of some clips (b,), given by their indices."""
+        return Packing(self.lengths[clips.cpu().numpy()], self.device)
+
+    def of_length(self, num_frames: int) -> Packing:
+        """Return the packing of as many clips that all have `num_frames` frames."""
+        return Packing(np.full_like(self.lengths, num_frames), self.device)
+
+    def at_most(self, num_frames: int) -> Packing:
+        """Return the packing of the clips if each keeps at most `num_frames` frames; itself if none is longer."""
+        return Packing(self.lengths.clip(max=num_frames), self.device) if self.is_longer_than(num_frames) else self
+
+    def every_nth(self, max_frames: int) -> tuple[Packing, Tensor]:
+        """Return the packing of every n-th frame of each clip, and n (B,): the floor of length / `max_frames`, or 1.
+
+        Each clip keeps at most `max_frames` frames.
+        """
+        steps = np.maximum(1, self.lengths // max_frames)
+        return Packing(np.minimum(-(-self.lengths // steps), max_frames), self.device), self.of_clips(steps)
+
+    def divided(self, num_frames: int) -> Packing:
+        """Return the packing of segments of `num_frames` frames of each clip, the last of which may be incomplete."""
+        return Packing(-(-self.lengths // num_frames), self.device)
+
+    def with_front(self, num: int) -> Packing:
+        """Return the packing with `num` more frames at the start of each clip."""
+        return Packing(self.lengths + num, self.device)
+
+    def apart(self, gap: int) -> tuple[Tensor, int]:
+        """Lay all clips in one sequence with `gap` frames after each; return where they start (B,), and its length."""
+        sizes = self.lengths + gap
+        return self.of_clips(np.cumsum(sizes) - sizes), int(sizes.sum())
+
+    def within(self, values: Tensor) -> Tensor:
+        """Set the values of frames that belong to no clip to zero (or False): there are none, see `PaddedPacking`."""
+        return values
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean over each clip's frames: (F, W) -> (B, W)."""
         total = values.new_zeros(self.num_clips, *values.shape[1:]).index_add(0, self.clip, values)
-        return total / self.of_clips(self.lengths).view(-1, *(1,) * (values.ndim - 1))
+        return total / self.sizes.view(-1, *(1,) * (values.ndim - 1))
+
+    def median(self, values: Tensor, known: Tensor) -> Tensor:
+        """Return the (lower) median over each clip's known frames, 1 if there are none: (F,), (F,) -> (B,)."""
+        parts = zip(self.split(values), self.split(known), strict=True)
+        return torch.stack([part[there].median() if there.any() else part.new_ones(()) for part, there in parts])
 
     def moments(self, values: Tensor) -> Tensor:
         """Return the mean and standard deviation over each clip's frames: (F, W) -> (B, 2 W).

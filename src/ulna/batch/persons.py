@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ulna.batch.batch import Batch
 from ulna.batch.packing import Packing
+from ulna.batch.padded_packing import PaddedPacking
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class PersonSequences:
             its first person is kept, so that no clip is empty.
         clip: (r,) index of each person's clip in the original batch.
         num_frames: F, the number of frames of the original batch.
+        is_visible: (r,) True for those of `visible_persons`: all, unless the batch is padded.
     """
 
     batch: Batch
@@ -32,14 +34,19 @@ class PersonSequences:
     visible_persons: Bool[Tensor, "B P"]
     clip: Int[Tensor, " r"]
     num_frames: int
+    is_visible: Bool[Tensor, " r"]
 
     @classmethod
     def of(cls, batch: Batch) -> PersonSequences:
-        """Split a batch into its persons."""
+        """Split a batch into its persons; a padded batch into all of them, visible or not."""
         old, num_persons = batch.packing, batch.num_persons
         persons = visible_persons(batch)
-        clip, person = persons.nonzero(as_tuple=True)
-        new = Packing(old.lengths[clip.cpu().numpy()], old.device)
+        if isinstance(old, PaddedPacking):
+            place = torch.arange(old.num_clips * num_persons, device=old.device)
+            clip, person = place // num_persons, place % num_persons
+        else:
+            clip, person = persons.nonzero(as_tuple=True)
+        new = old.take(clip)
         frame_index = (old.first[clip][new.clip] + new.time) * num_persons + person[new.clip]
         split = replace(
             batch,
@@ -53,7 +60,7 @@ class PersonSequences:
             in_image=None if batch.in_image is None else batch.in_image[clip.cpu().numpy()],
             masked=None if batch.masked is None else batch.masked.flatten(0, 1)[frame_index][:, None],
         )
-        return cls(split, frame_index, persons, clip, batch.num_frames)
+        return cls(split, frame_index, persons, clip, batch.num_frames, persons[clip, person])
 
     def join(self, values: Float[Tensor, "R H"]) -> Float[Tensor, "F W"]:
         """Concatenate the values of all persons of each frame; zeros for missing persons."""
@@ -68,13 +75,13 @@ class PersonSequences:
             values: (r, H) one vector per person.
             counted: (r,) True for persons to average over. If a clip has none, all of its persons are averaged.
         """
-        if counted is None:
-            counted = torch.ones_like(self.clip, dtype=torch.bool)
-        is_any = torch.zeros_like(self.visible_persons[:, 0]).index_put((self.clip,), counted, accumulate=True)
-        weight = (counted | ~is_any[self.clip]).to(values.dtype)
-        total = values.new_zeros(len(self.visible_persons), values.shape[1])
+        counted = self.is_visible if counted is None else counted & self.is_visible
+        zeros = values.new_zeros(self.visible_persons.shape[0])
+        is_any = zeros.index_add(0, self.clip, counted.to(values.dtype)) > 0
+        weight = (counted | (self.is_visible & ~is_any[self.clip])).to(values.dtype)
+        total = values.new_zeros(self.visible_persons.shape[0], values.shape[1])
         total = total.index_add(0, self.clip, values * weight[:, None])
-        return total / weight.new_zeros(len(self.visible_persons)).index_add(0, self.clip, weight)[:, None]
+        return total / zeros.index_add(0, self.clip, weight)[:, None]
 
 
 def visible_persons(batch: Batch) -> Bool[Tensor, "B P"]:
@@ -92,32 +99,49 @@ class PersonGroup:
     Args:
         batch: The clips, with the visible persons only.
         persons: Indices of these persons in the original batch, ascending.
-        clips: (b,) index of each clip in the original batch.
-        frames: (F,) index of each frame in the original batch; None if the group is the whole batch.
+        clips: (b,) index of each clip in the original batch; None if the group holds all of its clips.
+        frames: (F,) index of each frame in the original batch; None if the group holds all of its frames.
+        is_member: (B,) True for clips that have these persons, where all clips of a padded batch are computed for every
+            set of persons; None if all clips of the group have them.
     """
 
     batch: Batch
     persons: tuple[int, ...]
-    clips: Int[np.ndarray, " b"]
+    clips: Int[np.ndarray, " b"] | None = None
     frames: Int[Tensor, " F"] | None = None
+    is_member: Bool[Tensor, " B"] | None = None
 
     @classmethod
     def whole(cls, batch: Batch) -> PersonGroup:
         """Return a batch with all of its persons as one group."""
-        return cls(batch, tuple(range(batch.num_persons)), np.arange(batch.num_clips))
+        return cls(batch, tuple(range(batch.num_persons)))
 
     @classmethod
     def split(cls, batch: Batch) -> tuple[PersonGroup, ...]:
         """Group the clips of a batch by their visible persons, see `visible_persons`.
 
-        The groups are determined on the host, which waits for the device once.
+        The groups are determined on the host, which waits for the device once. A padded batch has a group of all clips
+        for every set of persons.
         """
+        if isinstance(batch.packing, PaddedPacking):
+            return cls._every(batch)
         sets, owner = np.unique(visible_persons(batch).cpu().numpy(), axis=0, return_inverse=True)
         if len(sets) == 1 and sets.all():
             return (cls.whole(batch),)
         return tuple(
             cls._of(batch, np.flatnonzero(owner.reshape(-1) == number), persons) for number, persons in enumerate(sets)
         )
+
+    @classmethod
+    def _every(cls, batch: Batch) -> tuple[PersonGroup, ...]:
+        shown = visible_persons(batch)
+        groups = []
+        for number in range(1, 2**batch.num_persons):
+            persons = [person for person in range(batch.num_persons) if number >> person & 1]
+            is_member = (shown == torch.tensor([number >> p & 1 for p in range(batch.num_persons)]).bool()).all(dim=1)
+            part = replace(batch, position=batch.position[:, persons], visible=batch.visible[:, persons])
+            groups.append(cls(part, tuple(persons), is_member=is_member))
+        return tuple(groups)
 
     @classmethod
     def _of(cls, batch: Batch, clips: np.ndarray, is_kept: np.ndarray) -> PersonGroup:
@@ -143,18 +167,26 @@ class PersonGroup:
 
 def join_frames(groups: Sequence[PersonGroup], values: Sequence[Tensor]) -> Tensor:
     """Return one value per frame of the original batch (F, ...), from those of the frames of each group."""
-    return _joined([group.frames for group in groups], values)
+    clip = groups[0].batch.packing.clip
+    members = [group.is_member if group.is_member is None else group.is_member[clip] for group in groups]
+    return _joined([group.frames for group in groups], members, values)
 
 
 def join_clips(groups: Sequence[PersonGroup], values: Sequence[Tensor]) -> Tensor:
     """Return one value per clip of the original batch (B, ...), from those of the clips of each group."""
-    clips = [group.frames if group.frames is None else torch.from_numpy(group.clips) for group in groups]
-    return _joined([index if index is None else index.to(values[0].device) for index in clips], values)
+    clips = [None if group.clips is None else torch.from_numpy(group.clips).to(values[0].device) for group in groups]
+    return _joined(clips, [group.is_member for group in groups], values)
 
 
-def _joined(index: Sequence[Tensor | None], values: Sequence[Tensor]) -> Tensor:
+def _joined(index: Sequence[Tensor | None], members: Sequence[Tensor | None], values: Sequence[Tensor]) -> Tensor:
     parts = [part for part in index if part is not None]
-    if not parts:
+    if parts:
+        together = torch.cat(list(values))
+        return torch.zeros_like(together).index_copy(0, torch.cat(parts), together)
+    if members[0] is None:
         return values[0]
-    together = torch.cat(list(values))
-    return torch.zeros_like(together).index_copy(0, torch.cat(parts), together)
+    total = torch.zeros_like(values[0])
+    for is_own, own in zip(members, values, strict=True):
+        assert is_own is not None
+        total = torch.where(is_own.view(-1, *(1,) * (own.ndim - 1)), own, total)
+    return total

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ulna.batch.batch import Batch
 from ulna.batch.packing import Packing
+from ulna.batch.padded_packing import PaddedPacking
 from ulna.batch.persons import PersonSequences
 
 
@@ -27,7 +28,8 @@ class Segments:
         joints: Nodes of a person that become tokens.
         packing: Segments of each person.
         frames: (G, l) frame indices of each segment.
-        token_index: (N,) index of each token among the G * J joints of all segments.
+        token_index: (N,) index of each token among the G * J joints of all segments; all of them if the batch is
+            padded.
         tokens: Tokens of each person.
         is_visible: (r,) False for persons who are never visible.
     """
@@ -45,13 +47,18 @@ class Segments:
         """Cut a batch into segments of `length` frames."""
         persons = PersonSequences.of(batch)
         old = persons.batch.packing
-        packing = Packing(-(-old.lengths // length), old.device)
+        packing = old.divided(length)
         time = packing.time[:, None] * length + torch.arange(length, device=old.device)
-        last = (old.of_clips(old.lengths) - 1)[packing.clip][:, None]
+        last = (old.sizes - 1)[packing.clip][:, None]
         frames = old.first[packing.clip][:, None] + torch.minimum(time, last)
         seen = persons.batch.visible[:, 0, joints][frames].any(dim=1)  # (G, J)
         is_visible = packing.mean(seen.any(dim=1).float()) > 0
-        token_index = (seen | ~is_visible[packing.clip][:, None]).flatten().nonzero()[:, 0]
+        is_token = packing.within(seen | ~is_visible[packing.clip][:, None])
+        if isinstance(packing, PaddedPacking):
+            rows = is_token.unflatten(0, packing.valid.shape).flatten(1)
+            index = torch.arange(packing.num_frames * len(joints), device=old.device)
+            return cls(persons, joints, packing, frames, index, PaddedPacking(rows), is_visible)
+        token_index = is_token.flatten().nonzero()[:, 0]
         counts = packing.clip[token_index // len(joints)].bincount(minlength=packing.num_clips)
         tokens = Packing(counts.cpu().numpy(), old.device)
         return cls(persons, joints, packing, frames, token_index, tokens, is_visible)
@@ -117,8 +124,12 @@ class Segments:
     def _means(self, values: Float[Tensor, "N D"]) -> Float[Tensor, "P D"]:
         """Return the mean over the tokens of each joint of each person (r * J)."""
         total = values.new_zeros(self.num_persons * len(self.joints), values.shape[1])
-        counts = self.person_joint.bincount(minlength=len(total)).clamp(min=1)
-        return total.index_add(0, self.person_joint, values) / counts[:, None]
+        if isinstance(self.tokens, PaddedPacking):
+            own = self.tokens.within(torch.ones_like(values[:, 0]))
+            counts = total[:, 0].index_add(0, self.person_joint, own).clamp(min=1)
+        else:
+            counts = self.person_joint.bincount(minlength=total.shape[0]).clamp(min=1)
+        return total.index_add(0, self.person_joint, self.tokens.within(values)) / counts[:, None]
 
     def patches(self, values: Float[Tensor, "R K C"], joints: Sequence[int]) -> Float[Tensor, "G J X"]:
         """Gather values of some joints in the frames of every segment, frame by frame: (G, J, l * C)."""

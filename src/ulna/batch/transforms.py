@@ -11,10 +11,12 @@ from torch import Tensor
 from ulna.batch.batch import Batch
 from ulna.batch.packing import Packing
 
+MOST_FRAMES = (1 << 14) - 1  # of a clip in an exported graph
+
 
 def resample(
     batch: Batch,
-    lengths: np.ndarray,
+    lengths: np.ndarray | int,
     *,
     max_frames: int | None = None,
     window: tuple[np.ndarray, np.ndarray] | None = None,
@@ -26,18 +28,36 @@ def resample(
 
     Args:
         batch: The batch.
-        lengths: (B,) new number of frames of each clip.
+        lengths: (B,) new number of frames of each clip, or one number for all.
         max_frames: Maximum number of frames to keep of each resampled clip.
         window: Part of each clip to resample: its start and length (B,), both as fractions of the clip.
     """
     old = batch.packing
-    kept = lengths if max_frames is None else np.minimum(lengths, max_frames)
-    new = Packing(kept, old.device)
-    begin, share = window or (np.zeros(len(lengths)), np.ones(len(lengths)))
-    scale, first, last = (
-        new.of_clips(values)[new.clip]
-        for values in (share * old.lengths / lengths, begin * old.lengths, old.lengths - 1)
-    )
+    whole = old.of_length(lengths) if isinstance(lengths, int) else Packing(lengths, old.device)
+    return resample_to(batch, whole if max_frames is None else whole.at_most(max_frames), whole.sizes, window)
+
+
+def resample_long(batch: Batch, max_frames: int) -> Batch:
+    """Resample clips that are longer than `max_frames` to this length."""
+    new = batch.packing.at_most(max_frames)
+    return batch if new is batch.packing else resample_to(batch, new, new.sizes)
+
+
+def resample_to(
+    batch: Batch, new: Packing, sizes: Tensor, window: tuple[np.ndarray, np.ndarray] | None = None
+) -> Batch:
+    """Resample each clip linearly, see `resample`.
+
+    Args:
+        batch: The batch.
+        new: Packing of the new frames.
+        sizes: (B,) number of frames that each clip is resampled to; `new` may have fewer.
+        window: Part of each clip to resample.
+    """
+    old = batch.packing
+    length = old.sizes.double()
+    begin, share = (0.0, 1.0) if window is None else (old.of_clips(values) for values in window)
+    scale, first, last = (values[new.clip] for values in (share * length / sizes, begin * length, old.sizes - 1))
     time = torch.minimum((first + (new.time + 0.5) * scale - 0.5).clamp(min=0), last)  # (F,) float64
     before = time.long()
     fraction = (time - before).to(batch.position.dtype)
@@ -48,7 +68,8 @@ def resample(
     both = batch.visible[one] & batch.visible[two]
     blend = torch.lerp(batch.position[one], batch.position[two], fraction[:, None, None, None])
     position = torch.where(both[..., None], blend, batch.position[nearer])
-    return replace(batch, position=position, visible=both | batch.visible[nearer], packing=new)
+    visible = new.within(both | batch.visible[nearer])
+    return replace(batch, position=position, visible=visible, packing=new)
 
 
 def interpolate_gaps(batch: Batch) -> Batch:
@@ -80,19 +101,30 @@ def visible_neighbours(batch: Batch, visible: Tensor) -> tuple[Tensor, Tensor]:
     shape = (-1, *(1,) * (visible.ndim - 1))
     frames = torch.arange(batch.num_frames, device=visible.device).view(shape).expand_as(visible)
     start = batch.packing.start.view(shape)
-    end = start + batch.packing.of_clips(batch.packing.lengths)[batch.packing.clip].view(shape)
-    before = torch.where(visible, frames, -1).cummax(dim=0).values
-    after = torch.where(visible, frames, batch.num_frames).flip(0).cummin(dim=0).values.flip(0)
+    end = start + batch.packing.sizes[batch.packing.clip].view(shape)
+    before = _running_max(torch.where(visible, frames, -1))
+    after = -_running_max(torch.where(visible, -frames, -batch.num_frames).flip(0)).flip(0)
     return torch.where(before >= start, before, -1), torch.where(after < end, after, -1)
 
 
 def first_frames(batch: Batch, num_frames: int) -> Batch:
     """Keep the first frames of each clip."""
-    if batch.packing.lengths.max() <= num_frames:
+    old = batch.packing
+    new = old.at_most(num_frames)
+    if new is old:
         return batch
-    kept = batch.packing.time < num_frames
-    packing = Packing(np.minimum(batch.packing.lengths, num_frames), batch.packing.device)
-    return replace(batch, position=batch.position[kept], visible=batch.visible[kept], packing=packing)
+    kept = old.first[new.clip] + new.time
+    return replace(batch, position=batch.position[kept], visible=new.within(batch.visible[kept]), packing=new)
+
+
+def _running_max(x: Tensor) -> Tensor:
+    """Return the largest value up to each row. Exported graphs have no such operator; they compute it by doubling."""
+    if not torch.compiler.is_exporting():
+        return x.cummax(dim=0).values
+    for power in range(MOST_FRAMES.bit_length()):
+        earlier = torch.cat([x[:1].expand(2**power, *x.shape[1:]), x])[: x.shape[0]]
+        x = torch.maximum(x, earlier)
+    return x
 
 
 def flat(batch: Batch) -> Batch:

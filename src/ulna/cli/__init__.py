@@ -30,8 +30,10 @@ COMMANDS = NameTable(
         "fit": "ulna.cli.fit:main",
         "predict": "ulna.cli.predict:main",
         "timeline": "ulna.cli.timeline:main",
+        "segment": "ulna.cli.segment:main",
         "stream": "ulna.cli.stream:main",
         "embed": "ulna.cli.embed:main",
+        "export": "ulna.cli.export:main",
         "index": "ulna.cli.index:main",
         "search": "ulna.cli.search:main",
         "discover": "ulna.cli.discover:main",
@@ -61,8 +63,10 @@ USAGE = """ulna learns representations of motion from unlabelled skeleton sequen
   ulna fit MODEL --data DATASET                        train a classifier with few labels, in seconds
   ulna predict MODEL FILE...                           classify new clips
   ulna timeline MODEL RECORDING...                     find when something happens in long recordings
+  ulna segment MODEL RECORDING...                      cut long recordings where movement changes, without labels
   ulna stream MODEL --fps FPS                          classify frames on standard input while they arrive
   ulna embed MODEL --data DATASET --out FILE.parquet   one vector per clip
+  ulna export MODEL FILE.onnx                          one graph that runs without torch, also in a browser
   ulna index MODEL DATASET INDEX                       write an index to search in
   ulna search INDEX QUERY                              find clips like one, or like a part of a recording
   ulna discover MODEL DATASET PAGE                     find kinds of movement without labels

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ulna.cli.options import INLINE, Files, Flag, Positional, run
-from ulna.core import Clip, InputError, UlnaWarning, readable, refuse_existing
+from ulna.core import InputError, UlnaWarning, readable
 from ulna.formats.annotations import Annotations
 from ulna.models.decoding import Smoothing
 from ulna.models.timeline import Scan, Timeline
@@ -52,62 +52,23 @@ def timeline(
         page: HTML page to write, with the recordings as moving skeletons above their timelines; must not exist.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
     """
-    from ulna.analysis.viewer import show_timelines
+    from ulna.cli.events import check_outputs, read_recordings, show_events
     from ulna.cli.loading import load_models
-    from ulna.cli.predict import read_like
     from ulna.formats.annotations import read_annotations
-    from ulna.formats.writing_annotations import check_writable, write_annotations
 
-    if out:
-        check_writable(out)
-    for path in filter(None, (out, page)):
-        refuse_existing(path)
-    if not files:
-        raise InputError("expected at least one file with recordings, found none")
+    check_outputs(out, page)
     truth = None if annotations is None else read_annotations(annotations)
     (loaded,) = load_models([model], device)
     loaded.classifier(classifier)
-    recordings = read_like(files, format, loaded.config.data.source)
-    if out:
-        check_writable(out, len(recordings))
-    recordings = _checked(recordings)
+    recordings = read_recordings(files, format, loaded, out)
     found = [
         loaded.timeline(one, classifier=classifier, windows=scan, smoothing=smoothing, match_joints=match_joints)
         for one in recordings
     ]
-    events = {
-        one.id: sorted((event for own in timelines for event in own.events), key=lambda event: event.start)
-        for one, timelines in zip(recordings, found, strict=True)
-    }
-    if out:
-        write_annotations(events, out)
-        print(f"{out}: {sum(map(len, events.values()))} events of {len(recordings)} recordings")
-    if page:
-        print(show_timelines(list(zip(recordings, found, strict=True)), page, title=loaded.name))
+    show_events(recordings, found, out=out, page=page, title=loaded.name, is_silent=truth is not None)
     if truth is not None:
         scores = _scores([one.id for one in recordings], found, truth)
         print("  ".join(f"{name} {100 * value:.1f} %" for name, value in scores.items()))
-    if not out and not page and truth is None:
-        for name, some in events.items():
-            print(readable(name, 200))
-            for event in some:
-                who = f"{readable(event.person, 40)}: " if event.person else ""
-                sure = f"{event.confidence:.2f}" if event.confidence is not None else ""
-                print(f"  {event.start:8.2f} - {event.end:8.2f} s  {who}{readable(event.label, 60)}  {sure}")
-
-
-def _checked(recordings: list[Clip]) -> list[Clip]:
-    """Return the recordings that show somebody; raises InputError if two have the same name."""
-    ids = [one.id for one in recordings]
-    if twice := next((name for name in ids if ids.count(name) > 1), None):
-        raise InputError(f"expected recordings of different names, found {readable(twice)!r} twice. Give their folder.")
-    kept = [one for one in recordings if one.visible.any()]
-    if not kept:
-        raise InputError("expected a recording with a visible person, found none")
-    for one in recordings:
-        if not one.visible.any():
-            warnings.warn(f"recording {readable(one.id)!r} was left out: it shows nobody", UlnaWarning, stacklevel=2)
-    return kept
 
 
 def _scores(names: Sequence[str], found: Sequence[Sequence[Timeline]], truth: Annotations) -> dict[str, float]:

@@ -14,17 +14,6 @@ from ulna.core.config import (
     parse_named,
     read_config,
 )
-from ulna.core.errors import (
-    ExistsError,
-    InputError,
-    MissingError,
-    UlnaError,
-    UlnaWarning,
-    check_range,
-    readable,
-    shown,
-    unknown_name,
-)
 from ulna.core.files import new_file, new_folder, refuse_existing, write_text
 from ulna.core.joint_matching import joint_names, match_joints
 from ulna.core.node_layout import NodeLayout, Parts
@@ -41,6 +30,17 @@ from ulna.core.random import random_stream, torch_seed
 from ulna.core.skeleton import Skeleton
 from ulna.core.skeletons import SKELETONS, get_skeleton, known_skeleton
 from ulna.core.tables import NameTable
+from ulna.errors import (
+    ExistsError,
+    InputError,
+    MissingError,
+    UlnaError,
+    UlnaWarning,
+    check_range,
+    readable,
+    shown,
+    unknown_name,
+)
 
 __all__ = [
     "SKELETONS",

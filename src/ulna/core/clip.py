@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ulna.core.errors import InputError, shown
 from ulna.core.skeleton import Skeleton
+from ulna.errors import InputError, shown
 
 TRAIN, TEST = "train", "test"
 Units = Literal["metres", "millimetres", "pixels", "relative"]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import core_schema
 
-from ulna.core.errors import InputError, MissingError, shown, unknown_name
 from ulna.core.tables import NameTable
+from ulna.errors import InputError, MissingError, shown, unknown_name
 
 C = TypeVar("C", bound="Config")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ulna.core.errors import ExistsError
+from ulna.errors import ExistsError
 
 
 def refuse_existing(path: Path) -> None:

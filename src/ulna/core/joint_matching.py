@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ulna.core.errors import InputError
 from ulna.core.skeleton import Skeleton
+from ulna.errors import InputError
 
 JOINT_SYNONYMS = (
     ("hip_centre", "spine_base", "pelvis", "hips", "hip", "mid_hip", "waist"),

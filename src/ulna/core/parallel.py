@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from ulna.core.config import Config
-from ulna.core.errors import InputError, MissingError
 from ulna.core.files import new_folder, refuse_existing, write_text
+from ulna.errors import InputError, MissingError
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Config)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ulna.core.errors import InputError, shown
+from ulna.errors import InputError, shown
 
 MOST_JOINTS = 1000
 CENTRE_WORDS = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ulna.core.errors import InputError, unknown_name
 from ulna.core.skeleton import LIMBS, Skeleton
+from ulna.errors import InputError, unknown_name
 
 ARM_WORDS = ("clavicle", "collar", "shoulder", "arm", "elbow", "wrist", "hand", "thumb", "pinky", "index")
 LEG_WORDS = ("hip", "leg", "knee", "ankle", "foot", "heel", "toe")

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ulna.core.errors import InputError, unknown_name
+from ulna.errors import InputError, unknown_name
 
 
 class NameTable(Mapping[str, Any]):

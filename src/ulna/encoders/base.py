@@ -142,7 +142,7 @@ class Encoder(nn.Module, ABC):
                 f"with {len(batch.layout)} ({'with' if batch.layout.root is not None else 'without'} a root). "
                 "Apply the preprocessor the encoder was trained with."
             )
-        if batch.packing.lengths.max() > spec.max_frames:
+        if batch.packing.is_longer_than(spec.max_frames):
             raise InputError(
                 f"expected clips of at most {spec.max_frames} frames, found one of {batch.packing.lengths.max()}. "
                 "Shorten the clips."

@@ -120,28 +120,24 @@ class CompactTransformer(TokenEncoder):
             segments: Segments of the batch's persons.
             masked: True for tokens to replace by the mask token.
         """
-        packing, is_token, is_class = self._sequence(segments)
+        num = 1 + self.config.registers
+        packing = segments.tokens.with_front(num)
+        special = (packing.first[:, None] + torch.arange(num, device=packing.device)).flatten()
+        own = packing.first[segments.tokens.clip] + num + segments.tokens.time  # index of each token
         tokens = self.tokens(segments, self.channels(segments.persons.batch)[:, 0], masked)
-        x = tokens.new_empty(packing.num_frames, self.config.embed_dim)
-        x = x.index_copy(0, (~is_token).nonzero()[:, 0], self.tokens.special().repeat(packing.num_clips, 1))
-        x = x.index_copy(0, is_token.nonzero()[:, 0], tokens)
-        time = torch.zeros_like(packing.time).masked_scatter(is_token, segments.segment)
+        x = tokens.new_zeros(packing.num_frames, self.config.embed_dim)
+        x = x.index_copy(0, special, self.tokens.special().repeat(packing.num_clips, 1)).index_copy(0, own, tokens)
+        time = torch.zeros_like(packing.time).index_copy(0, own, segments.segment)
         angles = rotary_angles(time, self.config.embed_dim // self.config.num_heads)
-        layers = [(x[is_class], x[is_token])]
+        layers = [(gather_rows(x, packing.first), gather_rows(x, own))]
         for block in self.blocks:
             x = block(x, packing, angles)
-            layers.append((x[is_class], x[is_token]))
+            layers.append((gather_rows(x, packing.first), gather_rows(x, own)))
         return [*layers[:-1], (self.norm(layers[-1][0]), self.norm(layers[-1][1]))]
 
     def layer_groups(self) -> Sequence[Sequence[nn.Module]]:
         """Return the input layer, each block, and the last norm."""
         return [[self.tokens], *([block] for block in self.blocks), [self.norm]]
-
-    def _sequence(self, segments: Segments) -> tuple[Packing, Bool[Tensor, " X"], Bool[Tensor, " X"]]:
-        """Return the sequences of class token, registers and tokens, and which of them are tokens and class tokens."""
-        num = 1 + self.config.registers
-        packing = Packing(segments.tokens.lengths + num, segments.tokens.device)
-        return packing, packing.time >= num, packing.time == 0
 
     def _pooled(self, segments: Segments, layers: list[tuple[Tensor, Tensor]], pooling: str) -> Float[Tensor, "B E"]:
         class_tokens, tokens = layers[-1]
@@ -227,7 +223,7 @@ class _Tokens(nn.Module):
             patches = segments.patches(channels, segments.joints)  # (G, K, C * l)
             tokens = self.embed_patch(gather_rows(patches.flatten(0, 1), segments.token_index))
             if masked is None:  # the mask token takes part in every step, as training on several devices requires
-                masked = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+                masked = torch.zeros(tokens.shape[0], dtype=torch.bool, device=tokens.device)
             tokens = torch.where(masked[:, None], self.mask_token, tokens)
             return tokens + lookup_rows(self.pos_embed[1:], segments.joint)
 

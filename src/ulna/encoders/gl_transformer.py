@@ -223,7 +223,8 @@ class GLTransformer(FrameEncoder, TokenEncoder):
             assert own.spatial is not None
             columns = self.columns(group)
             spatial.append(columns.spread(columns.spread(own.spatial, 2, 1), 3, 1))
-            temporal |= zip(group.clips.tolist(), own.temporal, strict=True)
+            clips = range(len(own.temporal)) if group.clips is None else group.clips.tolist()
+            temporal |= zip(clips, own.temporal, strict=True)
         return AttentionMaps(join_frames(groups, spatial), tuple(temporal[clip] for clip in sorted(temporal)))
 
     def _run(

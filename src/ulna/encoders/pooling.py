@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -64,24 +63,24 @@ def poses(batch: Batch) -> Float[Tensor, "B X"]:
     Returns:
         (B, 32 * P * K * 3).
     """
-    resampled = resample(batch, np.full(batch.num_clips, NUM_POSES))
+    resampled = resample(batch, NUM_POSES)
     known = torch.where(resampled.visible[..., None], resampled.position, 0)
     rows = normalize(known.reshape(batch.num_clips, -1), dim=1).unflatten(1, (NUM_POSES, -1))
-    signs, times, coordinates = (matrix.to(rows.device) for matrix in _transform(rows.shape[2]))
+    signs, times, coordinates = (torch.from_numpy(matrix).to(rows.device) for matrix in _transform(rows.shape[2]))
     return (times @ (signs * rows) @ coordinates.T).flatten(1)
 
 
 @lru_cache(maxsize=8)
-def _transform(num_coordinates: int) -> tuple[Tensor, Tensor, Tensor]:
+def _transform(num_coordinates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return random signs, and cosine transforms over times and over coordinates."""
     drawn = random_stream(0, "poses").integers(0, 2, (NUM_POSES, num_coordinates))
-    signs = torch.from_numpy(2.0 * drawn - 1).float()
+    signs = (2 * drawn - 1).astype(np.float32)
     return signs, _cosine_transform(NUM_POSES), _cosine_transform(num_coordinates)
 
 
-def _cosine_transform(size: int) -> Float[Tensor, "n n"]:
+def _cosine_transform(size: int) -> Float[np.ndarray, "n n"]:
     """Return the orthonormal discrete cosine transform (type II)."""
-    index = torch.arange(size, dtype=torch.float64)
-    matrix = torch.cos(math.pi * (index + 0.5) * index[:, None] / size) * math.sqrt(2 / size)
-    matrix[0] /= math.sqrt(2)
-    return matrix.float()
+    index = np.arange(size, dtype=np.float64)
+    matrix = np.cos(np.pi * (index + 0.5) * index[:, None] / size) * np.sqrt(2 / size)
+    matrix[0] /= np.sqrt(2)
+    return matrix.astype(np.float32)

@@ -174,17 +174,16 @@ class FrameConvolution(nn.Module):
 
     def forward(self, x: Float[Tensor, "F K C"], packing: Packing) -> tuple[Float[Tensor, "G K D"], Packing]:
         """Return the convolved frames, every `stride`-th of each clip, and their number per clip."""
-        kept = Packing(-(-packing.lengths // self.stride), packing.device)
+        kept = packing.divided(self.stride)
         margin = self.kernel // 2
         # All clips in one sequence, with zeros between them; each starts at a multiple of the stride.
-        sizes = (kept.lengths + -(-margin // self.stride)) * self.stride
-        starts = np.cumsum(sizes) - sizes
-        line = x.new_zeros(int(sizes.sum()), *x.shape[1:])
-        line = line.index_copy(0, packing.of_clips(starts)[packing.clip] + packing.time, x)
+        starts, num_kept = kept.apart(-(-margin // self.stride))
+        line = x.new_zeros(num_kept * self.stride, *x.shape[1:])
+        line = line.index_copy(0, (starts * self.stride)[packing.clip] + packing.time, packing.within(x))
         weight = self.weight.to(x.dtype)[..., None]
         y = conv2d(line.permute(2, 0, 1)[None], weight, self.bias.to(x.dtype), (self.stride, 1), (margin, 0))
         y = y[0].permute(1, 2, 0)  # (rows, K, D)
-        return y[kept.of_clips(starts // self.stride)[kept.clip] + kept.time], kept
+        return y[starts[kept.clip] + kept.time], kept
 
 
 def neighbour_graph(layout: NodeLayout, partition: Partition) -> np.ndarray:

@@ -28,7 +28,7 @@ def raw_joints(dataset: Dataset, clips: np.ndarray) -> Tensor:
     features = []
     for part in np.array_split(clips, -(-len(clips) // 1024)):
         batch = load_batch(dataset, part)
-        batch = resample(batch, np.full(batch.num_clips, NUM_FRAMES))
+        batch = resample(batch, NUM_FRAMES)
         origin = batch.position[batch.packing.start, :1, centre : centre + 1]
         joints = torch.where(batch.visible[..., None], batch.position - origin, 0)
         rows = joints.reshape(batch.num_clips, -1)

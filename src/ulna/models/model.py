@@ -26,6 +26,7 @@ from ulna.core import (
 from ulna.dataset import Dataset, is_among
 from ulna.encoders import Encoder
 from ulna.encoders.pooling import check_pooling, embedding_dim
+from ulna.models.change_points import Changes, change_points
 from ulna.models.classifier import FOLDER, Classifier, ClassifierConfig
 from ulna.models.decoding import Smoothing
 from ulna.models.embedding import Embedder
@@ -214,10 +215,7 @@ class Model:
             InputError: If skeleton or number of persons do not fit, or nobody is visible.
         """
         chosen = self.classifier(classifier)
-        if not recording.visible.any():
-            raise InputError(f"recording {recording.id!r}: expected a visible person, found none")
-        together = self.encoder.spec.num_persons > 1
-        persons = [(None, recording)] if together else persons_of(recording)
+        persons = self._persons_of(recording)
         embedder = self.embedder([persons[0][1]], pooling=chosen.config.pooling, match_joints=match_joints)
         embedder = replace(embedder, encoder=self.encoder_of(chosen))
         windows = windows or Scan()
@@ -234,6 +232,47 @@ class Model:
             )
             for name, one in persons
         ]
+
+    def change_points(
+        self,
+        recording: Clip,
+        *,
+        options: Changes | None = None,
+        pooling: str | None = None,
+        match_joints: bool = False,
+    ) -> list[Timeline]:
+        """Return the parts of a long recording, cut where movement changes, without labels.
+
+        Args:
+            recording: The recording.
+            options: Length of the windows that are compared, and the cost of a change.
+            pooling: How the encoder's output is pooled; that of the recipe by default.
+            match_joints: Accept a recording of another skeleton and match joints by name.
+
+        Returns:
+            One timeline per visible person, or one for all if the model encodes persons together, with the events
+            "part 1", "part 2", and so on.
+
+        Raises:
+            MissingError: If ruptures is not installed.
+            InputError: If skeleton or number of persons do not fit, or nobody is visible.
+        """
+        persons = self._persons_of(recording)
+        embedder = self.embedder([persons[0][1]], pooling=pooling, match_joints=match_joints)
+        return [
+            change_points(one, lambda clips: embedder.embed_clips(clips).numpy(), options=options, person=name)
+            for name, one in persons
+        ]
+
+    def _persons_of(self, recording: Clip) -> list[tuple[str | None, Clip]]:
+        """Return who is looked at alone, see `persons_of`; the whole recording if the model encodes persons together.
+
+        Raises:
+            InputError: If nobody is visible.
+        """
+        if not recording.visible.any():
+            raise InputError(f"recording {recording.id!r}: expected a visible person, found none")
+        return [(None, recording)] if self.encoder.spec.num_persons > 1 else persons_of(recording)
 
     def stream(
         self,
@@ -346,6 +385,73 @@ class Model:
         if half:
             return load(path, device=str(self.device))
         return replace(self, path=path, classifiers=dict(self.classifiers), is_read_only=False)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        classifier: str | None = None,
+        pooling: str | None = None,
+        skeleton: Skeleton | None = None,
+        num_persons: int | None = None,
+        dimensions: int | None = None,
+        units: Units | None = None,
+        licence: str = "",
+        int8: bool = False,
+    ) -> Path:
+        """Write an ONNX file: one graph from joint positions to a vector and, with a classifier, to probabilities.
+
+        `ulna.onnx.OnnxModel` runs it, with onnxruntime and numpy alone.
+
+        Args:
+            path: File to write; must not exist.
+            classifier: Name of the classifier; may be left out if the model has only one, or none.
+            pooling: How the encoder's output is pooled; that of the recipe by default. A classifier has its own.
+            skeleton: Skeleton of the positions; the model's by default. Joints of another are matched by name.
+            num_persons: Largest number of persons; the model's by default, or 2 if persons are encoded one by one.
+            dimensions: 3, or 2 for positions in an image; those of the model's data by default.
+            units: Unit of the positions; metres by default, or pixels for two dimensions.
+            licence: Licence of the weights, which the file states.
+            int8: Store the weights of linear layers as 8-bit integers.
+
+        Returns:
+            The path.
+
+        Raises:
+            ExistsError: If the file exists.
+            MissingError: If there is no such classifier, or onnx or onnxscript is not installed.
+            InputError: If the skeleton has no joints of the model, there are too many persons, or the classifier takes
+                embeddings of another pooling.
+        """
+        from ulna.models.export import export_onnx
+
+        chosen = self.classifier(classifier) if classifier is not None or self.classifiers else None
+        own = self.preprocessor
+        skeleton = skeleton or self.config.skeleton
+        dimensions = dimensions or self.config.data.dimensions
+        num_persons = num_persons or (2 if own.any_clips else own.num_persons)
+        preprocessor = own if skeleton == self.config.skeleton else own.matching()
+        preprocessor.check(skeleton, num_persons, dimensions)
+        encoder = self.encoder if chosen is None else self.encoder_of(chosen)
+        own_pooling = self.recipe.pooling if chosen is None else chosen.config.pooling
+        pooling = pooling or own_pooling
+        check_pooling(encoder, pooling)
+        if chosen is not None and pooling != own_pooling:
+            raise InputError(f"pooling: expected that of the classifier, {own_pooling!r}, found {pooling!r}")
+        export_onnx(
+            Embedder(encoder, preprocessor, pooling),
+            Path(path),
+            skeleton=skeleton,
+            num_persons=num_persons,
+            dimensions=dimensions,
+            units=units or ("pixels" if dimensions == 2 else "metres"),
+            fps=own.fps or self.config.data.fps,
+            name=self.name,
+            classifier=chosen,
+            licence=licence,
+            int8=int8,
+        )
+        return Path(path)
 
     def random_init(self, seed: int) -> Model:
         """Return a model of the same architecture with randomly initialised weights, to compare with."""

@@ -36,6 +36,9 @@ class _Attention(nn.Module):
         return self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
 
     def _attend(self, qkv: Float[Tensor, "B N 3 H d"], mask: Tensor | None) -> Float[Tensor, "B N X"]:
+        if torch.compiler.is_exporting():  # no operator of ours
+            weights = self._weights(qkv, mask)
+            return (weights @ qkv[:, :, 2].transpose(1, 2)).transpose(1, 2).flatten(2)
         if qkv.device.type == "cpu" and (self._dropout_now or qkv.shape[1] < LONG):
             return attend(qkv, mask, self._dropout_now)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -116,8 +119,12 @@ class FrameAttention(_Attention):
         parts = []
         for group, rows in zip(packing.groups, qkv.split([group.num_rows for group in packing.groups]), strict=True):
             clips = rows.unflatten(0, group.shape)
-            if self.sparse is None or self.sparse.covers(group.shape[1]):
-                y = self._attend(clips, None if group.valid is None else group.valid[:, None, None])
+            mask = None if group.valid is None else group.valid[:, None, None]
+            if self.sparse is not None and torch.compiler.is_exporting():
+                own = self.sparse.mask(group.shape[1], x.device)
+                y = self._attend(clips, own if mask is None else own & mask)
+            elif self.sparse is None or self.sparse.covers(group.shape[1]):
+                y = self._attend(clips, mask)
             else:
                 y = attend_sparsely(clips, group.valid, self.sparse, self._dropout_now)
             parts.append(y.flatten(0, 1))

@@ -22,7 +22,7 @@ def rotary_angles(position: Int[Tensor, " F"], width: int) -> Float[Tensor, "F d
 
 def rotate_pairs(x: Float[Tensor, "F ... d"], angles: Float[Tensor, "F d"]) -> Float[Tensor, "F ... d"]:
     """Rotate the pairs of channels of every head, in full precision."""
-    angles = angles.view(len(angles), *(1,) * (x.ndim - 2), -1)
+    angles = angles.view(angles.shape[0], *(1,) * (x.ndim - 2), -1)
     one, two = x.float().chunk(2, dim=-1)
     turned = torch.cat([-two, one], dim=-1)
     return (x.float() * angles.cos() + turned * angles.sin()).to(x.dtype)

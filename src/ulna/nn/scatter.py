@@ -16,7 +16,7 @@ def scatter_rows(x: Float[Tensor, "F ..."], index: Int[Tensor, " F"], num: int) 
 
 def gather_rows(x: Float[Tensor, "N ..."], index: Int[Tensor, " F"]) -> Float[Tensor, "F ..."]:
     """Return the rows of `x` at unique indices."""
-    return _Gather.apply(x, index)
+    return x.index_select(0, index) if torch.compiler.is_exporting() else _Gather.apply(x, index)
 
 
 def lookup_rows(table: Float[Tensor, "N ..."], index: Int[Tensor, " F"]) -> Float[Tensor, "F ..."]:

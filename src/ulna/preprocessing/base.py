@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, ClassVar
@@ -140,6 +141,12 @@ class Preprocessor(ABC):
             match_joints=True,
             any_clips=self.any_clips,
         )
+
+    def at_own_rate(self) -> Preprocessor:
+        """Return the same preprocessor for clips that have its frame rate already, which it does not resample."""
+        same = copy(self)
+        same.fps = None
+        return same
 
     def __call__(self, batch: Batch) -> Batch:
         """Preprocess a batch of raw positions.

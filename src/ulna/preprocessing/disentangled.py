@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ulna.batch import Batch
-from ulna.batch.transforms import first_frames, interpolate_gaps, resample
+from ulna.batch.transforms import first_frames, interpolate_gaps, resample, resample_long
 from ulna.core import Clip, InputError, NodeLayout, Parts
 from ulna.preprocessing.base import FrameCount, Preprocessor, nearest_frames
 from ulna.preprocessing.heading import Heading, align_heading, forward_fill, reference_persons
@@ -144,11 +144,10 @@ class Disentangled(Preprocessor):
 
     def _resampled(self, batch: Batch) -> Batch:
         """Return clips of their final length."""
-        lengths = batch.packing.lengths
         if self.config.num_frames is not None:
-            return resample(batch, np.full(batch.num_clips, self.config.num_frames))
-        if self.config.long_clips == "resample" and lengths.max() > self.config.max_frames:
-            return resample(batch, np.minimum(lengths, self.config.max_frames))
+            return resample(batch, self.config.num_frames)
+        if self.config.long_clips == "resample":
+            return resample_long(batch, self.config.max_frames)
         if self.config.long_clips == "stride":
             return every_nth(batch, self.config.max_frames)
         return first_frames(batch, self.config.max_frames)

@@ -17,9 +17,9 @@ Heading = Literal["released", "exact", "clip", "first", "none"]
 
 def reference_persons(batch: Batch) -> Batch:
     """Return the batch with one person per clip: the first whose centre joint is ever visible."""
-    person = reference_person(batch)
-    position = batch.position.take_along_dim(person[:, None, None, None], dim=1)
-    return replace(batch, position=position, visible=batch.visible.take_along_dim(person[:, None, None], dim=1))
+    person = reference_person(batch)[:, None, None].expand_as(batch.visible[:, :1])  # (F, 1, K)
+    position = batch.position.gather(1, person[..., None].expand_as(batch.position[:, :1]))
+    return replace(batch, position=position, visible=batch.visible.gather(1, person))
 
 
 def reference_person(batch: Batch) -> Tensor:
@@ -81,7 +81,7 @@ def align_heading(position: Tensor, batch: Batch, heading: Heading) -> Tensor:
         one, two = (batch.visible[:, :, batch.skeleton.index(joint)] for joint in batch.skeleton.shoulders)
         now = torch.where(one & two, z, 0)
         total = z.new_zeros(batch.num_clips, z.shape[1]).index_add(0, batch.packing.clip, now)
-        cos = x / (torch.hypot(x, z) + 1e-4)
+        cos = x / (torch.stack([x, z]).norm(dim=0) + 1e-4)
         sin = (1 - cos**2).clamp(min=0).sqrt() * torch.where(total >= 0, -1.0, 1.0).to(z.dtype)[batch.packing.clip]
     cos, sin = cos[..., None], sin[..., None]
     old_x, y, old_z = position.unbind(dim=-1)

@@ -56,12 +56,8 @@ def torso_lengths(batch: Batch) -> Tensor:
         is_shown = batch.packing.mean(shown.to(position.dtype)) > 0
         by_torso = is_shown[batch.packing.clip]
         lengths = torch.where(by_torso, (top - bottom).norm(dim=-1), spread)
-        known = torch.where(by_torso, shown, known)
-    medians = [
-        part[there].median() if there.any() else part.new_ones(())
-        for part, there in zip(lengths.split(batch.lengths), known.split(batch.lengths), strict=True)
-    ]
-    found = torch.stack(medians)
+        known = (by_torso & shown) | (~by_torso & known)
+    found = batch.packing.median(lengths, known)
     return torch.where(found > 1e-9, found, 1)
 
 

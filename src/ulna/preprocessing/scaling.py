@@ -48,9 +48,7 @@ def every_nth_frame(length: int, max_frames: int) -> np.ndarray:
 def every_nth(batch: Batch, max_frames: int) -> Batch:
     """Keep every n-th frame of each clip, n = max(1, floor(length / max_frames)), and at most `max_frames` of them."""
     old = batch.packing
-    steps = np.maximum(1, old.lengths // max_frames)
-    new = Packing(np.minimum(-(-old.lengths // steps), max_frames), old.device)
-    if (new.lengths == old.lengths).all():
-        return batch
-    frames = old.first[new.clip] + new.time * new.of_clips(steps)[new.clip]
-    return replace(batch, position=batch.position[frames], visible=batch.visible[frames], packing=new)
+    new, steps = old.every_nth(max_frames)
+    time = torch.minimum(new.time * steps[new.clip], (old.sizes - 1)[new.clip])
+    frames = old.first[new.clip] + time
+    return replace(batch, position=batch.position[frames], visible=new.within(batch.visible[frames]), packing=new)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ulna.batch import Batch
-from ulna.batch.transforms import interpolate_gaps, resample
+from ulna.batch.transforms import interpolate_gaps, resample, resample_long
 from ulna.core import NodeLayout
 from ulna.preprocessing.base import FrameCount, Preprocessor, nearest_frames
 from ulna.preprocessing.disentangled import Gaps
@@ -63,10 +63,8 @@ class Shifted(Preprocessor):
         """Resample, shift and rotate every clip."""
         if self.config.gaps == "interpolate":
             batch = interpolate_gaps(batch)
-        lengths, max_frames = batch.packing.lengths, self.config.max_frames
-        wanted = np.minimum(lengths, max_frames) if self.config.long_only else np.full_like(lengths, max_frames)
-        if (wanted != lengths).any():
-            batch = resample(batch, wanted)
+        max_frames = self.config.max_frames
+        batch = resample_long(batch, max_frames) if self.config.long_only else resample(batch, max_frames)
         guides = reference_persons(batch)
         path, first, _ = forward_fill(guides, self.config.centre or batch.skeleton.centre)  # (F, 1, 3), (F, 1)
         origin = path.gather(0, first[..., None].expand_as(path))
