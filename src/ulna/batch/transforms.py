@@ -102,8 +102,9 @@ def visible_neighbours(batch: Batch, visible: Tensor) -> tuple[Tensor, Tensor]:
     frames = torch.arange(batch.num_frames, device=visible.device).view(shape).expand_as(visible)
     start = batch.packing.start.view(shape)
     end = start + batch.packing.sizes[batch.packing.clip].view(shape)
-    before = _running_max(torch.where(visible, frames, -1))
-    after = -_running_max(torch.where(visible, -frames, -batch.num_frames).flip(0)).flip(0)
+    later = torch.where(visible, -frames, -batch.num_frames).flip(0)
+    before, later = _running_max(torch.stack([torch.where(visible, frames, -1), later])).unbind(dim=0)
+    after = -later.flip(0)
     return torch.where(before >= start, before, -1), torch.where(after < end, after, -1)
 
 
@@ -118,12 +119,16 @@ def first_frames(batch: Batch, num_frames: int) -> Batch:
 
 
 def _running_max(x: Tensor) -> Tensor:
-    """Return the largest value up to each row. Exported graphs have no such operator; they compute it by doubling."""
+    """Return the largest of the values (N, F, ...) up to each frame.
+
+    Exported graphs have no such operator: they compute it by doubling, over the frames of a clip.
+    """
     if not torch.compiler.is_exporting():
-        return x.cummax(dim=0).values
+        return x.cummax(dim=1).values
+    none = torch.iinfo(x.dtype).min // 2
     for power in range(MOST_FRAMES.bit_length()):
-        earlier = torch.cat([x[:1].expand(2**power, *x.shape[1:]), x])[: x.shape[0]]
-        x = torch.maximum(x, earlier)
+        earlier = torch.nn.functional.pad(x, (*(0, 0) * (x.ndim - 2), 2**power, 0), value=none)
+        x = torch.maximum(x, earlier[:, : x.shape[1]])
     return x
 
 
