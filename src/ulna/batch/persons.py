@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -136,11 +137,12 @@ class PersonGroup:
     def _every(cls, batch: Batch) -> tuple[PersonGroup, ...]:
         shown = visible_persons(batch)
         groups = []
-        for number in range(1, 2**batch.num_persons):
-            persons = [person for person in range(batch.num_persons) if number >> person & 1]
-            is_member = (shown == torch.tensor([number >> p & 1 for p in range(batch.num_persons)]).bool()).all(dim=1)
-            part = replace(batch, position=batch.position[:, persons], visible=batch.visible[:, persons])
-            groups.append(cls(part, tuple(persons), is_member=is_member))
+        for is_kept in itertools.product((False, True), repeat=batch.num_persons):
+            persons = list(itertools.compress(range(batch.num_persons), is_kept))
+            if persons:
+                part = replace(batch, position=batch.position[:, persons], visible=batch.visible[:, persons])
+                is_member = (shown == shown.new_tensor(is_kept)).all(dim=1)
+                groups.append(cls(part, tuple(persons), is_member=is_member))
         return tuple(groups)
 
     @classmethod
