@@ -8,7 +8,8 @@ import torch
 
 from conftest import make_clip
 from ulna.batch import Augmentation, Batch
-from ulna.batch.transforms import scale_bones, shift
+from ulna.batch.persons import PersonGroup
+from ulna.batch.transforms import scale_bones, shift, swing
 from ulna.core import get_skeleton
 from ulna.nn.streams import streams_of
 from ulna.preprocessing import Disentangled
@@ -125,3 +126,56 @@ def test_smoothing_leaves_bodies_at_rest_alone():
     weights = torch.exp(-((torch.arange(9) - 4.0) ** 2) / 8)
     expected = (weights[:, None, None, None] * batch.position[:9]).sum(dim=0) / weights.sum()
     torch.testing.assert_close(moving[4], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("skeleton", ["kinect_v1", "human36m"])
+@pytest.mark.parametrize("parts", ["local+global", "local", "mixed"])
+def test_swings_keep_the_lengths_of_bones(skeleton, parts):
+    batch = preprocessed(skeleton=skeleton, parts=parts, heading="none")
+    num_joints, random = get_skeleton(skeleton).num_joints, torch.Generator().manual_seed(0)
+    axes = torch.nn.functional.normalize(torch.randn(2, num_joints, 3, generator=random), dim=2)
+    same = swing(batch, axes, torch.zeros(11, num_joints))
+    torch.testing.assert_close(same.position, batch.position, atol=1e-5, rtol=0)
+    swung = swing(batch, axes, torch.randn(11, num_joints, generator=random))
+    assert (swung.position - batch.position).abs().max() > 0.1
+    known, names = get_skeleton(skeleton), list(batch.layout.names)
+    for joint, nearer in known.outwards:
+        if known.joints[joint] not in names or known.joints[nearer] not in names:
+            continue
+        ends = [names.index(known.joints[k]) for k in (joint, nearer)]
+        if batch.layout.root in ends:  # the centre itself is at the origin
+            continue
+        before, after = (own.position[:, :, ends[0]] - own.position[:, :, ends[1]] for own in (batch, swung))
+        torch.testing.assert_close(after.norm(dim=-1), before.norm(dim=-1), atol=1e-5, rtol=0)
+    if batch.layout.root is not None:
+        root = batch.layout.root
+        assert (swung.position[:, :, root] == batch.position[:, :, root]).all(), "the translation stays"
+
+
+def test_a_joint_turns_what_hangs_on_it():
+    """An arm along the x axis whose shoulder turns by 90 degrees about z points up; its elbow turns the hand back."""
+    skeleton = get_skeleton("human36m")
+    position = torch.zeros(1, 1, 17, 3)
+    index = skeleton.index
+    for number, joint in enumerate(("left_shoulder", "left_elbow", "left_wrist")):
+        position[0, 0, index(joint), 0] = 1.0 + number
+    batch = replace(Batch.pack(position, torch.ones(1, 1, 17, dtype=torch.bool), [1], skeleton), preprocessor="test")
+    axes, angles = torch.zeros(1, 17, 3), torch.zeros(1, 17)
+    axes[..., 2] = 1
+    angles[0, index("left_shoulder")] = np.pi / 2
+    angles[0, index("left_elbow")] = np.pi / 2
+    swung = swing(batch, axes, angles).position[0, 0]
+    torch.testing.assert_close(swung[index("left_shoulder")], torch.tensor([1.0, 0, 0]))
+    torch.testing.assert_close(swung[index("left_elbow")], torch.tensor([1.0, 1, 0]))
+    torch.testing.assert_close(swung[index("left_wrist")], torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0)
+    assert (swung[index("right_wrist")] == 0).all()
+
+
+def test_swings_are_smooth_and_depend_on_the_clip_only():
+    batch = preprocessed(skeleton="human36m", heading="none", gaps="interpolate")
+    draw = Augmentation.draw(np.random.default_rng(0), 2)
+    augmentation = Augmentation(time_scale=0.0, shear=0.0, swing=1.0)
+    both = augmentation(batch, draw)
+    one = augmentation(PersonGroup._of(batch, np.array([1]), np.array([True])).batch, draw[1:])
+    torch.testing.assert_close(both.position[7:], one.position)
+    assert not torch.equal(both.position, batch.position)

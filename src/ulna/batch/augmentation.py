@@ -15,6 +15,7 @@ from ulna.batch.transforms import (
     flat,
     hide_joints,
     jitter,
+    limbs,
     mirror,
     move,
     project,
@@ -25,9 +26,13 @@ from ulna.batch.transforms import (
     scale_bones,
     shear,
     shift,
+    swing,
 )
 from ulna.core import Config, Share
 
+SWINGING = 0.9  # share of the clips that swing
+SWING_OF = np.array([0.3, 1.0, 0.5])  # of the joints of trunk, arms and legs, as a share of the maximum
+SWINGS = (0.25, 2.0)  # periods of a swing during a clip
 PITCH = 0.4  # radians; largest pitch of a virtual camera
 CAMERA_DISTANCE = (2.0, 8.0)  # metres
 Angle = Annotated[float, Field(ge=0, le=np.pi)]
@@ -103,6 +108,10 @@ class Augmentation(Config):
     """Maximum share of the joints of a clip that are missing in all of its frames."""
     limb_dropout: Share = 0.0
     """Probability that all joints of one arm, one leg, both legs, or both arms of a clip are missing."""
+    swing: Angle = 0.0
+    """Maximum rotation of each joint and all that hangs on it, in radians: a swing about a random axis with up to two
+    periods during the clip, in nine clips of ten. It is half as large for legs and a third for the trunk. Makes
+    movements that are in no dataset; lengths of bones are kept."""
     offset: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Maximum shift of a clip along each horizontal axis, in metres: where a person stands relative to another."""
     jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.0
@@ -142,6 +151,8 @@ class Augmentation(Config):
             batch = resample(batch, lengths, max_frames=max_frames)
         if self.shift:
             batch = shift(batch, (self.shift * draw.shift * batch.packing.lengths).round().astype(np.int64))
+        if self.swing:
+            batch = self._swung(batch, draw)
         if self.mirror:
             batch = mirror(batch, batch.packing.of_clips(draw.mirror < self.mirror))
         if self.shear:
@@ -164,6 +175,27 @@ class Augmentation(Config):
             hidden = torch.from_numpy(self._hidden(batch, draw)).to(batch.position.device)
             batch = hide_joints(batch, hidden)
         return flat(batch)
+
+    def _swung(self, batch: Batch, draw: AugmentationDraw) -> Batch:
+        """Return the batch with joints that swing: offset + amplitude * sin(2 pi * (frequency * time + phase))."""
+        largest = self.swing * SWING_OF[limbs(batch.skeleton)]  # (J,)
+        num_joints = len(largest)
+        axes, values = [], []
+        for seed in draw.noise:
+            generator = np.random.default_rng([seed, 2])
+            is_swinging = generator.random() < SWINGING
+            axes.append(generator.standard_normal((num_joints, 3)))
+            bounds = ((0.2, 1), (-0.5, 0.5), SWINGS, (0, 1))  # of amplitude, offset, frequency and phase
+            drawn = np.stack([generator.uniform(low, high, num_joints) for low, high in bounds])
+            drawn[:2] *= is_swinging * largest
+            values.append(drawn)
+        packing = batch.packing
+        size, offset, frequency, phase = packing.of_clips(np.array(values))[packing.clip].unbind(dim=1)  # (F, J)
+        time = (packing.time / packing.sizes[packing.clip])[:, None]
+        angles = offset + size * torch.sin(2 * torch.pi * (frequency * time + phase))
+        direction = np.array(axes)
+        direction /= np.linalg.norm(direction, axis=2, keepdims=True)
+        return swing(batch, packing.of_clips(direction), angles)
 
     def _jittered(self, batch: Batch, draw: AugmentationDraw) -> Batch:
         """Return the batch with noise on the joints."""

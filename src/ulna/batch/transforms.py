@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ulna.batch.batch import Batch
 from ulna.batch.packing import Packing
+from ulna.core import Skeleton
 
 MOST_FRAMES = (1 << 14) - 1  # of a clip in an exported graph
 
@@ -197,24 +199,73 @@ def scale_bones(batch: Batch, factors: Tensor) -> Batch:
     Bodies are rebuilt outwards from the centre joint, which keeps its position. Bones between a visible and a missing
     joint are not meaningful: a joint next to missing ones is scaled relative to the centre.
     """
-    skeleton, root = batch.skeleton, batch.layout.root
+    factors = factors.to(batch.position.dtype)[batch.packing.clip]  # (F, 3)
+    kinds = limbs(batch.skeleton)
+    return _rebuilt(batch, lambda joint, nearer, bone: factors[:, kinds[joint], None, None] * bone)  # noqa: ARG005
+
+
+def limbs(skeleton: Skeleton) -> np.ndarray:
+    """Return the kind of each joint: 0 for the trunk, 1 for arms, 2 for legs."""
     kinds = {"arm": 1, "leg": 2}
     kind = {joint: kinds.get(part.rpartition("_")[2], 0) for part, joints in skeleton.parts.items() for joint in joints}
+    return np.array([kind.get(name, 0) for name in skeleton.joints])
+
+
+def swing(batch: Batch, axes: Tensor, angles: Tensor) -> Batch:
+    """Rotate every joint of each clip, and all that hangs on it, about an axis by an angle of each frame.
+
+    The lengths of bones are kept, and the centre joint is not rotated. Joints next to missing ones are rotated about
+    the centre.
+
+    Args:
+        batch: A preprocessed batch.
+        axes: (B, J, 3) unit vectors, for all joints of the skeleton.
+        angles: (F, J) in radians.
+    """
+    axes, angles = axes.to(batch.position.dtype)[batch.packing.clip], angles.to(batch.position.dtype)
+    centre = batch.skeleton.index(batch.skeleton.centre)
+    rotations = {centre: torch.eye(3, dtype=axes.dtype, device=axes.device).expand(len(angles), 3, 3)}
+
+    def rotated(joint: int, nearer: int, bone: Tensor) -> Tensor:
+        before = rotations[nearer]
+        own = _rotations(axes[:, joint], angles[:, joint])
+        rotations[joint] = (before[..., None] * own[:, None]).sum(dim=2)
+        return (before[:, None] * bone[..., None, :]).sum(dim=-1)
+
+    return _rebuilt(batch, rotated)
+
+
+def _rotations(axis: Tensor, angle: Tensor) -> Tensor:
+    """Return the matrices (F, 3, 3) of rotations about unit vectors (F, 3) by angles (F,) (Rodrigues)."""
+    x, y, z = axis.unbind(dim=1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).unflatten(1, (3, 3))
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    identity = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    return cos * identity + sin * cross + (1 - cos) * axis[:, :, None] * axis[:, None]
+
+
+def _rebuilt(batch: Batch, change: Callable[[int, int, Tensor], Tensor]) -> Batch:
+    """Rebuild bodies outwards from the centre joint, which keeps its position; a root keeps the translation.
+
+    Args:
+        batch: A preprocessed batch.
+        change: Returns a changed bone (F, P, 3), given its joint, the neighbour nearer to the centre and the bone.
+    """
+    skeleton, root = batch.skeleton, batch.layout.root
     node = {skeleton.index(name): k for k, name in enumerate(batch.layout.names)}
     old = batch.position
     if root is not None:  # holds the translation; the other nodes are relative to this joint
         old = old.index_fill(2, torch.tensor([root], device=old.device), 0)
     new = list(old.unbind(dim=2))
-    factors = factors.to(old.dtype)[batch.packing.clip]  # (F, 3)
     for joint, nearer in skeleton.outwards:
         if joint not in node:
             continue
-        factor = factors[:, kind.get(skeleton.joints[joint], 0)][:, None, None]
         own, before = node[joint], node.get(nearer)
         if before is None:  # a centre that is no node is at the origin
-            new[own] = factor * old[:, :, own]
+            new[own] = change(joint, nearer, old[:, :, own])
         else:
-            new[own] = new[before] + factor * (old[:, :, own] - old[:, :, before])
+            new[own] = new[before] + change(joint, nearer, old[:, :, own] - old[:, :, before])
     position = torch.stack(new, dim=2)
     if root is not None:
         position[:, :, root] = batch.position[:, :, root]
