@@ -78,7 +78,7 @@ DATA_SETS: Mapping[str, BenchmarkData] = {
     "ui_prmd": BenchmarkData("UI-PRMD", ("xsub",), "71b2981c5650c23f", 59.2, 4.0, {"max_frames": 60}),
     "msr_action3d": BenchmarkData("MSR-Action3D", ("xsub",), "c0613ecd42d61bd3", 11.1, 2.0, {"max_frames": 60}),
     "penn_action": BenchmarkData(
-        "Penn Action (2-D)", ("official",), "7204ddc7b410b544", 64.6, 4.0, {"max_frames": 60, "heading": "none"}
+        "Penn Action (2-D)", ("official",), "1aeb63c6db06f9bb", 64.6, 4.0, {"max_frames": 60, "heading": "none"}
     ),
 }
 
