@@ -66,9 +66,8 @@ def main() -> None:
         for file, is_int8 in (("float32.onnx", False), ("int8.onnx", True)):
             began = time.perf_counter()
             model.export(folder / file, skeleton=data.skeleton, num_persons=data.num_persons, int8=is_int8)
-            print(
-                f"{file}: {(folder / file).stat().st_size / 1e6:.1f} MB, exported in {time.perf_counter() - began:.0f} s"
-            )
+            size, spent = (folder / file).stat().st_size / 1e6, time.perf_counter() - began
+            print(f"{file}: {size:.1f} MB, exported in {spent:.0f} s")
         print("| | one core, clips/s | two cores, clips/s | accuracy |\n|---|---|---|---|")
         for kind in ("torch, packed", "ONNX, float32", "ONNX, int8"):
             rates = []
