@@ -30,7 +30,7 @@ from ulna.batch.transforms import (
 )
 from ulna.core import Config, Share
 
-SWINGING = 0.9  # share of the clips that swing
+SWINGING = 0.7  # share of the clips that swing
 SWING_OF = np.array([0.3, 1.0, 0.5])  # of the joints of trunk, arms and legs, as a share of the maximum
 SWINGS = (0.25, 2.0)  # periods of a swing during a clip
 PITCH = 0.4  # radians; largest pitch of a virtual camera
@@ -110,7 +110,7 @@ class Augmentation(Config):
     """Probability that all joints of one arm, one leg, both legs, or both arms of a clip are missing."""
     swing: Angle = 0.0
     """Maximum rotation of each joint and all that hangs on it, in radians: a swing about a random axis with up to two
-    periods during the clip, in nine clips of ten. It is half as large for legs and a third for the trunk. Makes
+    periods during the clip, in seven clips of ten. It is half as large for legs and a third for the trunk. Makes
     movements that are in no dataset; lengths of bones are kept."""
     offset: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Maximum shift of a clip along each horizontal axis, in metres: where a person stands relative to another."""

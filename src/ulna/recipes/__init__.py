@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from ulna.core import InputError, unknown_name
 from ulna.models import Recipe
-from ulna.recipes import benchmark, contrast, gl_transformer, h_transformer, ha_cm, motion_transformer, slim
+from ulna.recipes import any_body, benchmark, contrast, gl_transformer, h_transformer, ha_cm, motion_transformer, slim
 from ulna.recipes.ablations import ABLATIONS
 from ulna.recipes.grids import GRIDS, Grid, GridRow
 from ulna.recipes.published import PublishedNumber, published_numbers
@@ -19,7 +19,7 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
     recipe().name: recipe
     for recipe in (
         *gl_transformer.RECIPES, *motion_transformer.RECIPES, *h_transformer.RECIPES, *ha_cm.RECIPES,
-        *contrast.RECIPES, *slim.RECIPES, *ABLATIONS, *benchmark.RECIPES,
+        *contrast.RECIPES, *slim.RECIPES, *any_body.RECIPES, *ABLATIONS, *benchmark.RECIPES,
     )
 }  # fmt: skip
 

@@ -1,0 +1,32 @@
+"""Recipes of encoders for any body, which take clips of any skeleton, in two or three dimensions."""
+
+from __future__ import annotations
+
+from ulna.batch import Augmentation
+from ulna.models.recipe import Recipe
+from ulna.preprocessing import Disentangled
+from ulna.pretext import MPDP
+from ulna.recipes.gl_transformer import FAST, muon_training
+
+BODY = Disentangled.Config(heading="clip", gaps="interpolate", persons="together", max_frames=32, num_frames=32)
+"""Input of an encoder for any body: the whole clip, resampled to 32 frames."""
+
+
+def base() -> Recipe:
+    """An encoder for any body: MPDP on clips of any skeleton, whose joints swing and which cameras see.
+
+    ulna pretrain base --data cmu ui_prmd@xsub --out MODEL
+    """
+    return Recipe(
+        name="base",
+        preprocessor=BODY,
+        encoder=FAST.replace(pos_embed_scale=0.3, missing_token=True),
+        pretext=MPDP.Config(mask_ratio=0.5, mask_missing=True),
+        body="human36m",
+        pooling="blocks+poses",
+        augmentation=Augmentation(time_scale=0.0, shear=0.5, mirror=0.5, swing=1.2, camera=0.3),
+        training=muon_training(epochs=30, batch_size=32),
+    )
+
+
+RECIPES = (base,)
