@@ -102,7 +102,7 @@ def draw_bench_gains(found: Mapping[tuple[str, str], float]) -> Figure:
             axes.annotate(
                 f"{value:+.1f}", (x, y), ha="center", va="center", color="white" if abs(value) > 12 else "black"
             )
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), [name.replace(" (", "\n(") for name in names])
     axes.set_yticks(range(len(methods)), methods)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
