@@ -37,6 +37,21 @@ def test_shifted_clips_are_mirrored_at_their_ends():
     assert (moved.position == expected.position).all()
 
 
+def bones_of(batch, changed):
+    """Yield each bone before and after a change, which must keep the translation."""
+    known, names = batch.skeleton, list(batch.layout.names)
+    for joint, nearer in known.outwards:
+        if known.joints[joint] not in names or known.joints[nearer] not in names:
+            continue
+        ends = [names.index(known.joints[k]) for k in (joint, nearer)]
+        if batch.layout.root in ends:  # the centre itself is at the origin
+            continue
+        yield tuple(own.position[:, :, ends[0]] - own.position[:, :, ends[1]] for own in (batch, changed))
+    if batch.layout.root is not None:
+        root = batch.layout.root
+        assert (changed.position[:, :, root] == batch.position[:, :, root]).all(), "the translation stays"
+
+
 @pytest.mark.parametrize("skeleton", ["kinect_v1", "kinect_v2", "sbu"])
 @pytest.mark.parametrize("parts", ["local+global", "local", "mixed"])
 def test_bone_scaling_keeps_directions(skeleton, parts):
@@ -44,19 +59,9 @@ def test_bone_scaling_keeps_directions(skeleton, parts):
     same = scale_bones(batch, torch.ones(2, 3))
     torch.testing.assert_close(same.position, batch.position, atol=1e-5, rtol=0)
     longer = scale_bones(batch, torch.tensor([[1.2, 1.2, 1.2], [1.0, 1.0, 1.0]]))
-    known, names = get_skeleton(skeleton), list(batch.layout.names)
-    for joint, nearer in known.outwards:
-        if known.joints[joint] not in names or known.joints[nearer] not in names:
-            continue
-        ends = [names.index(known.joints[k]) for k in (joint, nearer)]
-        if batch.layout.root in ends:  # the centre itself is at the origin
-            continue
-        before, after = (own.position[:, :, ends[0]] - own.position[:, :, ends[1]] for own in (batch, longer))
+    for before, after in bones_of(batch, longer):
         torch.testing.assert_close(after[:7], 1.2 * before[:7], atol=1e-5, rtol=0)
         torch.testing.assert_close(after[7:], before[7:], atol=1e-5, rtol=0)
-    if batch.layout.root is not None:
-        root = batch.layout.root
-        assert (longer.position[:, :, root] == batch.position[:, :, root]).all(), "the translation stays"
 
 
 def test_bone_scaling_of_limbs():
@@ -138,18 +143,8 @@ def test_swings_keep_the_lengths_of_bones(skeleton, parts):
     torch.testing.assert_close(same.position, batch.position, atol=1e-5, rtol=0)
     swung = swing(batch, axes, torch.randn(11, num_joints, generator=random))
     assert (swung.position - batch.position).abs().max() > 0.1
-    known, names = get_skeleton(skeleton), list(batch.layout.names)
-    for joint, nearer in known.outwards:
-        if known.joints[joint] not in names or known.joints[nearer] not in names:
-            continue
-        ends = [names.index(known.joints[k]) for k in (joint, nearer)]
-        if batch.layout.root in ends:  # the centre itself is at the origin
-            continue
-        before, after = (own.position[:, :, ends[0]] - own.position[:, :, ends[1]] for own in (batch, swung))
+    for before, after in bones_of(batch, swung):
         torch.testing.assert_close(after.norm(dim=-1), before.norm(dim=-1), atol=1e-5, rtol=0)
-    if batch.layout.root is not None:
-        root = batch.layout.root
-        assert (swung.position[:, :, root] == batch.position[:, :, root]).all(), "the translation stays"
 
 
 def test_a_joint_turns_what_hangs_on_it():

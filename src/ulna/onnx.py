@@ -24,7 +24,7 @@ from ulna.errors import InputError, MissingError, shown
 METADATA, VERSION = "ulna", 1
 RATE_TOLERANCE = 0.02  # relative difference of frame rates that makes no difference
 FRAMES_PER_BATCH = 3072
-MOST_FRAMES = (1 << 14) - 1  # of a clip; see ulna.batch.transforms
+MOST_FRAMES = (1 << 14) - 1  # of a clip
 
 
 @dataclass(frozen=True)

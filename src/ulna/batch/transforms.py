@@ -12,8 +12,7 @@ from torch import Tensor
 from ulna.batch.batch import Batch
 from ulna.batch.packing import Packing
 from ulna.core import Skeleton
-
-MOST_FRAMES = (1 << 14) - 1  # of a clip in an exported graph
+from ulna.onnx import MOST_FRAMES
 
 
 def resample(

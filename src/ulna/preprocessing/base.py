@@ -20,10 +20,10 @@ from ulna.batch.transforms import first_frames, resample
 from ulna.core import Clip, InputError, NodeLayout, Skeleton, match_joints
 from ulna.core import Config as BaseConfig
 from ulna.dataset import Dataset
+from ulna.onnx import RATE_TOLERANCE
 from ulna.preprocessing.scale import in_metres
 
 MAX_FRAMES = 100_000
-RATE_TOLERANCE = 0.02  # relative difference of frame rates below which clips are not resampled
 FrameCount = Annotated[int, Field(ge=1, le=MAX_FRAMES)]
 
 
