@@ -19,7 +19,7 @@ from ulna.evaluation.table import ResultRow, cell, markdown, read_rows
 from ulna.recipes import PublishedNumber, published_numbers
 
 RESULTS = Path(__file__).parent.parent / "results"
-FILTERS = ("recipe", "changes", "split", "protocol", "options", "pooling", "kind", "fingerprint")
+FILTERS = ("recipe", "changes", "pretrained_on", "split", "protocol", "options", "pooling", "kind", "fingerprint")
 BLOCK = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.S)
 
 

@@ -211,12 +211,20 @@ def test_rows_say_what_a_model_was_pretrained_on(dataset, model, tmp_path):
     whole = model_of(tiny(epochs=1).replace(split=None), dataset, tmp_path / "whole", start=model.path)
     with pytest.warns(UlnaWarning, match="test clips were seen in pretraining of 'whole'"):
         found = rows_of(evaluate(whole, dataset, split="half", seeds=1, baselines=False).result)[0]
-    assert (found.changes, found.start) == ("unknown recipe split=all", "tiny")
+    assert (found.changes, found.start, found.pretrained_on) == ("unknown recipe split=all", "tiny", "")
     own = rows_of(evaluate(model, dataset, split="half", seeds=1, baselines=False).result)[0]
     assert (own.changes, own.start) == ("unknown recipe", "")
     started = model_of(model.recipe.with_seed(5), dataset, tmp_path / "started", start=model.path)
     with pytest.raises(InputError, match="expected models of one recipe and start"):
         evaluate([started, model], dataset, split="half")
+
+
+def test_rows_say_on_which_other_datasets_a_model_was_pretrained(dataset, model):
+    result = evaluate(model, dataset, split="half", seeds=1, baselines=False).result
+    known = result.metadata.replace(pretrained_on="a" * 16 + "+" + "b" * 16)
+    (row,) = rows_of(result.replace(metadata=known))
+    assert row.pretrained_on == known.pretrained_on
+    assert row.key != rows_of(result)[0].key
 
 
 def test_rows_say_what_differs_from_the_named_recipe():

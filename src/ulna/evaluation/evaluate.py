@@ -338,7 +338,7 @@ class _Task:
         return EvalMetadata(
             provenance=provenance(),
             recipe=model.recipe,
-            pretrained_on=model.config.data.fingerprint,
+            pretrained_on=model.config.fingerprints,
             start=model.config.start_recipe,
             dataset=str(dataset.path.resolve()),
             fingerprint=dataset.fingerprint,
@@ -381,7 +381,7 @@ def check_same_recipe(models: Sequence[Model]) -> None:
         raise InputError("expected at least one model, found none")
     recipes = [model.recipe.with_seed(0) for model in models]
     seeds = [model.recipe.training.seed for model in models]
-    data = [(model.config.data.fingerprint, model.config.data.num_clips, model.config.start_recipe) for model in models]
+    data = [(model.config.fingerprints, model.config.data.num_clips, model.config.start_recipe) for model in models]
     if any(one != recipes[0] for one in recipes) or len(set(data)) > 1 or len(set(seeds)) < len(seeds):
         raise InputError(
             "expected models of one recipe and start on the same clips that differ in their seed only, found others: "

@@ -100,7 +100,7 @@ def fuse(
     metadata = EvalMetadata(
         provenance=provenance(),
         recipe=first.recipe,
-        pretrained_on=first.config.data.fingerprint,
+        pretrained_on=first.config.fingerprints,
         dataset=str(dataset.path.resolve()),
         fingerprint=dataset.fingerprint,
         runs=[seed.run for seed in seeds],

@@ -95,7 +95,7 @@ class EvalMetadata(Config):
     recipe: Recipe
     """Recipe of the model."""
     pretrained_on: str
-    """Fingerprint of the dataset the model was pretrained on."""
+    """Fingerprints of the datasets the model was pretrained on, joined by "+"."""
     start: str = ""
     """Recipe of the model that the pretraining started from; empty if it started from random weights."""
     dataset: str

@@ -31,6 +31,8 @@ class ResultRow(Config):
     """Fields of the recipe that were changed, as "part.field=value"."""
     start: str = ""
     """Recipe of the model that the pretraining started from; empty for random weights."""
+    pretrained_on: str = ""
+    """Fingerprints of the datasets of the pretraining, joined by "+"; empty if it was the evaluated one alone."""
     split: str
     """Split whose test part was predicted."""
     protocol: str
@@ -70,8 +72,8 @@ class ResultRow(Config):
     def key(self) -> tuple[str, ...]:
         """What rows that are averaged have in common: everything but model, seed, and split, which may be a fold."""
         return (
-            self.recipe, self.changes, self.start, self.protocol, self.options, self.pooling, self.kind,
-            self.fingerprint,
+            self.recipe, self.changes, self.start, self.pretrained_on, self.protocol, self.options, self.pooling,
+            self.kind, self.fingerprint,
         )  # fmt: skip
 
     def value(self, name: str) -> float | None:
@@ -101,6 +103,7 @@ def rows_of(result: EvalResult) -> list[ResultRow]:
                 recipe=known.recipe.name if known else "",
                 changes=changes,
                 start=known.start if known else "",
+                pretrained_on=_others(known.pretrained_on, known.fingerprint) if known else "",
                 split=result.key.split,
                 protocol=result.key.protocol,
                 options=_options(result.key),
@@ -140,6 +143,11 @@ def _changes(recipe: Recipe, pretrained_on: str, fingerprint: str, split: str) -
     return f"{changes} split={recipe.split or 'all'}".strip()
 
 
+def _others(pretrained_on: str, fingerprint: str) -> str:
+    """Return the datasets of the pretraining; empty if it was the evaluated one alone."""
+    return "" if pretrained_on == fingerprint else pretrained_on
+
+
 def recipe_changes(values: Mapping[str, Any]) -> str:
     """Return the fields of a recipe, as JSON values, that differ from the recipe of that name."""
     if values["name"] not in RECIPES:
@@ -173,8 +181,9 @@ def is_known(
     recipe, config = models[0].recipe, models[0].config
     wanted = {
         "recipe": recipe.name,
-        "changes": _changes(recipe, config.data.fingerprint, dataset.fingerprint, split),
+        "changes": _changes(recipe, config.fingerprints, dataset.fingerprint, split),
         "start": config.start_recipe,
+        "pretrained_on": _others(config.fingerprints, dataset.fingerprint),
         "split": split,
         "protocol": protocol.name,
         "options": protocol_options(protocol.name, protocol.to_json()),

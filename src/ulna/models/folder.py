@@ -96,6 +96,11 @@ class ModelConfig(Config):
         """Name of the recipe of the starting point; empty if the training started from random weights."""
         return "" if self.start is None else self.start.recipe
 
+    @property
+    def fingerprints(self) -> str:
+        """Fingerprints of the datasets it was pretrained on, joined by "+"."""
+        return "+".join(one.fingerprint for one in self.all_data)
+
     def build_preprocessor(self) -> Preprocessor:
         """Return the preprocessor of the encoder."""
         return self.recipe.build_preprocessor(
