@@ -132,24 +132,6 @@ def nw_ucla_muon() -> Recipe:
     return nw_ucla_best().replace(name="gl_transformer/nw_ucla_muon", training=muon_training(epochs=160, batch_size=32))
 
 
-def nw_ucla_vicreg() -> Recipe:
-    """NW-UCLA, from `nw_ucla_muon`: VICReg between views of a clip that differ in time, heading, size and shape.
-
-    What the probe sees (all blocks) is made invariant. For comparison with `nw_ucla_cameras`; not evaluated yet.
-
-    ulna pretrain gl_transformer/nw_ucla_vicreg --data DATASET --out MODEL --start MUON
-    """
-    view = Augmentation(shear=0.3, yaw=0.8, scale=0.15, crop=0.4, bone_scale=0.1)
-    base = nw_ucla_muon()
-    tasks = (base.pretext, VICReg.Config(view=view, pooling="blocks", mask_ratio=0.2))
-    return base.replace(
-        name="gl_transformer/nw_ucla_vicreg",
-        pretext=WeightedSum.Config(tasks=tasks, weights=(1.0, 0.2)),
-        augmentation=Augmentation(),  # mirrored, two recordings of one performance would show different hands
-        training=muon_training(epochs=40, batch_size=32).replace(muon_rate=1e-2, learning_rate=1e-3),
-    )
-
-
 def nw_ucla_cameras() -> Recipe:
     """NW-UCLA, from `nw_ucla_muon`: VICReg between the recordings of one performance by two cameras.
 
@@ -159,7 +141,16 @@ def nw_ucla_cameras() -> Recipe:
 
     ulna pretrain gl_transformer/nw_ucla_cameras --data DATASET --out MODEL --start MUON
     """
-    return nw_ucla_vicreg().replace(name="gl_transformer/nw_ucla_cameras", performances="(.*)_v[0-9]+")
+    view = Augmentation(shear=0.3, yaw=0.8, scale=0.15, crop=0.4, bone_scale=0.1)
+    muon = nw_ucla_muon()
+    tasks = (muon.pretext, VICReg.Config(view=view, pooling="blocks", mask_ratio=0.2))  # the probe sees all blocks
+    return muon.replace(
+        name="gl_transformer/nw_ucla_cameras",
+        pretext=WeightedSum.Config(tasks=tasks, weights=(1.0, 0.2)),
+        augmentation=Augmentation(),  # mirrored, two recordings of one performance would show different hands
+        training=muon_training(epochs=40, batch_size=32).replace(muon_rate=1e-2, learning_rate=1e-3),
+        performances="(.*)_v[0-9]+",
+    )
 
 
 def utd_mhad() -> Recipe:
@@ -265,7 +256,7 @@ def _paper(name: str, split: str) -> Recipe:
 
 
 RECIPES = (
-    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_vicreg, nw_ucla_cameras, utd_mhad, sbu, own_2d,
+    sample, nw_ucla_small, nw_ucla_best, nw_ucla_muon, nw_ucla_cameras, utd_mhad, sbu, own_2d,
     own_3d, penn_action, ui_prmd,
     *paper_size("gl_transformer", [*NTU, *PKU_MMD], _paper),
 )  # fmt: skip
