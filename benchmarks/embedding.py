@@ -5,14 +5,19 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.workload import Workload
+from ulna.dataset import Dataset
 from ulna.encoders import ENCODERS, Encoder
+from ulna.encoders.pooling import embed_clips
+from ulna.models import load
 from ulna.models.embedding import Embedder
+from ulna.models.recipe import Precision
 from ulna.preprocessing import Disentangled
 
 NUM_FRAMES = 64
@@ -38,13 +43,17 @@ def report(device: str, num_clips: int = 2000) -> None:
         dataset = CLIPS.dataset(Path(folder) / "dataset", num_clips)
         config = Disentangled.Config(heading="clip", max_frames=NUM_FRAMES)
         preprocessor = Disentangled(config, dataset.skeleton, 1)
+        embedders = []
         for name, encoder, options in MODELS:
             torch.manual_seed(0)
             kind = ENCODERS[encoder]
             made: Encoder = kind(kind.Config(**options), preprocessor.spec).to(device).eval()
-            rates = [_rate(made, preprocessor, dataset, precision) for precision in ("32-true", "bf16-mixed")]
-            single = _one_by_one(made, preprocessor, dataset)
-            parameters = sum(parameter.numel() for parameter in made.parameters()) / 1e6
+            embedders.append((name, Embedder(made, preprocessor)))
+        embedders.append(("`ulna/base`, with poses", load("ulna/base", device=device).embedder(dataset, check=False)))
+        for name, embedder in embedders:
+            rates = [_rate(embedder, dataset, precision) for precision in ("32-true", "bf16-mixed")]
+            single = _one_by_one(embedder, dataset)
+            parameters = sum(parameter.numel() for parameter in embedder.encoder.parameters()) / 1e6
             print(
                 f"| {name} | {parameters:.1f} | {single:,.0f} | {rates[0]:,.0f} | {rates[0] / single:.1f} "
                 f"| {rates[1]:,.0f} |",
@@ -52,9 +61,9 @@ def report(device: str, num_clips: int = 2000) -> None:
             )
 
 
-def _rate(encoder: Encoder, preprocessor: Disentangled, dataset, precision) -> float:  # type: ignore[no-untyped-def]
+def _rate(own: Embedder, dataset: Dataset, precision: Precision) -> float:
     """Return the clips per second of the encoder, of as many clips as take about two seconds."""
-    embedder = Embedder(encoder, preprocessor, precision=precision)
+    embedder = replace(own, precision=precision)
     few = np.arange(64)
     embedder.embed_dataset(dataset, few)
     seconds = _seconds(lambda: embedder.embed_dataset(dataset, few))
@@ -63,13 +72,13 @@ def _rate(encoder: Encoder, preprocessor: Disentangled, dataset, precision) -> f
 
 
 @torch.inference_mode()
-def _one_by_one(encoder: Encoder, preprocessor: Disentangled, dataset) -> float:  # type: ignore[no-untyped-def]
+def _one_by_one(embedder: Embedder, dataset: Dataset) -> float:
     """Return the clips per second if clips are read and embedded one by one in float32."""
-    device = next(encoder.parameters()).device
 
     def embed(num: int) -> None:
         for clip in range(num):
-            encoder.embed(preprocessor.load(dataset, np.array([clip]), device)).cpu()
+            batch = embedder.preprocessor.load(dataset, np.array([clip]), embedder.device)
+            embed_clips(embedder.encoder, batch, embedder.pooling).cpu()
 
     embed(4)
     num = max(8, min(200, int(4 / _seconds(lambda: embed(8)))))

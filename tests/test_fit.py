@@ -106,3 +106,16 @@ def test_models_and_the_command_use_them_unless_told_not_to(model, dataset, tmp_
         for used in (True, False)
     ]
     assert found[0].seeds[0].predictions != found[1].seeds[0].predictions
+
+
+def test_more_features_than_clips_give_the_same_classifier():
+    """Constant features carry nothing; with them, weights are found in the span of the clips."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 10)
+    features = torch.from_numpy(rng.normal(size=(30, 8)) + 1.5 * np.eye(3)[labels] @ rng.normal(size=(3, 8))).float()
+    others = torch.from_numpy(rng.normal(size=(9, 8))).float()
+    wide, wide_others = (torch.cat([rows, torch.ones(len(rows), 100)], dim=1) for rows in (features, others))
+    weight, bias = fit_logistic_regression(features, labels, 3, unlabelled=others)
+    wide_weight, wide_bias = fit_logistic_regression(wide, labels, 3, unlabelled=wide_others)
+    one, two = (others @ weight.T + bias).softmax(dim=1), (wide_others @ wide_weight.T + wide_bias).softmax(dim=1)
+    assert two.numpy() == pytest.approx(one.numpy(), abs=2e-3)

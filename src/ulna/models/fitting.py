@@ -70,24 +70,25 @@ def fit_logistic_regression(
     is_used = unlabelled is not None and len(unlabelled) and room
     others = unlabelled[:: -(-len(unlabelled) // room)] if is_used and unlabelled is not None else features[:0]
     mean, sd = standardisation(torch.cat([features, others]))
-    scaled, other_rows = (((rows - mean) / sd).numpy() for rows in (features, others))
+    scaled = ((torch.cat([features, others]) - mean) / sd).numpy()
+    rows, basis = _in_span(scaled)
+    own, other_rows = rows[: len(features)], rows[len(features) :]
     known, counts = np.unique(labels, return_counts=True)
     estimator, temperature = LogisticRegression(C=1e-2, max_iter=500), 1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if counts.min() >= 2:
             folds = StratifiedKFold(min(MOST_FOLDS, int(counts.min())), shuffle=True, random_state=0)
-            search = GridSearchCV(estimator, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss", refit=False).fit(
-                scaled, labels
-            )
+            search = GridSearchCV(estimator, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss", refit=False)
+            search.fit(_in_span(own)[0], labels)
             estimator.set_params(**search.best_params_)
             probabilities = np.empty((len(labels), len(known)))
-            for fitted, held_out in folds.split(scaled, labels):
-                _fit(estimator, scaled[fitted], labels[fitted], other_rows)
-                probabilities[held_out] = estimator.predict_proba(scaled[held_out])
+            for fitted, held_out in folds.split(own, labels):
+                _fit(estimator, own[fitted], labels[fitted], other_rows)
+                probabilities[held_out] = estimator.predict_proba(own[held_out])
             temperature = best_temperature(probabilities, np.searchsorted(known, labels))
-        _fit(estimator, scaled, labels, other_rows)
-    coefficients, intercepts = estimator.coef_ / temperature, estimator.intercept_ / temperature
+        _fit(estimator, own, labels, other_rows)
+    coefficients, intercepts = estimator.coef_ @ basis / temperature, estimator.intercept_ / temperature
     if len(known) == 2:  # scikit-learn keeps one row for two classes
         coefficients, intercepts = np.stack([0 * coefficients[0], coefficients[0]]), np.array([0.0, intercepts[0]])
     weight = torch.zeros(num_classes, features.shape[1])
@@ -95,6 +96,18 @@ def fit_logistic_regression(
     weight[known] = torch.from_numpy(coefficients).float() / sd
     bias[known] = torch.from_numpy(intercepts).float() - weight[known] @ mean
     return weight, bias
+
+
+def _in_span(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows (B, E) in an orthonormal basis of their span, (B, B), and the basis (B, E), if B is less than E.
+
+    Regularised weights lie in the span of the clips, and distances between clips stay the same. With fewer clips than
+    features this gives the same classifier from far fewer numbers.
+    """
+    if len(rows) >= rows.shape[1]:
+        return rows, np.eye(rows.shape[1], dtype=rows.dtype)
+    basis, coordinates = np.linalg.qr(rows.T)
+    return np.ascontiguousarray(coordinates.T), basis.T
 
 
 def best_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
