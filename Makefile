@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: quickstart test check format package benchmark clean
 
-quickstart: .venv/installed ## the whole path on the sample: pretrain, linear evaluation, report
+quickstart: .venv/installed ## few labels on the sample: the ready encoder, an encoder pretrained here, reports
 	$(BIN)/ulna quickstart --out quickstart/$$(date +%Y%m%d-%H%M%S)
 
 test: .venv/installed ## all tests: CPU only, no network
@@ -21,7 +21,7 @@ package: .venv/installed ## build sdist and wheel, and run the wheel's quickstar
 	$(PYTHON) -m venv build/package
 	build/package/bin/python -m pip install --quiet --constraint constraints.txt torch
 	build/package/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
-	cd build/package && bin/ulna --version && bin/ulna quickstart --seeds 1 --epochs 1 --out quickstart
+	cd build/package && bin/ulna --version && bin/ulna quickstart --draws 1 --epochs 1 --out quickstart
 
 benchmark: .venv/installed ## speed and memory on this machine, against padded training
 	$(BIN)/python -m benchmarks

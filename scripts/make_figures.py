@@ -4,6 +4,7 @@
 
 - figures/pretraining_gain.png: linear accuracy of random init and of the pretrained encoder, same readout.
 - figures/bench_gain.png: the same for the benchmark, by method and data set.
+- figures/any_body.png: `ulna/base` on data it has not seen, beside raw joints, random init and in-domain pretraining.
 - figures/ranks.png: mean ranks of the benchmark's methods, and which do not differ (bench_pairs.csv, which
   compare_methods.py writes).
 """
@@ -24,6 +25,7 @@ from ulna.recipes.benchmark import DATA_SETS, METHODS
 
 RESULTS = Path(__file__).parent.parent / "results"
 PRETRAINED, RANDOM, LINE = "#1b6ca8", "#b0b0b0", "#d9d9d9"
+RAW, IN_DOMAIN = "#c0392b", "#8e6bbf"
 QUALITY = {"6511427aa036022c": ", quality"}  # UI-PRMD by correctness
 FOLDS = ("fold1", "fold2", "fold3", "fold4", "fold5")
 
@@ -63,6 +65,56 @@ def draw_gains(found: Sequence[tuple[str, float, float | None, float, float | No
     for label, color in (("random init", RANDOM), ("pretrained", PRETRAINED)):
         axes.plot([], [], "o", color=color, label=label)
     axes.legend(loc="lower left", frameon=False)
+    return figure
+
+
+def any_body(rows: Sequence[ResultRow]) -> dict[str, dict[str, dict[str, tuple[float, float | None]]]]:
+    """Return mean and deviation of the accuracy by task, by what was evaluated, and by data set."""
+    tasks = {
+        "1-NN": ("knn", ""),
+        "linear": ("linear", ""),
+        "5 % labels": ("fit", "share=0.05"),
+        "10 % labels": ("fit", "share=0.1"),
+    }
+    found: dict[str, dict[str, dict[str, tuple[float, float | None]]]] = {}
+    for task, (protocol, options) in tasks.items():
+        kinds: dict[str, dict[str, list[ResultRow]]] = defaultdict(lambda: defaultdict(list))
+        for row in rows:
+            data = next((own for own in DATA_SETS.values() if own.fingerprint == row.fingerprint), None)
+            if data is None or row.split not in data.splits or row.options != options or row.changes:
+                continue
+            if row.kind == "raw_joints" and (protocol != "linear"):
+                kinds["1-NN on raw joints"][data.title].append(row)
+            elif row.recipe == "base" and row.protocol == protocol:
+                title = (
+                    "random init" if row.kind == "random_init" else "ulna/base" if row.pretrained_on else "in-domain"
+                )
+                kinds[title][data.title].append(row)
+        shown = kinds["ulna/base"]
+        found[task] = {
+            title: {data: value for data in shown if (value := mean_and_sd(kinds[title][data])) is not None}
+            for title in ("1-NN on raw joints", "random init", "in-domain", "ulna/base")
+        }
+    return found
+
+
+def draw_any_body(found: Mapping[str, Mapping[str, Mapping[str, tuple[float, float | None]]]]) -> Figure:
+    """Draw a panel per task with the accuracies on each data set."""
+    colors = {"1-NN on raw joints": RAW, "random init": RANDOM, "in-domain": IN_DOMAIN, "ulna/base": PRETRAINED}
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    for axes, (task, kinds) in zip(figure.subplots(2, 2, sharey=True).flat, found.items(), strict=True):
+        names = list(kinds["ulna/base"])
+        for number, (title, values) in enumerate(kinds.items()):
+            x = [names.index(name) + 0.16 * (number - 1.5) for name in values]
+            y, sd = [mean for mean, _ in values.values()], [own or 0 for _, own in values.values()]
+            axes.errorbar(x, y, yerr=sd, fmt="o", color=colors[title], capsize=2, label=title)
+        axes.set_xticks(range(len(names)), [name.replace(" (", "\n(") for name in names])
+        axes.set_title(task, loc="left")
+        axes.grid(axis="y", color=LINE)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supylabel("accuracy in percent, mean ± one standard deviation")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     return figure
 
 
@@ -159,6 +211,8 @@ def main() -> None:
     """Draw all figures."""
     rows = read_rows(RESULTS / "results.csv")
     draw_gains(gains(rows)).savefig(RESULTS / "figures" / "pretraining_gain.png", dpi=110)
+    if any(row.recipe == "base" for row in rows):
+        draw_any_body(any_body(rows)).savefig(RESULTS / "figures" / "any_body.png", dpi=110)
     if found := bench_gains(rows):
         draw_bench_gains(found).savefig(RESULTS / "figures" / "bench_gain.png", dpi=110)
     scores = bench_scores(rows)

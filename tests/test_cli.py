@@ -128,15 +128,27 @@ def test_sweep_prints_or_runs_commands(command, source, tmp_path):
 
 
 def test_quickstart(command, tmp_path):
-    code, out, _ = command("quickstart", "--out", tmp_path / "q", "--seeds", "2", "--epochs", "1")
+    code, out, _ = command("quickstart", "--out", tmp_path / "q", "--draws", "2", "--epochs", "1")
     assert code == 0
-    for words in ("linear ", "random init", "1-NN", "chance level", "2 models", "performer", "report.html"):
-        assert words in out
-    html = (tmp_path / "q" / "report.html").read_text()
-    assert "https://" not in html.replace("http://www.w3.org", ""), "the report needs no network"
+    table = {name: next(line for line in out.splitlines() if line.startswith(name)) for name in (
+        "1-NN on raw joints", "random init", "ulna/base", "pretrained here",
+    )}  # fmt: skip
+    assert all(line.count("±") == 2 for line in table.values()), "one and five labels per class, two draws each"
+    assert out.count("report.html") == 2
+    for name in ("base", "pretrained_here"):
+        html = (tmp_path / "q" / name / "report.html").read_text()
+        assert "https://" not in html.replace("http://www.w3.org", ""), "the report needs no network"
+        assert "| fit 5-per-class |" in (tmp_path / "q" / name / "README.md").read_text()
     code, _, err = command("quickstart", "--out", tmp_path / "q")
     assert code == 2
     assert "exists already" in err
+
+
+def test_models_lists_what_is_inside_the_package(command):
+    code, out, _ = command("models")
+    assert code == 0
+    assert "ulna/base" in out
+    assert "Apache-2.0" in out
 
 
 def test_datasets_names_every_format(command):
@@ -254,7 +266,7 @@ MISTAKES = {
     "found classifiers: none": ["predict", "{model}", "{files}/a01_s01_e01_v03.json"],
     "neither": ["info", "{files}"],
     "epochs: expected a number of at least 1": ["quickstart", "--out", "{new}", "--epochs", "-1"],
-    "seeds: expected a number of at least 1 and": ["quickstart", "--out", "{new}", "--seeds", "0"],
+    "draws: expected a number of at least 1 and": ["quickstart", "--out", "{new}", "--draws", "0"],
     "--encoder.embed-dim": ["pretrain", RECIPE, "--data", "x", "--out", "y", "--encoder.embed-dmi", "3"],
     "num_clips: expected a number of at least 1": [
         "attention", "{model}", "--data", "{dataset}", "--num-clips", "0",

@@ -1,17 +1,29 @@
-"""Models on the hub, hashes of weights, and classifiers that are fitted on the command line."""
+"""Models inside the package and on the hub, hashes of weights, and classifiers fitted on the command line."""
 
 import sys
 import types
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ulna
 from conftest import model_of, tiny
 from ulna.cli.evaluate import main as cli_evaluate
 from ulna.cli.fit import main as cli_fit
-from ulna.core import InputError, MissingError
+from ulna.core import Clip, InputError, MissingError, get_skeleton
 from ulna.evaluation import evaluate
+from ulna.evaluation.table import read_rows
+from ulna.models.names import built_in_folder, built_in_models, built_in_size
 
+RESULTS = Path(__file__).parent.parent / "results" / "results.csv"
+DATA = {  # fingerprint and splits by name in models.toml
+    "NW-UCLA": ("a6eae33c06696474", ["xview"]),
+    "UTD-MHAD": ("167ae7aeca172d15", ["xsub"]),
+    "MSR-Action3D": ("c0613ecd42d61bd3", ["xsub"]),
+    "SBU": ("cf22333956fa54ef", [f"fold{k}" for k in range(1, 6)]),
+    "Penn Action": ("1aeb63c6db06f9bb", ["official"]),
+}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = f"hf://someone/motion@{COMMIT}"
 
@@ -32,6 +44,76 @@ def asked(model, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
     return calls
+
+
+@pytest.mark.parametrize("name", built_in_models())
+def test_models_inside_the_package(name, monkeypatch, tmp_path):
+    """Any skeleton, two or three dimensions, one or two persons; small; nothing is written beside them."""
+    monkeypatch.chdir(tmp_path)
+    loaded = ulna.load(f"ulna/{name}")
+    assert loaded.is_read_only
+    num_parameters, num_bytes = built_in_size(name)
+    assert num_parameters == sum(values.numel() for values in loaded.encoder.parameters()) <= 3_000_000
+    assert num_bytes <= 6_000_000
+    rng = np.random.default_rng(0)
+    vectors = [
+        loaded.embed([Clip(id="a", position=rng.normal(size=shape).astype(np.float32), skeleton=skeleton)])
+        for skeleton, shape in (
+            (get_skeleton("kinect_v1"), (20, 1, 20, 3)),
+            (get_skeleton("kinect_v2"), (7, 2, 25, 3)),
+            (get_skeleton("coco17"), (64, 1, 17, 2)),
+        )
+    ]
+    assert len({own.shape for own in vectors}) == 1
+    assert all(np.isfinite(own).all() and own.any() for own in vectors)
+    with pytest.raises(InputError, match=r"unknown model inside the package 'basic'; .*known: base"):
+        ulna.load("ulna/basic")
+
+
+@pytest.mark.parametrize("name", built_in_models())
+def test_files_of_models_inside_the_package(name):
+    """The card has what was measured and the terms of the data; no folders of a machine; only data."""
+    folder = built_in_folder(name)
+    assert {file.name for file in folder.iterdir()} == {
+        "config.json", "model.safetensors", "README.md", "pretrained_on.parquet"
+    }  # fmt: skip
+    card = (folder / "README.md").read_text()
+    for text in ("## Measured", "## Robustness", "## Agreement between seeds", "## Limits", "mocap.cs.cmu.edu", "PDDL"):
+        assert text in card
+    assert not any(word in card + (folder / "config.json").read_text() for word in ("/home", "/tmp", "/root", "/work"))
+
+
+@pytest.mark.parametrize("name", built_in_models())
+def test_stated_accuracies_are_those_of_the_results(name):
+    rows = [row for row in read_rows(RESULTS) if row.protocol in ("fit", "raw_joints")]
+    model = built_in_models()[name]
+    assert set(model.accuracy) == set(DATA)
+    for data, stated in model.accuracy.items():
+        fingerprint, splits = DATA[data]
+        for kind, value in (("trained", stated.model), ("raw_joints", stated.raw_joints)):
+            own = [
+                row for row in rows
+                if row.fingerprint == fingerprint and row.kind == kind and row.split in splits
+                and row.options == "share=0.05" and (kind == "raw_joints" or (row.recipe == name and row.pretrained_on))
+            ]  # fmt: skip
+            weights = [row.num_test for row in own]
+            assert own
+            assert np.average([row.accuracy for row in own], weights=weights) == pytest.approx(value, abs=0.051)
+
+
+def test_an_existing_folder_precedes_the_package(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model.save(tmp_path / "ulna" / "base")
+    assert ulna.load("ulna/base").recipe == model.recipe
+
+
+def test_damaged_weights_inside_the_package_are_refused(tmp_path, monkeypatch):
+    weights = bytearray((built_in_folder("base") / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    monkeypatch.setattr("ulna.models.names.built_in_folder", lambda name: tmp_path)
+    with pytest.raises(InputError, match="Do not use this file"):
+        ulna.load("ulna/base")
 
 
 def test_models_on_the_hub_are_pinned(asked, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from ulna.analysis.robustness import CORRUPTIONS, FILE
 from ulna.core import InputError, readable, spread_evenly, write_text
 from ulna.dataset import Dataset
 from ulna.evaluation import EvalResult
+from ulna.evaluation.results import pool_folds
 from ulna.models import Model
 from ulna.models.card import model_card
 from ulna.models.folder import CARD, RESULTS
@@ -39,7 +40,7 @@ def write_cards(models: Sequence[Model], *, dataset: Dataset | None = None) -> l
     Raises:
         InputError: If a model is read-only, or a result is damaged.
     """
-    lines = [*_measured(saved_results(models)), *_robustness(models[0])]
+    lines = [*_measured(_pooled(saved_results(models))), *_robustness(models[0])]
     if dataset is not None and len(models) > 1:
         lines += _agreement(models, dataset)
     written = []
@@ -77,6 +78,18 @@ def neighbour_agreement(embeddings: Sequence[Float[Tensor, "B E"]], *, neighbour
     return float(torch.stack(shares).mean())
 
 
+def _pooled(results: Sequence[EvalResult]) -> list[EvalResult]:
+    """Return results with those of the folds of a dataset pooled: splits whose names differ in their last number."""
+    groups: dict[tuple[object, ...], list[EvalResult]] = {}
+    for result in results:
+        stem = result.key.split.rstrip("0123456789")
+        number = None if stem != result.key.split else len(groups)
+        data = "" if result.metadata is None else result.metadata.fingerprint
+        key = result.key.replace(split=stem).model_dump_json()
+        groups.setdefault((key, data, tuple(result.classes), number), []).append(result)
+    return [pool_folds(own) if len(own) > 1 else own[0] for own in groups.values()]
+
+
 def _measured(results: Sequence[EvalResult]) -> list[str]:
     """Return a table of the accuracies of trained encoders beside their baselines."""
     trained = [result for result in results if result.key.kind == "trained" and result.metadata is not None]
@@ -90,20 +103,31 @@ def _measured(results: Sequence[EvalResult]) -> list[str]:
         "| data | split | protocol | accuracy | random init | 1-NN on raw joints | seen |",
         "|---|---|---|--:|--:|--:|--:|",
     ]
-    for result in trained:
+    for result in sorted(trained, key=lambda own: (_data(own), own.key.split, own.key.title)):
         same = [other for other in results if other.clips == result.clips and other.labels == result.labels]
         random_init = [other for other in same if _is_random_init_of(other, result)]
         raw = [
             other for other in same if other.key.kind == "raw_joints" and other.key.variant in ("", result.key.variant)
         ]
         raw.sort(key=lambda other: other.key.variant == "")  # with the same labels, if it was measured
-        assert result.metadata is not None
+        seen = 0 if result.metadata is None else result.metadata.seen_test_clips or 0
         cells = (
-            readable(Path(result.metadata.dataset).name), readable(result.key.split), readable(result.key.title),
-            _summary([result]), _summary(random_init), _summary(raw), str(result.metadata.seen_test_clips or 0),
+            readable(_data(result)), readable(_title(result.key.split)), readable(result.key.title),
+            _summary([result]), _summary(random_init), _summary(raw), str(seen),
         )  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _data(result: EvalResult) -> str:
+    """Return the name of the dataset's folder."""
+    return "" if result.metadata is None else Path(result.metadata.dataset).name
+
+
+def _title(split: str) -> str:
+    """Return the name of a split; several folds are counted."""
+    folds = split.split("+")
+    return split if len(folds) == 1 else f"{len(folds)} folds"
 
 
 def _is_random_init_of(other: EvalResult, result: EvalResult) -> bool:

@@ -15,6 +15,7 @@ COMMANDS = NameTable(
     "command",
     {
         "quickstart": "ulna.cli.quickstart:main",
+        "models": "ulna.cli.models:main",
         "sample": "ulna.cli.sample:main",
         "datasets": "ulna.cli.datasets:main",
         "prepare": "ulna.cli.prepare:main",
@@ -47,7 +48,8 @@ COMMANDS = NameTable(
 )
 USAGE = """ulna learns representations of motion from unlabelled skeleton sequences.
 
-  ulna quickstart                                      try everything on the sample inside the package
+  ulna quickstart                                      try everything on a sample inside the package
+  ulna models                                          list the encoders inside the package
   ulna sample NAME DATASET                             write a sample inside the package as a dataset
   ulna datasets                                        list the formats that can be read, and where to get data
   ulna skeletons                                       list and draw the known joint sets

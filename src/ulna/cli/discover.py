@@ -35,7 +35,7 @@ def discover(
     one class.
 
     Args:
-        model: Model folder.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         data: Dataset, such as windows of long recordings (`ulna prepare --window 2 --stride 0.5`).
         page: HTML file to write; must not exist.
         options: How motifs are found.

@@ -26,7 +26,7 @@ def embed(
     """Write one vector per clip: the dataset's index with a column `embedding`.
 
     Args:
-        model: Model folder.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         data: Dataset with the clips.
         out: Parquet file to write, or with shards a folder of Parquet files; must not exist.
         pooling: How the encoder's output is pooled; that of the recipe by default.

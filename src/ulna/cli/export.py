@@ -29,7 +29,7 @@ def export(
     `ulna.onnx.OnnxModel` runs it with onnxruntime and numpy alone; other programs can run it too.
 
     Args:
-        model: Model folder, or hf://OWNER/NAME@COMMIT.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         file: File to write, *.onnx; must not exist.
         classifier: Name of the classifier; may be left out if the model has only one, or none.
         pooling: How the encoder's output is pooled; that of the recipe by default. A classifier has its own.

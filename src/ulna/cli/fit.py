@@ -28,7 +28,7 @@ def fit(
     a label take the labels of similar clips by label spreading. Classify with `ulna predict` afterwards.
 
     Args:
-        model: Model folder, or hf://OWNER/NAME@COMMIT.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         data: Dataset with the clips.
         labels: CSV table with columns file and label, for some of the clips; the dataset's labels by default.
         split: Split whose training part is used; all labelled clips by default.

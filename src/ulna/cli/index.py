@@ -23,7 +23,7 @@ def index(
     """Write an index of a dataset's clips, in which `ulna search` finds those that are most like another.
 
     Args:
-        model: Model folder.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         data: Dataset, such as windows of long recordings (`ulna prepare --window 2 --stride 0.5`).
         out: Parquet file to write, or FOLDER.lance for a LanceDB database, which is faster for millions of clips but
             may miss some of the nearest (pip install 'ulna[search]'); must not exist.

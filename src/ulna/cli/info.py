@@ -13,13 +13,15 @@ def info(path: Positional[Path], /, *, verify: Flag = False) -> None:
     """Describe a dataset or a model.
 
     Args:
-        path: Folder of a dataset or a model.
+        path: Folder of a dataset or a model, or the name of a model.
         verify: Check every byte of a dataset.
     """
     from ulna.dataset import Dataset
     from ulna.dataset.description import DESCRIPTION
     from ulna.models.folder import CONFIG
+    from ulna.models.names import find_model
 
+    path = find_model(path).folder
     if (path / CONFIG).is_file():
         _show_model(path)
     elif (path / DESCRIPTION).is_file():

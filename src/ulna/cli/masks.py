@@ -12,7 +12,7 @@ def masks(model: Positional[Path], /, *, data: Path, split: str | None = None, n
     """Show scores and masks of a model pretrained by HA-CM: figures, and a page with moving skeletons.
 
     Args:
-        model: Model folder.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         data: Dataset with the clips.
         split: Split whose test part is shown; the recipe's by default.
         num_clips: Largest number of clips to average over.

@@ -28,7 +28,7 @@ def predict(
     """Classify new clips with a classifier that `ulna evaluate` or `ulna fit` saved.
 
     Args:
-        model: Model folder.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         files: Files or folders with clips.
         classifier: Name of the classifier; may be left out if the model has only one.
         format: Format of the files; by default that of the model's data if it fits, else detected.

@@ -30,7 +30,7 @@ def segment(
     of each part are alike. `ulna timeline` finds labelled events.
 
     Args:
-        model: Model folder, or hf://OWNER/NAME@COMMIT.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         files: Files or folders with recordings.
         format: Format of the files; by default that of the model's data if it fits, else detected.
         match_joints: Accept recordings of another skeleton and match joints by name.

@@ -38,7 +38,7 @@ def timeline(
     a frame are averaged. Train a classifier first, with `ulna fit` or `ulna evaluate`.
 
     Args:
-        model: Model folder, or hf://OWNER/NAME@COMMIT.
+        model: Model folder, ulna/NAME, or hf://OWNER/NAME@COMMIT.
         files: Files or folders with recordings.
         classifier: Name of the classifier; may be left out if the model has only one.
         format: Format of the files; by default that of the model's data if it fits, else detected.

@@ -88,8 +88,13 @@ class ResultRow(Config):
         return float(metrics[name]) if name in metrics else None
 
 
-def rows_of(result: EvalResult) -> list[ResultRow]:
-    """Return the rows of a result."""
+def rows_of(result: EvalResult, *, fingerprint: str = "") -> list[ResultRow]:
+    """Return the rows of a result.
+
+    Args:
+        result: The result.
+        fingerprint: Fingerprint of the dataset, for baselines without a model, which do not know it.
+    """
     known, clean = result.metadata, result.clean
     runs = list(dict.fromkeys(seed.run for seed in result.seeds))
     changes = _changes(known.recipe, known.pretrained_on, known.fingerprint, result.key.split) if known else ""
@@ -119,7 +124,7 @@ def rows_of(result: EvalResult) -> list[ResultRow]:
                 minutes=minutes,
                 machine=known.provenance.machine if known else "",
                 commit=(known.provenance.commit or "") if known else "",
-                fingerprint=known.fingerprint if known else "",
+                fingerprint=known.fingerprint if known else fingerprint,
                 command=known.provenance.command if known else "",
             )
         )
@@ -195,14 +200,15 @@ def is_known(
     return {model.name for model in models} <= found
 
 
-def append_results(path: Path, results: Iterable[EvalResult]) -> None:
-    """Append the rows of some results to a CSV file, which is created if it does not exist.
+def append_results(path: Path, results: Sequence[EvalResult]) -> None:
+    """Append the rows of a result and of the baselines beside it to a CSV file, which is created if it does not exist.
 
     Raises:
         InputError: If an existing file is damaged.
     """
     rows = read_rows(path) if path.exists() else []
-    write_rows(path, rows + [row for result in results for row in rows_of(result)])
+    fingerprint = next((result.metadata.fingerprint for result in results if result.metadata is not None), "")
+    write_rows(path, rows + [row for result in results for row in rows_of(result, fingerprint=fingerprint)])
 
 
 def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:

@@ -28,7 +28,7 @@ def model_card(config: ModelConfig, num_parameters: int, *, measured: Sequence[s
         num_parameters: Number of parameters of the encoder.
         measured: Lines on what was measured.
     """
-    recipe, data = config.recipe, config.data
+    recipe = config.recipe
     minutes = "" if config.training_seconds is None else f"{config.training_seconds / 60:.1f} minutes, "
     start = config.start
     started = [] if start is None else [f"| started from | {readable(start.recipe)}, data {start.fingerprint} |"]
@@ -41,10 +41,8 @@ def model_card(config: ModelConfig, num_parameters: int, *, measured: Sequence[s
         "|---|---|",
         f"| encoder | {type(recipe.encoder).__qualname__.partition('.')[0]}, {num_parameters:,} parameters |",
         f"| pretext task | {type(recipe.pretext).__qualname__.partition('.')[0]} |",
-        f"| skeleton | {readable(config.skeleton.name)}, {config.skeleton.num_joints} joints, "
-        f"up to {config.num_persons} persons |",
-        f"| input | {type(recipe.preprocessor).__qualname__.partition('.')[0]}, at most "
-        f"{recipe.preprocessor.max_frames} frames at {data.fps:g} frames per second |",
+        f"| skeleton | {_skeleton(config)} |",
+        f"| input | {type(recipe.preprocessor).__qualname__.partition('.')[0]}, {_frames(config)} |",
         *(
             f"| pretrained on | {own.num_clips:,} clips, {own.num_frames:,} frames, fingerprint {own.fingerprint}; "
             f"{readable(_source(own), 600)} |"
@@ -71,6 +69,20 @@ def model_card(config: ModelConfig, num_parameters: int, *, measured: Sequence[s
         "",
     ]
     return "\n".join(lines)
+
+
+def _skeleton(config: ModelConfig) -> str:
+    """Return which skeletons and how many persons a model takes."""
+    own = f"{readable(config.skeleton.name)}, {config.skeleton.num_joints} joints"
+    if config.recipe.body is None:
+        return f"{own}, up to {config.num_persons} persons"
+    return f"any human body in two or three dimensions, matched by joint names to {own}; persons are encoded one by one"
+
+
+def _frames(config: ModelConfig) -> str:
+    """Return how many frames a model takes."""
+    rate = "" if config.recipe.body is not None else f" at {config.data.fps:g} frames per second"
+    return f"at most {config.recipe.preprocessor.max_frames} frames{rate}"
 
 
 def _source(data: PretrainingData) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from ulna.models.decoding import Smoothing
 from ulna.models.embedding import Embedder
 from ulna.models.fitting import fit_classifier
 from ulna.models.folder import (
+    CARD,
     CONFIG,
     PRETEXT_WEIGHTS,
     WEIGHTS,
@@ -378,6 +380,8 @@ class Model:
         seen = None if self.path is None else read_seen(self.path)
         with new_folder(path) as folder:
             write_model(folder, self.config, self.encoder, half=half)
+            if self.path is not None and (self.path / CARD).is_file():
+                shutil.copyfile(self.path / CARD, folder / CARD)  # with what was measured
             if seen is not None:
                 write_seen(folder, seen)
             for name, classifier in self.classifiers.items():
@@ -547,7 +551,8 @@ def load(path: str | Path, *, device: str = "auto", sha256: str | None = None) -
     """Open a model: a run of `ulna.pretrain`, what `Model.save` wrote, or a model on the Hugging Face Hub.
 
     Args:
-        path: A folder, or "hf://OWNER/NAME@COMMIT" for a model on the hub.
+        path: A folder, "ulna/NAME" for a model inside the package (`ulna models` lists them), or
+            "hf://OWNER/NAME@COMMIT" for a model on the hub.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
         sha256: SHA-256 hash that the file of the weights must have.
 

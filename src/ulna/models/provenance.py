@@ -31,8 +31,9 @@ class Provenance(Config):
 
 def provenance() -> Provenance:
     """Return the provenance of the running process."""
+    program = Path(sys.argv[0]).name or "python"
     return Provenance(
-        command=shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])[:2000],
+        command=shlex.join(["ulna" if program == "__main__.py" else program, *sys.argv[1:]])[:2000],  # python -m ulna
         machine=_machine(),
         versions={name: version(name) for name in ("ulna", "torch", "lightning", "numpy")},
         commit=_commit(),

@@ -29,4 +29,18 @@ def base() -> Recipe:
     )
 
 
-RECIPES = (base,)
+def quickstart() -> Recipe:
+    """A small encoder for any body, as `ulna quickstart` pretrains it on the sample inside the package.
+
+    ulna pretrain quickstart --data quickstart/dataset --out MODEL
+    """
+    own = base()
+    return own.replace(
+        name="quickstart",
+        encoder=own.encoder.replace(embed_dim=8, depth=2),
+        training=own.training.replace(epochs=40),
+        split="xsub",
+    )
+
+
+RECIPES = (base, quickstart)
