@@ -83,7 +83,7 @@ def any_body(rows: Sequence[ResultRow]) -> dict[str, dict[str, dict[str, tuple[f
             data = next((own for own in DATA_SETS.values() if own.fingerprint == row.fingerprint), None)
             if data is None or row.split not in data.splits or row.options != options or row.changes:
                 continue
-            if row.kind == "raw_joints" and (protocol != "linear"):
+            if row.kind == "raw_joints":
                 kinds["1-NN on raw joints"][data.title].append(row)
             elif row.recipe == "base" and row.protocol == protocol:
                 title = (

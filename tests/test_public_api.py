@@ -17,6 +17,7 @@ from pydantic import BaseModel
 import ulna
 from ulna.core import Config
 from ulna.dataset.sample import cmu_clips
+from ulna.encoders.pooling import embedding_dim
 
 ROOT = Path(__file__).parent.parent
 CLASSES = [name for name in ulna.__all__ if inspect.isclass(getattr(ulna, name))]
@@ -145,14 +146,18 @@ def recordings(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::ulna.UlnaWarning")
-def test_the_first_example_of_readme_runs_as_written(recordings, capsys):
-    code = re.search(r"## First steps in Python\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+def test_the_first_examples_of_readme_run_as_written(recordings, capsys):
+    section = (ROOT / "README.md").read_text().partition("## First steps in Python\n")[2]
+    ready, own = re.findall(r"```python\n(.*?)```", section, re.S)[:2]
     found: dict[str, typing.Any] = {}
-    exec(code, found)
-    assert found["vectors"].shape == (len(found["clips"]), found["model"].encoder.embedding_dim("mean"))
+    exec(ready, found)
+    model = found["model"]
+    assert found["vectors"].shape == (len(found["clips"]), embedding_dim(model.encoder, model.recipe.pooling))
     assert {one.label for one in found["predictions"]} <= {"walk", "dance"}
+    assert ulna.load("my_model").classifiers.keys() == {"fit"}
+    exec(own, found)
     assert "linear" in capsys.readouterr().out
-    assert ulna.load("my_model").classifiers.keys() == {"linear", "fit"}
+    assert ulna.load("model").classifiers.keys() == {"linear"}
 
 
 @pytest.mark.filterwarnings("ignore::ulna.UlnaWarning")
