@@ -2,8 +2,8 @@
 
 WHAT is one of
 
-- timelines: recordings assembled from test clips (three assemblies; transitions have no label), with a classifier of all
-  training clips, beside the nearest neighbour on raw joints in sliding windows;
+- timelines: recordings assembled from test clips (three assemblies; transitions have no label), with a classifier of
+  all training clips, beside the nearest neighbour on raw joints in sliding windows;
 - delay: the same recordings as streams: how long after its start an action is recognised;
 - discovery: adjusted mutual information of k-means and HDBSCAN with the true classes, which they do not know.
 """

@@ -35,7 +35,7 @@ def gains(rows: Sequence[ResultRow]) -> list[tuple[str, float, float | None, flo
     groups: dict[tuple[str, str, str, str], dict[str, list[ResultRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         plain = row.protocol == "linear" and not row.options and not row.changes and row.recipe
-        others = ("ablation", "sample", "bench/")
+        others = ("ablation", "sample", "bench/", "base")  # the last two have figures of their own
         if plain and not any(word in row.recipe for word in others) and row.split not in FOLDS:
             groups[row.recipe, row.split, row.pooling, row.fingerprint][row.kind].append(row)
     found = []
