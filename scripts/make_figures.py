@@ -73,6 +73,7 @@ def any_body(rows: Sequence[ResultRow]) -> dict[str, dict[str, dict[str, tuple[f
     tasks = {
         "1-NN": ("knn", ""),
         "linear": ("linear", ""),
+        "linear by fit": ("fit", ""),
         "5 % labels": ("fit", "share=0.05"),
         "10 % labels": ("fit", "share=0.1"),
     }
@@ -90,7 +91,7 @@ def any_body(rows: Sequence[ResultRow]) -> dict[str, dict[str, dict[str, tuple[f
                     "random init" if row.kind == "random_init" else "ulna/base" if row.pretrained_on else "in-domain"
                 )
                 kinds[title][data.title].append(row)
-        shown = kinds["ulna/base"]
+        shown = [own.title for own in DATA_SETS.values() if own.title in kinds["ulna/base"]]
         found[task] = {
             title: {data: value for data in shown if (value := mean_and_sd(kinds[title][data])) is not None}
             for title in ("1-NN on raw joints", "random init", "in-domain", "ulna/base")
@@ -101,20 +102,26 @@ def any_body(rows: Sequence[ResultRow]) -> dict[str, dict[str, dict[str, tuple[f
 def draw_any_body(found: Mapping[str, Mapping[str, Mapping[str, tuple[float, float | None]]]]) -> Figure:
     """Draw a panel per task with the accuracies on each data set."""
     colors = {"1-NN on raw joints": RAW, "random init": RANDOM, "in-domain": IN_DOMAIN, "ulna/base": PRETRAINED}
-    figure = Figure(figsize=(10, 6.4), layout="constrained")
-    for axes, (task, kinds) in zip(figure.subplots(2, 2, sharey=True).flat, found.items(), strict=True):
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    panels = figure.subplots(2, 3, sharey=True).flat
+    for task, kinds in found.items():
+        axes = next(panels)
         names = list(kinds["ulna/base"])
         for number, (title, values) in enumerate(kinds.items()):
             x = [names.index(name) + 0.16 * (number - 1.5) for name in values]
             y, sd = [mean for mean, _ in values.values()], [own or 0 for _, own in values.values()]
             axes.errorbar(x, y, yerr=sd, fmt="o", color=colors[title], capsize=2, label=title)
-        axes.set_xticks(range(len(names)), [name.replace(" (", "\n(") for name in names])
+        axes.set_xticks(
+            range(len(names)), [name.partition(" (")[0].replace("-", "-\n").replace(" ", "\n") for name in names]
+        )
         axes.set_title(task, loc="left")
         axes.grid(axis="y", color=LINE)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supylabel("accuracy in percent, mean ± one standard deviation")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    last = next(panels)
+    last.axis("off")
+    last.legend(*axes.get_legend_handles_labels(), loc="center", frameon=False)
     return figure
 
 

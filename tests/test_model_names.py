@@ -90,7 +90,8 @@ def test_stated_accuracies_are_those_of_the_results(name):
     assert set(model.accuracy) == set(DATA)
     for data, stated in model.accuracy.items():
         fingerprint, splits = DATA[data]
-        for kind, value in (("trained", stated.model), ("raw_joints", stated.raw_joints)):
+        values = {"trained": stated.model, "random_init": stated.random_init, "raw_joints": stated.raw_joints}
+        for kind, value in values.items():
             own = [
                 row for row in rows
                 if row.fingerprint == fingerprint and row.kind == kind and row.split in splits

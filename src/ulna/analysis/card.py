@@ -98,7 +98,8 @@ def _measured(results: Sequence[EvalResult]) -> list[str]:
     lines = [
         "## Measured",
         "",
-        'Accuracy in percent. "Seen" counts test clips that were seen in pretraining, without labels.',
+        "Accuracy in percent with its standard deviation, over models with different seeds and draws of the labels. "
+        '"Seen" counts test clips that were seen in pretraining, without labels.',
         "",
         "| data | split | protocol | accuracy | random init | 1-NN on raw joints | seen |",
         "|---|---|---|--:|--:|--:|--:|",
@@ -154,7 +155,7 @@ def _robustness(model: Model) -> list[str]:
                 f"{file}: expected accuracies on corrupted clips, found a damaged file ({error}). Measure them again."
             ) from None
         lines += [
-            f"## Robustness ({readable(file.stem)})",
+            f"## Robustness ({readable(file.stem)}, data {readable(str(content.get('fingerprint')))})",
             "",
             "| corruption | accuracy by level, in percent |",
             "|---|---|",

@@ -44,11 +44,12 @@ def command(default: Protocol) -> Callable[..., None]:
     ) -> None:
         """Evaluate models on labelled clips, and save results and a classifier in each model's folder.
 
-        Protocols: linear, knn, finetune (with --share for few labels and --from-scratch), retrieval. Options below the
-        first group are those of the protocol chosen by --protocol.
+        Protocols: linear, knn, finetune (with --share for few labels and --from-scratch), fit, retrieval, unknown.
+        Options below the first group are those of the protocol chosen by --protocol.
 
         Args:
-            models: Model folders; several models of one recipe with different seeds are evaluated together.
+            models: Model folders, or names such as ulna/base; several models of one recipe with different seeds are
+                evaluated together.
             data: Dataset with labels.
             protocol: Name of the protocol.
             split: Split to train the classifier and test on; the recipe's by default.

@@ -15,12 +15,15 @@ def models() -> None:
         num_parameters, num_bytes = built_in_size(name)
         print(f"{BUILT_IN}{name}")
         rows = {
-            "what": model.summary,
+            "summary": model.summary,
             "size": f"{num_parameters / 1e6:.1f} million parameters, {num_bytes / 1e6:.1f} MB",
             "licence": model.licence,
             "data": model.pretrained_on,
             "measured": f"{model.measured}: "
-            + ", ".join(f"{data} {own.model:.1f} ({own.raw_joints:.1f})" for data, own in model.accuracy.items()),
+            + ", ".join(
+                f"{data} {own.model:.1f} ({own.random_init:.1f}, {own.raw_joints:.1f})"
+                for data, own in model.accuracy.items()
+            ),
             "sha256": model.sha256,
         }
         for key, text in rows.items():

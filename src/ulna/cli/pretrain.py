@@ -71,7 +71,12 @@ def command(name: str) -> Callable[..., None]:
         minutes = (model.config.training_seconds or 0) / 60
         first = str(data[0]) if data[0].exists() else str(data[0]).rpartition("@")[0]
         has_labels = bool((Dataset(first).labels >= 0).any())
-        then = "evaluate {} --data {}" if has_labels else "embed {} --data {} --out FILE.parquet --page FILE.html"
+        split = "" if model.recipe.split else " --split SPLIT"
+        then = (
+            f"evaluate {{}} --data {{}}{split}"
+            if has_labels
+            else "embed {} --data {} --out FILE.parquet --page FILE.html"
+        )
         print(f"{model.path}: {minutes:.1f} minutes; next: ulna {then.format(model.path, first)}")
 
     pretrain.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{inspect.cleandoc(pretrain.__doc__ or '')}"

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 PER_CLASS = (1, 5)  # labels
 CAVEAT = """\
-These exercises differ so much that poses from one camera tell them apart: random weights, which are given the poses as
-well, are as good here. On other data pretraining does help: `ulna models`, docs/any_body.md."""
+These exercises can be told apart by poses from one camera: random weights, which are given the poses as well, are as
+good here. On other data pretraining helps: `ulna models`, docs/any_body.md."""
 ENCODER, HERE = "ulna/base", "pretrained here"
 
 
 def quickstart(*, out: Path = Path("quickstart"), draws: int = 5, epochs: int | None = None) -> None:
-    """Recognise movements with few labels, by a ready encoder and by one that is pretrained here, and write reports.
+    """Classify movements with few labels, with the pretrained encoder and one that is pretrained here; write reports.
 
-    The data are the sample of UI-PRMD inside the package. Labels come from five people; the others are tested on.
+    The data are the sample of UI-PRMD inside the package. Labels come from five people; the other five
+    are the test set.
 
     Args:
         out: Folder to write; must not exist.

@@ -35,7 +35,7 @@ def model_card(config: ModelConfig, num_parameters: int, *, measured: Sequence[s
     lines = [
         f"# {readable(recipe.name)}",
         "",
-        "An encoder of skeleton sequences, pretrained without labels with ulna (`pip install ulna`).",
+        "An encoder of skeleton sequences, pretrained without labels with ulna.",
         "",
         "| | |",
         "|---|---|",

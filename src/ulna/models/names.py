@@ -28,10 +28,12 @@ _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 
 
 class Accuracy(Config):
-    """Accuracy on one data set, in percent."""
+    """Accuracy on one dataset, in percent."""
 
     model: float
     """Of the model."""
+    random_init: float
+    """Of the same encoder with random weights."""
     raw_joints: float
     """Of the nearest neighbour on raw joints."""
 
@@ -50,7 +52,7 @@ class BuiltInModel(Config):
     measured: str
     """What the accuracies are."""
     accuracy: dict[str, Accuracy]
-    """Accuracies by data set."""
+    """Accuracies by dataset: means over several models of the recipe, of which this is the first."""
 
 
 @cache
@@ -74,7 +76,7 @@ class ModelSource:
 
 
 def find_model(name: str | Path, *, sha256: str | None = None) -> ModelSource:
-    """Return where a model is; a model on the Hugging Face Hub is downloaded once.
+    """Return the location of a model; a model on the Hugging Face Hub is downloaded once.
 
     Args:
         name: A folder, "ulna/NAME" for a model inside the package (`ulna models` lists them), or

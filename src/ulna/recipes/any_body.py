@@ -13,7 +13,10 @@ BODY = Disentangled.Config(heading="clip", gaps="interpolate", persons="together
 
 
 def base() -> Recipe:
-    """An encoder for any body: MPDP on clips of any skeleton, whose joints swing and which cameras see.
+    """An encoder for any body: MPDP on clips of any skeleton, with random limb swings and virtual cameras.
+
+    With 5 % of the labels 59.9 on average of five datasets that it was not trained on, raw joints 46.5, random init
+    55.3 (results/any_body.md); three models of 9 minutes on one core of an AMD EPYC.
 
     ulna pretrain base --data cmu ui_prmd@xsub --out MODEL
     """

@@ -41,11 +41,11 @@ def as_paper(name: str, *, max_frames: int, split: str, encoder: GLTransformer.C
 
 
 def sample() -> Recipe:
-    """The sample inside the package, as `ulna quickstart` trains it.
+    """The sample of CMU inside the package (`ulna sample cmu DATASET`).
 
     Linear 78.1 ± 2.8, random init 76.0 ± 6.5; three models of 0.9 minutes on two cores of an AMD EPYC.
 
-    ulna pretrain gl_transformer/sample --data quickstart/dataset --out MODEL
+    ulna pretrain gl_transformer/sample --data DATASET --out MODEL
     """
     return as_paper(
         "gl_transformer/sample",
