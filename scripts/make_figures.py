@@ -86,7 +86,7 @@ def any_body(rows: Sequence[ResultRow]) -> dict[str, dict[str, dict[str, tuple[f
                 continue
             if row.kind == "raw_joints":
                 kinds["1-NN on raw joints"][data.title].append(row)
-            elif row.recipe == "base" and row.protocol == protocol:
+            elif row.recipe == "base" and row.protocol == protocol and row.fingerprint not in row.pretrained_on:
                 title = (
                     "random init" if row.kind == "random_init" else "ulna/base" if row.pretrained_on else "in-domain"
                 )
