@@ -56,7 +56,7 @@ def write_report(models: Sequence[Model], out: str | Path, *, dataset: Dataset |
     dataset = dataset or _dataset_of(first, results)
     content: dict[str, Any] = {
         "recipe": first.recipe.to_json(),
-        "data": first.config.data.to_json(),
+        "data": [one.to_json() for one in first.config.all_data],
         "provenance": first.config.provenance.to_json(),
         "models": [
             {
