@@ -18,17 +18,16 @@ import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
 from ulna.analysis.discovery import Discovery, discover
+from ulna.batch import Batch
 from ulna.core import Clip
 from ulna.dataset import Dataset, assemble
-from ulna.evaluation.baselines import raw_joints
+from ulna.evaluation.baselines import raw_joints, raw_joints_of
 from ulna.evaluation.segmentation import score_timelines
 from ulna.formats.annotations import Annotation
 from ulna.models import Model, Scan, Timeline, load
 from ulna.models.timeline import scan
 
 ASSEMBLIES = 3
-NUM_FRAMES = 32
-Recordings = Sequence[tuple[Clip, list[Annotation]]]
 
 
 def fitted(path: str, dataset: Dataset, split: str) -> Model:
@@ -38,21 +37,9 @@ def fitted(path: str, dataset: Dataset, split: str) -> Model:
     return model
 
 
-def raw_vector(clip: Clip) -> np.ndarray:
-    """Return a clip as `ulna.evaluation.baselines.raw_joints` does."""
-    times = np.linspace(0, clip.num_frames - 1, NUM_FRAMES)
-    low = np.floor(times).astype(int)
-    share = (times - low)[:, None, None, None]
-    high = np.minimum(low + 1, clip.num_frames - 1)
-    position = (1 - share) * clip.position[low] + share * clip.position[high]
-    centre = clip.skeleton.index(clip.skeleton.centre)
-    vector = (position - position[:1, :1, centre : centre + 1]).ravel()
-    return np.asarray(vector / max(np.linalg.norm(vector), 1e-8))
-
-
 def nearest(clips: list[Clip], known: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Return the class of the nearest training clip on raw joints, as probabilities."""
-    found = np.stack([raw_vector(clip) for clip in clips])
+    found = raw_joints_of(Batch.from_clips(clips)).numpy()
     return np.eye(num_classes, dtype=np.float32)[labels[(found @ known.T).argmax(axis=1)]]
 
 

@@ -71,12 +71,8 @@ def command(name: str) -> Callable[..., None]:
         minutes = (model.config.training_seconds or 0) / 60
         first = str(data[0]) if data[0].exists() else str(data[0]).rpartition("@")[0]
         has_labels = bool((Dataset(first).labels >= 0).any())
-        split = "" if model.recipe.split else " --split SPLIT"
-        then = (
-            f"evaluate {{}} --data {{}}{split}"
-            if has_labels
-            else "embed {} --data {} --out FILE.parquet --page FILE.html"
-        )
+        then = "evaluate {} --data {}" if has_labels else "embed {} --data {} --out FILE.parquet --page FILE.html"
+        then += " --split SPLIT" if has_labels and model.recipe.split is None else ""
         print(f"{model.path}: {minutes:.1f} minutes; next: ulna {then.format(model.path, first)}")
 
     pretrain.__doc__ = f"{inspect.getdoc(RECIPES[name])}\n\n{inspect.cleandoc(pretrain.__doc__ or '')}"

@@ -52,10 +52,7 @@ def quickstart(*, out: Path = Path("quickstart"), draws: int = 5, epochs: int | 
         print("pretraining a small encoder without labels")
         models[HERE] = ulna.pretrain(recipe, dataset, folders[HERE])
 
-        found = {
-            title: [_few_labels(model, dataset, number, draws) for number in PER_CLASS]
-            for title, model in models.items()
-        }
+        found = {title: _few_labels(model, dataset, draws) for title, model in models.items()}
         rows = {
             "1-NN on raw joints": [one.raw_joints for one in found[ENCODER]],
             "random init": [one.random_init for one in found[ENCODER]],
@@ -71,15 +68,16 @@ def quickstart(*, out: Path = Path("quickstart"), draws: int = 5, epochs: int | 
     print(f"{(time.perf_counter() - began) / 60:.1f} minutes in all")
 
 
-def _few_labels(model: Model, dataset: Dataset, per_class: int, draws: int) -> Evaluation:
-    """Return the accuracy with some labels per class, beside raw joints and random init."""
-    from ulna.evaluation import evaluate
+def _few_labels(model: Model, dataset: Dataset, draws: int) -> list[Evaluation]:
+    """Return the accuracy with each number of labels per class, beside raw joints and random init."""
+    from ulna.evaluation import Evaluator
     from ulna.evaluation.protocols import Fit
 
-    return evaluate(
-        model, dataset, Fit(per_class=per_class), split="xsub", seeds=draws, save=True,
-        baselines=("random_init", "raw_joints"),
-    )  # fmt: skip
+    evaluator = Evaluator(model, dataset, split="xsub", save=True, keep_embeddings=True)
+    return [
+        evaluator.evaluate(Fit(per_class=number), seeds=draws, baselines=("random_init", "raw_joints"))
+        for number in PER_CLASS
+    ]
 
 
 def main(arguments: Sequence[str]) -> None:

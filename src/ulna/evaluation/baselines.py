@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulna.batch import load_batch
+from ulna.batch import Batch, load_batch
 from ulna.batch.transforms import resample
 from ulna.dataset import Dataset
 from ulna.evaluation.few_labels import FewLabels
@@ -24,16 +24,18 @@ def raw_joints(dataset: Dataset, clips: np.ndarray) -> Tensor:
     Joints are relative to the first person's centre in the first frame, resampled to 32 frames and scaled to unit
     length.
     """
-    centre = dataset.skeleton.index(dataset.skeleton.centre)
-    features = []
-    for part in np.array_split(clips, -(-len(clips) // 1024)):
-        batch = load_batch(dataset, part)
-        batch = resample(batch, NUM_FRAMES)
-        origin = batch.position[batch.packing.start, :1, centre : centre + 1]
-        joints = torch.where(batch.visible[..., None], batch.position - origin, 0)
-        rows = joints.reshape(batch.num_clips, -1)
-        features.append(rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-8))
-    return torch.cat(features)
+    parts = np.array_split(clips, -(-len(clips) // 1024))
+    return torch.cat([raw_joints_of(load_batch(dataset, part)) for part in parts])
+
+
+def raw_joints_of(batch: Batch) -> Tensor:
+    """Return the clips of a raw batch as `raw_joints` does."""
+    centre = batch.skeleton.index(batch.skeleton.centre)
+    batch = resample(batch, NUM_FRAMES)
+    origin = batch.position[batch.packing.start, :1, centre : centre + 1]
+    joints = torch.where(batch.visible[..., None], batch.position - origin, 0)
+    rows = joints.reshape(batch.num_clips, -1)
+    return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-8)
 
 
 def nearest_raw_joints(

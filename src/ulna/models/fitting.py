@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ulna.models.classifier import Classifier, ClassifierConfig
 from ulna.models.novelty import Novelty
-from ulna.models.standardisation import standardisation
+from ulna.models.standardisation import principal_directions, standardisation
 
 STRENGTHS = np.logspace(-4, 2, 7)  # inverse regularisation, as scikit-learn's C
 MOST_FOLDS = 5
@@ -88,7 +88,8 @@ def fit_logistic_regression(
                 probabilities[held_out] = estimator.predict_proba(own[held_out])
             temperature = best_temperature(probabilities, np.searchsorted(known, labels))
         _fit(estimator, own, labels, other_rows)
-    coefficients, intercepts = estimator.coef_ @ basis / temperature, estimator.intercept_ / temperature
+    found = estimator.coef_ if basis is None else estimator.coef_ @ basis.T
+    coefficients, intercepts = found / temperature, estimator.intercept_ / temperature
     if len(known) == 2:  # scikit-learn keeps one row for two classes
         coefficients, intercepts = np.stack([0 * coefficients[0], coefficients[0]]), np.array([0.0, intercepts[0]])
     weight = torch.zeros(num_classes, features.shape[1])
@@ -98,16 +99,16 @@ def fit_logistic_regression(
     return weight, bias
 
 
-def _in_span(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows (B, E) in an orthonormal basis of their span, (B, B), and the basis (B, E), if B is less than E.
+def _in_span(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return rows (B, E) in an orthonormal basis (E, R) of their span, and the basis; None if B is not less than E.
 
     Regularised weights lie in the span of the clips, and distances between clips stay the same. With fewer clips than
     features this gives the same classifier from far fewer numbers.
     """
     if len(rows) >= rows.shape[1]:
-        return rows, np.eye(rows.shape[1], dtype=rows.dtype)
-    basis, coordinates = np.linalg.qr(rows.T)
-    return np.ascontiguousarray(coordinates.T), basis.T
+        return rows, None
+    basis = principal_directions(torch.from_numpy(rows), len(rows)).numpy()
+    return rows @ basis, basis
 
 
 def best_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:

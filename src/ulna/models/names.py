@@ -95,7 +95,7 @@ def find_model(name: str | Path, *, sha256: str | None = None) -> ModelSource:
     elif text.startswith(BUILT_IN) and not Path(name).exists():
         own = text.removeprefix(BUILT_IN)
         if own not in built_in_models():
-            raise InputError(f"{unknown_name('model inside the package', own, built_in_models())}")
+            raise InputError(unknown_name("model inside the package", own, built_in_models()))
         source = ModelSource(built_in_folder(own), True)
         sha256 = sha256 or built_in_models()[own].sha256
     else:
