@@ -17,6 +17,7 @@ def fit(
     split: str | None = None,
     classifier: str = "fit",
     unlabelled: bool = True,
+    windows: Flag = False,
     out: Path | None = None,
     pooling: str | None = None,
     match_joints: Flag = False,
@@ -34,6 +35,8 @@ def fit(
         split: Split whose training part is used; all labelled clips by default.
         classifier: Name of the classifier; replaces one of the same name.
         unlabelled: Use clips without a label, of the split's training part or of the whole dataset.
+        windows: Train on windows of recordings that are assembled from the labelled clips, too: timelines and streams
+            are then more accurate.
         out: Model folder to write; by default the classifier is saved in the model's own folder.
         pooling: How the encoder's output is pooled; that of the recipe by default.
         match_joints: Accept clips of another skeleton and match joints by name.
@@ -58,8 +61,8 @@ def fit(
         }
         table = {name: label for name, label in known.items() if label}
     found = loaded.fit(
-        dataset, split=split, labels=table, classifier=classifier, unlabelled=unlabelled, pooling=pooling,
-        match_joints=match_joints,
+        dataset, split=split, labels=table, classifier=classifier, unlabelled=unlabelled, windows=windows,
+        pooling=pooling, match_joints=match_joints,
     )  # fmt: skip
     if out is not None:
         loaded.save(out)

@@ -1,6 +1,6 @@
 """Datasets: write, prepare, open and verify them; splits, label subsets, and the sample dataset."""
 
-from ulna.dataset.assembling import assemble
+from ulna.dataset.assembling import assemble, join_clips
 from ulna.dataset.copies import exact_copies, is_among, overlapping
 from ulna.dataset.dataset import Dataset
 from ulna.dataset.description import DatasetError
@@ -16,6 +16,7 @@ __all__ = [
     "assemble",
     "exact_copies",
     "is_among",
+    "join_clips",
     "label_subset",
     "overlapping",
     "prepare",

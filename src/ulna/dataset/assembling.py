@@ -58,21 +58,27 @@ def assemble(
     for number, start in enumerate(range(0, len(order), per_recording)):
         chosen = [dataset.clip(int(clip)) for clip in order[start : start + per_recording]]
         pauses = random.uniform(shortest, longest, len(chosen) - 1)
-        recordings.append(_joined(chosen, pauses, f"assembled/{seed}-{number:03d}"))
+        joined, bounds = join_clips(chosen, pauses, f"assembled/{seed}-{number:03d}")
+        annotations = [
+            Annotation(start / joined.fps, end / joined.fps, str(clip.label))
+            for clip, (start, end) in zip(chosen, bounds, strict=True)
+        ]
+        recordings.append((joined, annotations))
     return recordings
 
 
-def _joined(clips: Sequence[Clip], pauses: Float[np.ndarray, " n"], name: str) -> tuple[Clip, list[Annotation]]:
+def join_clips(clips: Sequence[Clip], pauses: Float[np.ndarray, " n"], name: str) -> tuple[Clip, list[tuple[int, int]]]:
+    """Return a recording that shows clips one after another, see `assemble`, and first frame and end of each in it.
+
+    Args:
+        clips: Clips of one frame rate.
+        pauses: Duration of the transition after each clip but the last, in seconds.
+        name: Id of the recording.
+    """
     first = clips[0]
     position, visible = [first.position], [first.visible]
-    annotations: list[Annotation] = []
-    done, start = first.num_frames, 0
-    for clip, pause in zip([*clips[1:], None], [*pauses, 0.0], strict=True):
-        label = clips[len(annotations)].label
-        assert label is not None
-        annotations.append(Annotation(start / first.fps, done / first.fps, label))
-        if clip is None:
-            break
+    bounds = [(0, first.num_frames)]
+    for clip, pause in zip(clips[1:], pauses, strict=True):
         before, shown = position[-1][-1], visible[-1][-1]
         moved = clip.position + (_centre(clip, before, shown) - _centre(clip, clip.position[0], clip.visible[0]))
         moved = np.where(clip.visible[..., None], moved, 0).astype(np.float32)
@@ -83,7 +89,8 @@ def _joined(clips: Sequence[Clip], pauses: Float[np.ndarray, " n"], name: str) -
         between = np.where(both[..., None], (1 - share) * before + share * moved[0], 0).astype(np.float32)
         position += [between, moved]
         visible += [np.repeat(both[None], num, axis=0), clip.visible]
-        start, done = done + num, done + num + clip.num_frames
+        start = bounds[-1][1] + num
+        bounds.append((start, start + clip.num_frames))
     recording = replace(
         first,
         id=name,
@@ -100,7 +107,7 @@ def _joined(clips: Sequence[Clip], pauses: Float[np.ndarray, " n"], name: str) -
         recording=None,
         group=None,
     )
-    return recording, annotations
+    return recording, bounds
 
 
 def _centre(clip: Clip, position: Float[np.ndarray, "P K 3"], visible: np.ndarray) -> Float[np.ndarray, " 3"]:

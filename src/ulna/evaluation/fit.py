@@ -49,6 +49,7 @@ class Fit(FewLabels):
                 ClassifierConfig.of(dataset, data.split, embedder.pooling, clips=chosen),
                 unlabelled=others,
                 groups=dataset.owners[chosen],
+                recordings=np.array(dataset.recordings)[chosen],
             )
             confidence, predicted = classifier(test).max(dim=1)
             is_right = predicted.numpy() == data.test_labels

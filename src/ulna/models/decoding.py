@@ -26,7 +26,7 @@ class Smoothing(Config):
     takes the most probable class of every frame."""
     cost: NonNegative = 0.25
     """Cost of a change of label with "viterbi", in seconds during which another label is e times as probable."""
-    start_probability: Share = 0.6
+    start_probability: Share = 0.5
     """Probability at which a segment starts with "hysteresis"."""
     end_probability: Share = 0.4
     """Probability below which a segment ends with "hysteresis"."""

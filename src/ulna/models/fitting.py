@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
+from ulna.core import spread_evenly
 from ulna.models.classifier import Classifier, ClassifierConfig
 from ulna.models.novelty import Novelty
 from ulna.models.standardisation import principal_directions, standardisation
 
 STRENGTHS = np.logspace(-4, 2, 7)  # inverse regularisation, as scikit-learn's C
 MOST_FOLDS = 5
+MOST_EXACT = 2000  # clips up to which weights are found in the span of the clips
+MOST_DIRECTIONS = 512  # of more clips, that weights are found in
 MOST_SPREAD = 5000  # clips in all; label spreading compares all pairs of them
 KERNEL = 10.0  # of label spreading: similarity exp(-10 d²) of embeddings of unit length
 SPREADING = 0.8  # share of its neighbours' labels that a clip takes
@@ -29,6 +33,7 @@ def fit_classifier(
     *,
     unlabelled: Tensor | None = None,
     groups: np.ndarray | None = None,
+    recordings: np.ndarray | None = None,
 ) -> Classifier:
     """Fit a classifier to embeddings, by `fit_logistic_regression`.
 
@@ -38,19 +43,28 @@ def fit_classifier(
         config: Classes, training data and pooling.
         unlabelled: (M, E) embeddings of clips without a label.
         groups: (B,) person or recording of each clip, to measure novelty by; None does not measure it.
+        recordings: See `fit_logistic_regression`.
     """
-    weight, bias = fit_logistic_regression(features, labels, len(config.classes), unlabelled=unlabelled)
+    weight, bias = fit_logistic_regression(
+        features, labels, len(config.classes), unlabelled=unlabelled, recordings=recordings
+    )
     return Classifier(weight, bias, config, novelty=None if groups is None else Novelty.of(features, groups))
 
 
 def fit_logistic_regression(
-    features: Tensor, labels: np.ndarray, num_classes: int, *, unlabelled: Tensor | None = None
+    features: Tensor,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    unlabelled: Tensor | None = None,
+    recordings: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Fit regularised logistic regression to standardised embeddings.
 
     If every class has at least two labelled clips, cross-validation among them chooses the strength of the
     regularisation and a temperature, by which the logits are divided so that probabilities are calibrated (Guo et al.,
-    2017). Clips without a label get one by label spreading (Zhou et al., 2004), and count by how certain it is.
+    2017). Clips without a label get one by label spreading (Zhou et al., 2004), and count by how certain it is. With
+    more than 2,000 clips, the 512 principal directions of the embeddings are used.
 
     Args:
         features: (B, E) embeddings.
@@ -58,13 +72,15 @@ def fit_logistic_regression(
         num_classes: L, the number of classes; those without a clip get a probability of 0.
         unlabelled: (M, E) embeddings of clips without a label; every n-th is used if there are more than 5,000 clips in
             all, and none beside 5,000 labelled ones.
+        recordings: (B,) recording of each clip. Clips of one recording, which may overlap, are in one fold.
 
     Returns:
         Weight (L, E) and bias (L,) for embeddings that are not standardised.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.metrics import log_loss, make_scorer
+    from sklearn.model_selection import GridSearchCV
 
     room = max(0, MOST_SPREAD - len(features))
     is_used = unlabelled is not None and len(unlabelled) and room
@@ -78,12 +94,15 @@ def fit_logistic_regression(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if counts.min() >= 2:
-            folds = StratifiedKFold(min(MOST_FOLDS, int(counts.min())), shuffle=True, random_state=0)
-            search = GridSearchCV(estimator, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss", refit=False)
+            folds = _folds(labels, min(MOST_FOLDS, int(counts.min())), recordings)
+            cross_entropy = make_scorer(
+                log_loss, greater_is_better=False, response_method="predict_proba", labels=known
+            )
+            search = GridSearchCV(estimator, {"C": STRENGTHS}, cv=folds, scoring=cross_entropy, refit=False)
             search.fit(_in_span(own)[0], labels)
             estimator.set_params(**search.best_params_)
             probabilities = np.empty((len(labels), len(known)))
-            for fitted, held_out in folds.split(own, labels):
+            for fitted, held_out in folds:
                 _fit(estimator, own[fitted], labels[fitted], other_rows)
                 probabilities[held_out] = estimator.predict_proba(own[held_out])
             temperature = best_temperature(probabilities, np.searchsorted(known, labels))
@@ -99,15 +118,38 @@ def fit_logistic_regression(
     return weight, bias
 
 
-def _in_span(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return rows (B, E) in an orthonormal basis (E, R) of their span, and the basis; None if B is not less than E.
+def _folds(
+    labels: np.ndarray, number: int, recordings: np.ndarray | None
+) -> list[tuple[Int[np.ndarray, " N"], Int[np.ndarray, " M"]]]:
+    """Return which clips to fit to and which to hold out, fold by fold; every class is among the former.
 
-    Regularised weights lie in the span of the clips, and distances between clips stay the same. With fewer clips than
-    features this gives the same classifier from far fewer numbers.
+    Clips of one recording are in one fold, unless a class then had no clips to fit to.
     """
-    if len(rows) >= rows.shape[1]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    rows = np.zeros((len(labels), 1))
+    if recordings is not None and number <= len(np.unique(recordings)) < len(labels):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # classes of fewer recordings than folds
+            whole = StratifiedGroupKFold(number, shuffle=True, random_state=0)
+            folds = list(whole.split(rows, labels, recordings))
+        if all(
+            len(np.unique(labels[fitted])) == len(np.unique(labels)) and len(held_out) for fitted, held_out in folds
+        ):
+            return folds
+    return list(StratifiedKFold(number, shuffle=True, random_state=0).split(rows, labels))
+
+
+def _in_span(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return rows (B, E) in an orthonormal basis (E, R), and the basis; None if there are few features.
+
+    Up to 2,000 clips, it is a basis of their span. Regularised weights lie in it, and distances between clips stay the
+    same: this gives the same classifier from far fewer numbers. For more clips, it holds their principal directions.
+    """
+    most = len(rows) if len(rows) <= MOST_EXACT else MOST_DIRECTIONS
+    if most >= rows.shape[1]:
         return rows, None
-    basis = principal_directions(torch.from_numpy(rows), len(rows)).numpy()
+    basis = principal_directions(torch.from_numpy(rows[spread_evenly(len(rows), MOST_EXACT)]), most).numpy()
     return rows @ basis, basis
 
 

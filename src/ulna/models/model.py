@@ -49,6 +49,7 @@ from ulna.models.names import find_model
 from ulna.models.recipe import Precision, Recipe
 from ulna.models.stream import Stream, StreamOptions
 from ulna.models.timeline import Scan, Timeline, persons_of, scan
+from ulna.models.training_windows import TrainingWindows
 from ulna.preprocessing import Preprocessor
 from ulna.pretext import Pretext
 from ulna.quality import plausibility
@@ -319,6 +320,7 @@ class Model:
         labels: Mapping[str, str] | None = None,
         classifier: str = "fit",
         unlabelled: bool = True,
+        windows: bool = False,
         pooling: str | None = None,
         match_joints: bool = False,
     ) -> Classifier:
@@ -333,11 +335,14 @@ class Model:
             labels: Names of classes by id of some clips; the dataset's labels by default.
             classifier: Name of the classifier, which replaces one of the same name. `save` writes it.
             unlabelled: Use clips without a label, of the split's training part or of the whole dataset.
+            windows: Train on windows of recordings that are assembled from the labelled clips, too: timelines and
+                streams, which see the middle of a movement or parts of two, are then more accurate.
             pooling: How the encoder's output is pooled; that of the recipe by default.
             match_joints: Accept clips of another skeleton and match joints by name.
 
         Raises:
-            InputError: If fewer than two classes have labelled clips, or `labels` name none of the clips.
+            InputError: If fewer than two classes have labelled clips, or `labels` name none of the clips, or clips have
+                several frame rates and `windows` are wanted.
         """
         clips = np.arange(dataset.num_clips) if split is None else dataset.split(split)[0]
         classes, numbers = dataset.classes, dataset.labels
@@ -351,13 +356,18 @@ class Model:
             raise InputError(f"{dataset.path}: expected labelled clips of at least two classes, found fewer")
         pooling = pooling or self.recipe.pooling
         embedder = self.embedder(dataset, pooling=pooling, match_joints=match_joints)
-        features = embedder.embed_dataset(dataset, np.concatenate([clips, others]))
+        config = ClassifierConfig.of(dataset, split, pooling, clips=clips, classes=classes)
+        features, of_others = embedder.embed_dataset(dataset, np.concatenate([clips, others])).split(
+            [len(clips), len(others)]
+        )
+        owners, recordings = dataset.owners[clips], np.array(dataset.recordings)[clips]
+        if windows:
+            added = TrainingWindows.of(dataset, clips, config.durations)
+            features = torch.cat([features, embedder.embed_clips(added.clips)])
+            known = np.concatenate([np.arange(len(clips)), added.sources])
+            numbers, owners, recordings = numbers[known], owners[known], added.recordings[known]
         self.classifiers[classifier] = fit_classifier(
-            features[: len(clips)],
-            numbers,
-            ClassifierConfig.of(dataset, split, pooling, clips=clips, classes=classes),
-            unlabelled=features[len(clips) :],
-            groups=dataset.owners[clips],
+            features, numbers, config, unlabelled=of_others, groups=owners, recordings=recordings
         )
         return self.classifiers[classifier]
 
