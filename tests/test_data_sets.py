@@ -1,15 +1,21 @@
 """NTU RGB+D and PKU-MMD, from files of their format to results, and the published numbers."""
 
+import csv
+import re
+
 import numpy as np
 import pytest
 
-from conftest import model_of
+from conftest import model_of, tiny
+from ulna.cli.fit import main as cli_fit
+from ulna.cli.timeline import main as cli_timeline
 from ulna.core import InputError, MissingError
 from ulna.dataset import prepare
 from ulna.encoders import STGCN, CompactTransformer, GLTransformer
 from ulna.evaluation import evaluate
 from ulna.evaluation.protocols import Linear
 from ulna.formats import FORMATS, BadFileError, pku_mmd
+from ulna.formats.annotations import read_annotations
 from ulna.recipes import RECIPES, published_numbers
 from write_files import write_ntu, write_pku
 
@@ -175,3 +181,27 @@ def test_recordings_that_no_list_names_are_in_no_part(tmp_path):
     pku_mmd._training.cache_clear()
     with pytest.raises(InputError, match="expected one split file"):
         format.read(source.files[0], source)
+
+
+def test_pku_mmd_timelines_end_to_end(pku_files, tmp_path, capsys):
+    """Official protocol: trained on actions of the training recordings, measured on whole test recordings."""
+    dataset = prepare("pku_mmd", pku_files, tmp_path / "dataset", workers=1, progress=False)
+    model = model_of(tiny(epochs=1), dataset, tmp_path / "model")
+    cli_fit([str(model.path), "--data", str(dataset.path), "--split", "xsub", "--windows"])
+    given = [str(model.path), str(pku_files / "skeleton"), "--format", "pku_mmd", "--split", "xsub", "--together"]
+    cli_timeline([*given, "--annotations", str(pku_files / "labels"), "--out", str(tmp_path / "events.csv")])
+    scores = dict(re.findall(r"(\w+) ([0-9.]+) %", capsys.readouterr().out.splitlines()[-1]))
+    assert set(scores) == {"frame_accuracy", "edit", "f1_10", "f1_25", "f1_50", "mAP_50"}
+    names = {row["file"] for row in csv.DictReader((tmp_path / "events.csv").open())}
+    assert names == {"0010-L", "0010-M", "0010-R"}, "the test recordings, whole"
+    with pytest.raises(InputError, match=r"split: expected a split with test recordings, of \['xsub', .*found 'x'"):
+        cli_timeline([*given[:4], "--split", "x"])
+
+
+def test_pku_mmd_labels_are_annotations(tmp_path):
+    write_pku(tmp_path, "0007-M", [(3, 0, 15), (51, 18, 30)])
+    found = read_annotations(tmp_path / "labels").of("0007-M")
+    assert [(one.start, one.end, one.label) for one in found] == [(0, 0.5, "brush teeth"), (0.6, 1, "writing")]
+    (tmp_path / "labels" / "0007-M.txt").write_text("3,9,9,1\n")
+    with pytest.raises(BadFileError, match="line 1: expected an end after the start"):
+        read_annotations(tmp_path / "labels")

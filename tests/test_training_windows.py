@@ -1,5 +1,7 @@
 """Windows that classifiers of timelines and streams are trained on, and cross-validation by recording."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,7 @@ def test_recordings_show_one_owner_and_ten_clips(dataset):
 
 def test_clips_of_many_owners_share_recordings(tmp_path):
     made = [make_clip(f"c{i}", 20, label=CLASSES[i % 2]) for i in range(6)]
-    dataset = Dataset.write(tmp_path / "data", made, classes=CLASSES, source="test")
+    dataset = Dataset.write(tmp_path / "data", made, classes=CLASSES)
     found = TrainingWindows.of(dataset, np.arange(6), (0.5,))
     assert found.recordings.tolist() == [0] * 6
 
@@ -72,8 +74,9 @@ def test_windows_of_labels_by_name_and_the_command(model, dataset, tmp_path):
 
 
 def test_several_frame_rates_have_no_windows(model, tmp_path):
-    clips = [make_clip(f"c{i}", 20, label=CLASSES[i % 2], fps=10.0 + 10 * (i > 3)) for i in range(8)]
-    dataset = Dataset.write(tmp_path / "data", clips, classes=CLASSES, source="test")
+    clips = [make_clip(f"c{i}", 20, label=CLASSES[i % 2]) for i in range(8)]
+    clips[4:] = [replace(clip, fps=2 * clip.fps) for clip in clips[4:]]
+    dataset = Dataset.write(tmp_path / "data", clips, classes=CLASSES)
     with pytest.raises(InputError, match="expected clips of one frame rate to cut windows from"):
         TrainingWindows.of(dataset, np.arange(8), (0.5,))
 

@@ -24,8 +24,10 @@ def check_outputs(out: Path | None, page: Path | None) -> None:
         refuse_existing(path)
 
 
-def read_recordings(files: Sequence[Path], format: str | None, model: Model, out: Path | None) -> list[Clip]:
-    """Return the recordings that show somebody.
+def read_recordings(
+    files: Sequence[Path], format: str | None, model: Model, out: Path | None, split: str | None = None
+) -> list[Clip]:
+    """Return the recordings that show somebody, or those of them that are in the test part of a split.
 
     Raises:
         InputError: If there are none, two have the same name, or `out` can hold one only.
@@ -35,7 +37,12 @@ def read_recordings(files: Sequence[Path], format: str | None, model: Model, out
 
     if not files:
         raise InputError("expected at least one file with recordings, found none")
-    recordings = read_like(files, format, model.config.data.source)
+    recordings = read_like(files, format, model.config.data.source, recordings=True)
+    if split is not None:
+        known = sorted({name for one in recordings for name in one.splits})
+        recordings = [one for one in recordings if one.splits.get(split) == "test"]
+        if not recordings:
+            raise InputError(f"split: expected a split with test recordings, of {known or 'none'}, found {split!r}")
     if out:
         check_writable(out, len(recordings))
     ids = [one.id for one in recordings]

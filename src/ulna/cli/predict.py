@@ -58,13 +58,16 @@ def predict(
         print(f"{readable(clip, 200):32} {readable(label, 200):32} {confidence}")
 
 
-def read_like(paths: Sequence[Path], name: str | None, source: Mapping[str, Any]) -> list[Clip]:
+def read_like(
+    paths: Sequence[Path], name: str | None, source: Mapping[str, Any], *, recordings: bool = False
+) -> list[Clip]:
     """Read clips, by default in the format of a model's data.
 
     Args:
         paths: Files or folders. Bad files are left out with a warning if a folder has others.
         name: Name of the format; by default that of the model's data if it fits, else detected.
         source: Format of the model's data, with its options.
+        recordings: Read whole recordings, where the format cuts them into actions.
 
     Raises:
         InputError: If no file can be read.
@@ -75,7 +78,7 @@ def read_like(paths: Sequence[Path], name: str | None, source: Mapping[str, Any]
         found = format.open(path)
         for file in found.files:
             try:
-                clips += format.read(file, found)
+                clips += format.read_recordings(file, found) if recordings else format.read(file, found)
             except BadFileError as error:
                 if len(found.files) == 1:
                     raise

@@ -24,6 +24,8 @@ def timeline(
     *,
     classifier: str | None = None,
     format: str | None = None,
+    split: str | None = None,
+    together: Flag = False,
     match_joints: Flag = False,
     scan: Annotated[Scan, INLINE] = SHOWN,
     smoothing: Annotated[Smoothing, INLINE] = SMOOTH,
@@ -42,11 +44,13 @@ def timeline(
         files: Files or folders with recordings.
         classifier: Name of the classifier; may be left out if the model has only one.
         format: Format of the files; by default that of the model's data if it fits, else detected.
+        split: Use the recordings in the test part of a split only, such as "xsub" of PKU-MMD; all by default.
+        together: Find one timeline for all persons of a recording, as for actions of two people.
         match_joints: Accept recordings of another skeleton and match joints by name.
         scan: How recordings are cut into windows.
         smoothing: How probabilities become events.
         annotations: Annotations to measure the events against: a CSV table with columns start, end, label (and person,
-            file), an export of BORIS, an ELAN file, or a folder of these.
+            file), an export of BORIS, an ELAN file, a label file of PKU-MMD, or a folder of these.
         out: File to write instead of printing: .csv, .json, .tsv (as BORIS exports aggregated events) or .eaf (ELAN,
             one recording); must not exist.
         page: HTML page to write, with the recordings as moving skeletons above their timelines; must not exist.
@@ -60,9 +64,11 @@ def timeline(
     truth = None if annotations is None else read_annotations(annotations)
     (loaded,) = load_models([model], device)
     loaded.classifier(classifier)
-    recordings = read_recordings(files, format, loaded, out)
+    recordings = read_recordings(files, format, loaded, out, split)
     found = [
-        loaded.timeline(one, classifier=classifier, windows=scan, smoothing=smoothing, match_joints=match_joints)
+        loaded.timeline(
+            one, classifier=classifier, windows=scan, smoothing=smoothing, together=together, match_joints=match_joints
+        )
         for one in recordings
     ]
     show_events(recordings, found, out=out, page=page, title=loaded.name, is_silent=truth is not None)

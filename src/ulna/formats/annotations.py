@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ulna.core import InputError, MissingError, shown
+from ulna.formats import pku_mmd
 from ulna.formats.base import BadFileError, decoded
 
 SUFFIXES = (".csv", ".tsv", ".eaf")
@@ -93,7 +94,8 @@ def read_annotations(source: Path) -> Annotations:
     the person.
 
     Args:
-        source: A file (.csv, .tsv or .eaf), or a folder of files, whose names are those of the recordings.
+        source: A file (.csv, .tsv, .eaf, or a label file of PKU-MMD), or a folder of files, whose names are those of
+            the recordings.
 
     Raises:
         MissingError: If there is nothing at `source`.
@@ -101,16 +103,28 @@ def read_annotations(source: Path) -> Annotations:
     """
     if not source.exists():
         raise MissingError(f"{source}: expected annotations, found nothing. Check the path.")
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.suffix in SUFFIXES)
+    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if _is_annotation(p))
     if not files:
         raise InputError(f"{source}: expected annotations ({', '.join(SUFFIXES)}), found none")
     found: dict[str | None, list[Annotation]] = {}
     for path in files:
         default = None if source.is_file() else path.relative_to(source).with_suffix("").as_posix()
-        entries = _elan(path) if path.suffix == ".eaf" else _table(path)
+        if path.suffix == ".eaf":
+            entries = _elan(path)
+        elif pku_mmd.is_label_file(path):
+            rows = pku_mmd.read_labels(path)
+            entries = [
+                (None, _interval(path, f"line {line}", start, end, label, "")) for line, start, end, label in rows
+            ]
+        else:
+            entries = _table(path)
         for recording, annotation in entries:
             found.setdefault(recording or default, []).append(annotation)
     return Annotations({name: tuple(sorted(some, key=lambda a: a.start)) for name, some in found.items()})
+
+
+def _is_annotation(path: Path) -> bool:
+    return path.suffix in SUFFIXES or pku_mmd.is_label_file(path)
 
 
 def _table(path: Path) -> list[tuple[str | None, Annotation]]:

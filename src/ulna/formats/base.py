@@ -96,6 +96,15 @@ class Format(Config, ABC):
             source: Result of `open`.
         """
 
+    def read_recordings(self, path: Path, source: Source) -> list[Clip]:
+        """Read the whole recordings of one file, for timelines; the same as `read`, unless that cuts them into actions.
+
+        Args:
+            path: The file.
+            source: Result of `open`.
+        """
+        return self.read(path, source)
+
 
 def list_files(source: Path, pattern: str, wanted: str) -> tuple[Path, ...]:
     """Return the files under a folder, sorted, or the given file; raises InputError if there are none."""

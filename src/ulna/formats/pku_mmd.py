@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ulna.formats.base import BadFileError, Format, Source, as_float32, list_fil
 NAME = re.compile(r"([A-Z]?[0-9]+(?:N[0-9]+)?)-([LMR])")
 VIEWS = {"L": 1, "M": 2, "R": 3}
 NUM_JOINTS, NUM_PERSONS = 25, 2
+FPS = 30
 COLUMNS = NUM_JOINTS * NUM_PERSONS * 3
 CLASSES = (
     "bow", "brush hair", "brush teeth", "check time", "cheer up", "clapping", "cross hands in front", "drink water",
@@ -63,14 +65,9 @@ class PKUMMD(Format):
         return Source(files, get_skeleton("kinect_v2"), CLASSES, groups, NUM_PERSONS, source)
 
     def read(self, path: Path, source: Source) -> list[Clip]:
-        match = NAME.fullmatch(path.stem)
-        if not match:
-            raise BadFileError(path, "file name", expected="NAME-L.txt, NAME-M.txt or NAME-R.txt", found=path.name)
-        root = (source.origin or path).resolve()
-        root = root if root.is_dir() else root.parent
-        actions = _actions(_label_file(path, self.labels, root))
-        position = _positions(path, source.skeleton.joints)
-        clips = []
+        whole = self._recording(path, source)
+        actions = _actions(_label_file(path, self.labels, _root(path, source)))
+        position, clips = whole.position, []
         for number, (line, label, start, end) in enumerate(actions):
             if not 0 <= start < end <= len(position):
                 raise BadFileError(
@@ -79,23 +76,39 @@ class PKUMMD(Format):
                     expected=f"frames within the {len(position)} of the recording, start before end",
                     found=f"{start} to {end}",
                 )
-            part = position[start:end]
-            seen = (part != 0).any(axis=(2, 3))  # (T, bodies)
-            if not seen.any():
+            visible = whole.visible[start:end]
+            if not visible.any():
                 continue
-            first = int(seen.any(axis=1).argmax())
+            start += int(visible.any(axis=(1, 2)).argmax())
             clips.append(
-                Clip(
+                replace(
+                    whole,
                     id=f"{path.stem}_{number:03d}",
-                    position=part[first:],
-                    skeleton=source.skeleton,
-                    visible=np.repeat(seen[first:, :, None], NUM_JOINTS, axis=2),
+                    position=position[start:end],
+                    visible=whole.visible[start:end],
                     label=CLASSES[label],
-                    view=VIEWS[match[2]],
-                    splits=self._splits(path.stem, match[2], root),
                 )
             )
         return clips
+
+    def read_recordings(self, path: Path, source: Source) -> list[Clip]:
+        return [self._recording(path, source)]
+
+    def _recording(self, path: Path, source: Source) -> Clip:
+        """Return a whole recording."""
+        match = NAME.fullmatch(path.stem)
+        if not match:
+            raise BadFileError(path, "file name", expected="NAME-L.txt, NAME-M.txt or NAME-R.txt", found=path.name)
+        position = _positions(path, source.skeleton.joints)
+        seen = (position != 0).any(axis=(2, 3))  # (T, bodies)
+        return Clip(
+            id=path.stem,
+            position=position,
+            skeleton=source.skeleton,
+            visible=np.repeat(seen[:, :, None], NUM_JOINTS, axis=2),
+            view=VIEWS[match[2]],
+            splits=self._splits(path.stem, match[2], _root(path, source)),
+        )
 
     def _splits(self, name: str, camera: str, root: Path) -> dict[str, str]:
         trains = {
@@ -114,6 +127,26 @@ class PKUMMD(Format):
         return splits | {
             f"{s}-dev": train_or_test(not validates[s]) for s, (names, _) in trains.items() if name in names
         }
+
+
+def is_label_file(path: Path) -> bool:
+    """Return whether a file is named like the label file of a recording."""
+    return path.suffix == ".txt" and NAME.fullmatch(path.stem) is not None
+
+
+def read_labels(path: Path) -> list[tuple[int, float, float, str]]:
+    """Return line, start and end in seconds, and class of each action in a label file.
+
+    Raises:
+        BadFileError: If the file is damaged.
+    """
+    return [(line, start / FPS, end / FPS, CLASSES[label]) for line, label, start, end in _actions(path)]
+
+
+def _root(path: Path, source: Source) -> Path:
+    """Return the folder in or next to which labels and split files are."""
+    root = (source.origin or path).resolve()
+    return root if root.is_dir() else root.parent
 
 
 @functools.lru_cache(maxsize=8)

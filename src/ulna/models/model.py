@@ -194,6 +194,7 @@ class Model:
         classifier: str | None = None,
         windows: Scan | None = None,
         smoothing: Smoothing | None = None,
+        together: bool = False,
         match_joints: bool = False,
     ) -> list[Timeline]:
         """Return when something happens in a long recording: the classes of its frames, and events.
@@ -208,17 +209,18 @@ class Model:
                 trained on.
             smoothing: How probabilities become events; by default the most probable sequence of labels in which every
                 change has a cost.
+            together: Find one timeline for all persons, by the mean of their embeddings.
             match_joints: Accept a recording of another skeleton and match joints by name.
 
         Returns:
-            One timeline per visible person, or one for all if the model encodes persons together.
+            One timeline per visible person, or one for all if `together`, or if the model encodes persons together.
 
         Raises:
             MissingError: If there is no such classifier. Train one with `fit`, or save one with `ulna.evaluate`.
             InputError: If skeleton or number of persons do not fit, or nobody is visible.
         """
         chosen = self.classifier(classifier)
-        persons = self._persons_of(recording)
+        persons = self._persons_of(recording, together=together)
         embedder = self.embedder([persons[0][1]], pooling=chosen.config.pooling, match_joints=match_joints)
         embedder = replace(embedder, encoder=self.encoder_of(chosen))
         windows = windows or Scan()
@@ -267,15 +269,16 @@ class Model:
             for name, one in persons
         ]
 
-    def _persons_of(self, recording: Clip) -> list[tuple[str | None, Clip]]:
-        """Return who is looked at alone, see `persons_of`; the whole recording if the model encodes persons together.
+    def _persons_of(self, recording: Clip, *, together: bool = False) -> list[tuple[str | None, Clip]]:
+        """Return who is looked at alone, see `persons_of`; the whole recording if `together` or the model does so.
 
         Raises:
             InputError: If nobody is visible.
         """
         if not recording.visible.any():
             raise InputError(f"recording {recording.id!r}: expected a visible person, found none")
-        return [(None, recording)] if self.encoder.spec.num_persons > 1 else persons_of(recording)
+        together = together or self.encoder.spec.num_persons > 1
+        return [(None, recording)] if together else persons_of(recording)
 
     def stream(
         self,
