@@ -73,18 +73,27 @@ def timeline(
     ]
     show_events(recordings, found, out=out, page=page, title=loaded.name, is_silent=truth is not None)
     if truth is not None:
-        scores = _scores([one.id for one in recordings], found, truth)
+        scores = _scores([one.id for one in recordings], found, truth, has_others=split is not None)
         print("  ".join(f"{name} {100 * value:.1f} %" for name, value in scores.items()))
 
 
-def _scores(names: Sequence[str], found: Sequence[Sequence[Timeline]], truth: Annotations) -> dict[str, float]:
-    """Return the measures over the recordings that have annotations; warns about annotations that do not fit."""
+def _scores(
+    names: Sequence[str], found: Sequence[Sequence[Timeline]], truth: Annotations, *, has_others: bool
+) -> dict[str, float]:
+    """Return the measures over the recordings that have annotations; warns about annotations that do not fit.
+
+    Args:
+        names: Names of the recordings.
+        found: Timelines of each.
+        truth: Annotations.
+        has_others: Whether there are annotations of other recordings by intention.
+    """
     from ulna.evaluation.segmentation import score_timelines
     from ulna.formats.annotations import unmatched
 
     if None in truth.by_recording and len(names) > 1:
         raise InputError("annotations: expected a column `file`, because there are several recordings, found none")
-    if missing := unmatched(truth, names):
+    if not has_others and (missing := unmatched(truth, names)):
         message = (
             f"annotations of {len(missing)} other recordings were skipped: {', '.join(map(readable, missing[:5]))}"
         )

@@ -112,9 +112,9 @@ def read_annotations(source: Path) -> Annotations:
         if path.suffix == ".eaf":
             entries = _elan(path)
         elif pku_mmd.is_label_file(path):
-            rows = pku_mmd.read_labels(path)
             entries = [
-                (None, _interval(path, f"line {line}", start, end, label, "")) for line, start, end, label in rows
+                (None, _interval(path, f"line {line}", start, end, label, ""))
+                for line, start, end, label in pku_mmd.read_labels(path)
             ]
         else:
             entries = _table(path)
