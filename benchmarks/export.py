@@ -1,21 +1,36 @@
-"""Speed of exported models: python -m benchmarks.export MODEL DATASET SPLIT.
+"""Exported models: python -m benchmarks.export speed MODEL DATASET SPLIT, or ... parity DATASET.
 
-Clips per second of ulna's packed batches, of ONNX in float32 and with 8-bit weights, on one and two cores, by the same
-classifier; and its accuracy on the test part of the split. Each runs in a process of its own. The model needs a
-classifier that was trained on the training part.
+speed: clips per second of ulna's packed batches, of ONNX in float32 and with 8-bit weights, on one and two cores, by
+the same classifier; and its accuracy on the test part of the split. Each runs in a process of its own. The model needs
+a classifier that was trained on the training part.
+
+parity: largest difference between the embeddings of packed batches and of ONNX in float32, of `ulna/base` and of an
+encoder of each method with random weights, on batches of twelve shapes of the dataset's clips.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from ulna.dataset import Dataset
+    from ulna.models import Embedder
+
 REPEATS = 3
+RECIPES_SHOWN = (
+    "gl_transformer/nw_ucla_best", "motion_transformer/nw_ucla", "h_transformer/nw_ucla", "ha_cm/nw_ucla",
+    "slim/nw_ucla", "skeletonclr/nw_ucla",
+)  # fmt: skip
+BATCHES, LENGTHS = (1, 3, 8), (4, 16, 48, 100)  # clips, and frames of the longest
 
 
 def measure(
@@ -53,12 +68,62 @@ def measure(
     queue.put((len(clips) / min(times), float(accuracy)))
 
 
-def main() -> None:
+def parity(dataset: str) -> None:
+    """Print the largest differences."""
+    from ulna.dataset import Dataset
+    from ulna.models import load
+    from ulna.models.embedding import Embedder
+    from ulna.recipes import RECIPES
+
+    data = Dataset(dataset)
+    base = load("ulna/base", device="cpu")
+    embedders = {"ulna/base": Embedder(base.encoder, base.preprocessor.matching(), base.recipe.pooling)}
+    for name in RECIPES_SHOWN:
+        recipe = RECIPES[name]()
+        preprocessor = recipe.build_preprocessor(data.skeleton, data.num_persons)
+        encoder = recipe.build_pretext(preprocessor.spec).encoder.eval()
+        embedders[name] = Embedder(encoder, preprocessor, recipe.pooling)
+    print("| | encoder | width | largest difference | largest value |\n|---|---|---|---|---|")
+    for name, embedder in embedders.items():
+        difference, size, width = _difference(embedder, data)
+        print(f"| {name} | {type(embedder.encoder).__name__} | {width} | {difference:.1e} | {size:.2g} |", flush=True)
+
+
+def _difference(embedder: Embedder, data: Dataset) -> tuple[float, float, int]:
+    """Return the largest difference of embeddings, the largest value, and their width."""
+    from ulna.models.export import export_onnx
+    from ulna.onnx import OnnxModel
+
+    differences, sizes, width = [], [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(
+            embedder, path, skeleton=data.skeleton, num_persons=data.num_persons, dimensions=data.dimensions,
+            units="metres", fps=float(data.fps[0]), name="parity",
+        )  # fmt: skip
+        file = OnnxModel(path)
+        random = np.random.default_rng(0)
+        for num_clips, longest in itertools.product(BATCHES, LENGTHS):
+            clips = []
+            for number, index in enumerate(random.integers(0, data.num_clips, num_clips)):
+                clip = data.clip(int(index))
+                length = longest if number == 0 else int(random.integers(1, longest + 1))
+                frames = np.arange(length) % clip.num_frames
+                clips.append(replace(clip, position=clip.position[frames], visible=clip.visible[frames]))
+            packed = embedder.embed_clips(clips).numpy()
+            positions = [np.where(one.visible[..., None], one.position, np.nan).astype(np.float32) for one in clips]
+            differences.append(np.abs(file.embed(positions) - packed).max())
+            sizes.append(np.abs(packed).max())
+            width = packed.shape[1]
+    return float(max(differences)), float(max(sizes)), width
+
+
+def speed(path: str, dataset: str, split: str) -> None:
     """Export, measure and print."""
     from ulna.dataset import Dataset
     from ulna.models import load
 
-    model, data = load(sys.argv[1], device="cpu"), Dataset(sys.argv[2])
+    model, data = load(path, device="cpu"), Dataset(dataset)
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -73,7 +138,7 @@ def main() -> None:
             rates = []
             for threads in (1, 2):
                 queue = context.Queue()
-                process = context.Process(target=measure, args=(kind, folder, sys.argv[2], sys.argv[3], threads, queue))
+                process = context.Process(target=measure, args=(kind, folder, dataset, split, threads, queue))
                 process.start()
                 rate, accuracy = queue.get()
                 process.join()
@@ -82,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    {"speed": speed, "parity": parity}[sys.argv[1]](*sys.argv[2:])

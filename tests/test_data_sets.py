@@ -192,7 +192,7 @@ def test_pku_mmd_timelines_end_to_end(pku_files, tmp_path, capsys):
     cli_timeline([*given, "--annotations", str(pku_files / "labels"), "--out", str(tmp_path / "events.csv")])
     scores = dict(re.findall(r"(\w+) ([0-9.]+) %", capsys.readouterr().out.splitlines()[-1]))
     assert set(scores) == {"frame_accuracy", "edit", "f1_10", "f1_25", "f1_50", "mAP_50"}
-    names = {row["file"] for row in csv.DictReader((tmp_path / "events.csv").open())}
+    names = {row["file"] for row in csv.DictReader((tmp_path / "events.csv").read_text().splitlines())}
     assert names == {"0010-L", "0010-M", "0010-R"}, "the test recordings, whole"
     with pytest.raises(InputError, match=r"split: expected a split with test recordings, of \['xsub', .*found 'x'"):
         cli_timeline([*given[:4], "--split", "x"])
