@@ -60,7 +60,7 @@ def show_clips(clips: Sequence[Shown], out: str | Path, *, title: str, more: int
 
 
 def show_timelines(recordings: Sequence[tuple[Clip, Sequence[Timeline]]], out: str | Path, *, title: str) -> Path:
-    """Write a page with recordings as moving skeletons above the timelines of their persons, and a table of events.
+    """Write a page with timelines above the moving skeletons of recordings, and a table of events.
 
     Args:
         recordings: Recordings of one skeleton with their timelines; the first 24 are shown, of long ones 3,000 frames.

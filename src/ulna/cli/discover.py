@@ -80,8 +80,8 @@ def discover(
         if compared:
             one = compared[number]
             most = sorted(one.share.items(), key=lambda item: -item[1])[:MOST_GROUPS]
-            shares = ", ".join(f"{readable(group, 40)} {100 * value:.0f} %" for group, value in most)
-            note += f" · {shares} · p {one.p_value:.2g}, η² {one.effect:.2f}"
+            shares = ", ".join(f"{readable(group, 40)} ({100 * value:.0f} %)" for group, value in most)
+            note += f" · most in {by} {shares} · p {one.p_value:.2g}, η² {one.effect:.2f}"
         groups.append(TileGroup(name, note, tiles, [ids[clip] for clip in own]))
         print(f"{name:10} {note}")
     figures = {}

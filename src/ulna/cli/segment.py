@@ -37,7 +37,7 @@ def segment(
         changes: How change points are found.
         out: File to write instead of printing: .csv, .json, .tsv (as BORIS exports aggregated events) or .eaf (ELAN,
             one recording); must not exist.
-        page: HTML page to write, with the recordings as moving skeletons above their parts; must not exist.
+        page: HTML page to write, with the parts above the moving skeletons; must not exist.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
     """
     from ulna.cli.events import check_outputs, read_recordings, show_events

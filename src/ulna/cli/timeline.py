@@ -53,7 +53,7 @@ def timeline(
             file), an export of BORIS, an ELAN file, a label file of PKU-MMD, or a folder of these.
         out: File to write instead of printing: .csv, .json, .tsv (as BORIS exports aggregated events) or .eaf (ELAN,
             one recording); must not exist.
-        page: HTML page to write, with the recordings as moving skeletons above their timelines; must not exist.
+        page: HTML page to write, with the timelines above the moving skeletons; must not exist.
         device: "cpu", "cuda", or "auto": a GPU if there is one.
     """
     from ulna.cli.events import check_outputs, read_recordings, show_events
