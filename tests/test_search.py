@@ -64,6 +64,15 @@ def test_conditions_that_do_not_parse(condition):
         where(TABLE, condition)
 
 
+def test_conditions_that_are_nested_deeply():
+    """LanceDB takes ever longer to plan them."""
+    assert len(where(TABLE, "not " * 20 + "subject = 3"))
+    for condition in ("not " * 21 + "subject = 3", "not (view = 1 or " * 11 + "subject = 3" + ")" * 11):
+        for check in (where, lambda _, own: as_sql(own, TABLE.column_names)):
+            with pytest.raises(InputError, match="where: expected at most 20 levels of not, and, or, found 2"):
+                check(TABLE, condition)
+
+
 def test_conditions_on_unknown_columns():
     with pytest.raises(InputError, match="unknown column 'subjekt'; did you mean 'subject'"):
         where(TABLE, "subjekt = 3")

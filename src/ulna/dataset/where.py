@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from ulna.core import InputError, shown, unknown_name
 
 MOST_CHARACTERS = 1000
+MOST_LEVELS = 20  # of not, and, or inside one another; LanceDB takes ever longer for more
 ADVICE = 'Write for example: subject = 3 and label != "sit down".'
 _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -50,16 +51,26 @@ def where(table: pa.Table, condition: str) -> pa.Table:
 
 
 def parsed(condition: str) -> ast.Expression:
-    """Return the tree of a condition; raises InputError if it is not even an expression."""
+    """Return the tree of a condition; raises InputError if it is not even an expression, or nested too deeply."""
     if len(condition) > MOST_CHARACTERS:
         raise InputError(f"where: expected at most {MOST_CHARACTERS} characters, found {len(condition)}")
     parts = _QUOTED.split(condition)
     parts[::2] = [re.sub(r"(?<![=!<>])=(?!=)", "==", part) for part in parts[::2]]
     parts[::2] = [re.sub(r"\b(AND|OR|NOT|IN)\b", lambda m: m[0].lower(), part) for part in parts[::2]]
     try:
-        return ast.parse("".join(parts).strip(), mode="eval")
+        tree = ast.parse("".join(parts).strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise InputError(f"where: expected a condition, found {shown(condition)}. {ADVICE}") from None
+    if (levels := _levels(tree.body)) > MOST_LEVELS:
+        raise InputError(f"where: expected at most {MOST_LEVELS} levels of not, and, or, found {levels}. {ADVICE}")
+    return tree
+
+
+def _levels(node: ast.expr) -> int:
+    """Return how many operators are inside one another."""
+    if isinstance(node, ast.BoolOp):
+        return 1 + max(map(_levels, node.values))
+    return 1 + _levels(node.operand) if isinstance(node, ast.UnaryOp) else 0
 
 
 def as_sql(condition: str, columns: Sequence[str]) -> str:
