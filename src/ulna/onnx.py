@@ -25,6 +25,7 @@ METADATA, VERSION = "ulna", 1
 RATE_TOLERANCE = 0.02  # relative difference of frame rates that makes no difference
 FRAMES_PER_BATCH = 3072
 MOST_FRAMES = (1 << 14) - 1  # of a clip
+FARTHEST = 1e9  # largest coordinate of a joint that is not missing
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,9 @@ class OnnxModel:
             raise InputError(f"clip {number}: expected at most {MOST_FRAMES:,} frames, found {len(clip):,}. Cut it.")
         if order is not None:
             clip = clip[:, :, order]
-        clip = clip.astype(np.float32)
-        missing = np.isnan(clip).any(axis=-1, keepdims=True)
+        with np.errstate(over="ignore"):
+            clip = clip[..., : self.dimensions].astype(np.float32)
+        missing = ~(np.abs(clip) <= FARTHEST).all(axis=-1, keepdims=True)  # true for nan
         if clip.shape[3] == 2:
             clip = np.pad(clip, [(0, 0)] * 3 + [(0, 1)])
         more = self.num_persons - clip.shape[1]
@@ -189,7 +191,7 @@ class OnnxModel:
         try:
             about = json.loads(text or "")
             version = about["version"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InputError(f"{path}: expected a model that `ulna export` wrote, found another ONNX file") from None
         if version != VERSION:
             raise InputError(
@@ -198,9 +200,27 @@ class OnnxModel:
             )
         wrong = [name for name, kind in kinds.items() if not isinstance(about.get(name), kind)]
         names = [*about.get("joints", []), *about.get("classes", [])] if not wrong else []
-        if wrong or not all(isinstance(name, str) for name in names):
+        if not wrong and not all(isinstance(name, str) for name in names):
+            wrong = ["names of joints and classes"]
+        if not wrong and not self._fits(about):
+            wrong = ["joints, persons, dimensions, classes or frame rate that are not those of the graph"]
+        if wrong:
             raise InputError(f"{path}: expected a description of the model, found a damaged one ({', '.join(wrong)})")
         return about
+
+    def _fits(self, about: dict[str, Any]) -> bool:
+        """Return whether the description of the model is that of the graph."""
+        inputs = {one.name: one.shape for one in self._session.get_inputs()}
+        outputs = {one.name: one.shape for one in self._session.get_outputs()}
+        num_classes = outputs.get("probabilities", [0, 0])[-1]
+        return (
+            inputs.get("position", [])[2:] == [about["num_persons"], len(about["joints"]), 3]
+            and "lengths" in inputs
+            and "embedding" in outputs
+            and num_classes == len(about["classes"])
+            and about["dimensions"] in (2, 3)
+            and 0 < about["fps"] < float("inf")
+        )
 
 
 def _batches(lengths: np.ndarray) -> list[np.ndarray]:

@@ -112,7 +112,7 @@ def discover(vectors: Float[np.ndarray, "N E"], options: Discovery | None = None
         InputError: If there are too few clips, or no motif is found.
     """
     options = options or Discovery()
-    least = max(8, options.motifs or 0)
+    least = max(8, options.min_size if options.method == "hdbscan" else options.motifs or 0)
     if len(vectors) < least:
         raise InputError(f"expected at least {least} clips to find motifs in, found {len(vectors)}")
     features = _components(vectors, options.dims)

@@ -58,9 +58,11 @@ def discover(
     )
     from ulna.analysis.discovery import discover as find
     from ulna.analysis.grid import Tile, TileGroup, show_grid
+    from ulna.cli.events import refuse_same
     from ulna.cli.loading import load_models
     from ulna.dataset import Dataset
 
+    refuse_same(page, labels)
     for path in filter(None, (page, labels)):
         refuse_existing(path)
     if examples < 1:

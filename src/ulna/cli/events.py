@@ -20,8 +20,15 @@ def check_outputs(out: Path | None, page: Path | None) -> None:
 
     if out:
         check_writable(out)
+    refuse_same(out, page)
     for path in filter(None, (out, page)):
         refuse_existing(path)
+
+
+def refuse_same(one: Path | None, two: Path | None) -> None:
+    """Raise InputError if two files that are to be written are the same."""
+    if one and two and one.absolute() == two.absolute():
+        raise InputError(f"{one}: expected two files to write, found the same path twice")
 
 
 def read_recordings(

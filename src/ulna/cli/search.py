@@ -94,7 +94,8 @@ def _part(clip: Clip, start: float | None, end: float | None) -> Clip:
         return clip
     begin, stop = clip.start_time, clip.start_time + clip.num_frames / clip.fps
     start, end = begin if start is None else start, stop if end is None else end
-    first, last = round((start - begin) * clip.fps), round((end - begin) * clip.fps)
+    is_within = begin - 1 <= start < end <= stop + 1  # also false for nan
+    first, last = (round((time - begin) * clip.fps) if is_within else -1 for time in (start, end))
     if not 0 <= first < last <= clip.num_frames:
         raise InputError(
             f"expected a start before the end within {begin:.2f} to {stop:.2f} seconds, found {start:g} to {end:g}"

@@ -54,11 +54,16 @@ def stream(
         fps=fps, classifier=classifier, options=options,
         skeleton=None if skeleton is None else get_skeleton(skeleton), units=units, match_joints=match_joints,
     )  # fmt: skip
+    if sys.stdin is None:
+        raise InputError("expected frames on standard input, found it closed")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     number = 0
     while line := sys.stdin.readline(MOST_CHARACTERS):
         number += 1
+        rest = line
+        while len(rest) == MOST_CHARACTERS and not rest.endswith("\n"):
+            rest = sys.stdin.readline(MOST_CHARACTERS)  # of a line that is too long, and will not be read
         try:
             try:
                 persons, time = read_frame(line)
@@ -79,7 +84,7 @@ def stream(
                 "confidence": round(answer.confidence, 3),
                 "novelty": None if answer.novelty is None else round(answer.novelty, 3),
             }
-            print(json.dumps(row, ensure_ascii=False), flush=True)
+            print(json.dumps(row, allow_nan=False), flush=True)
     print("  ".join(f"{name} {count:,}" for name, count in asdict(opened.counts).items()), file=sys.stderr)
 
 

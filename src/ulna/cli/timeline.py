@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -71,9 +71,11 @@ def timeline(
         )
         for one in recordings
     ]
-    show_events(recordings, found, out=out, page=page, title=loaded.name, is_silent=truth is not None)
+    scores = None
     if truth is not None:
         scores = _scores([one.id for one in recordings], found, truth, has_others=split is not None)
+    show_events(recordings, found, out=out, page=page, title=loaded.name, is_silent=scores is not None)
+    if scores is not None:
         print("  ".join(f"{name} {100 * value:.1f} %" for name, value in scores.items()))
 
 
@@ -94,20 +96,30 @@ def _scores(
     if None in truth.by_recording and len(names) > 1:
         raise InputError("annotations: expected a column `file`, because there are several recordings, found none")
     if not has_others and (missing := unmatched(truth, names)):
-        message = (
-            f"annotations of {len(missing)} other recordings were skipped: {', '.join(map(readable, missing[:5]))}"
-        )
+        message = f"annotations of {len(missing)} other recordings were skipped: {_named(missing)}"
         warnings.warn(message, UlnaWarning, stacklevel=2)
-    pairs = [(own, truth.of(name)) for name, some in zip(names, found, strict=True) for own in some if truth.of(name)]
+    pairs = []
+    for name, some in zip(names, found, strict=True):
+        persons = {own.person for own in some}
+        for own in some:
+            entries = [one for one in truth.of(name) if None in (one.person, own.person) or one.person == own.person]
+            pairs += [(own, entries)] if entries else []
+        absent = {one.person for one in truth.of(name)} - {None, *persons}
+        if absent and None not in persons:
+            message = f"annotations of persons who are not in {readable(name)} were skipped: {_named(absent)}"
+            warnings.warn(message, UlnaWarning, stacklevel=2)
     if not pairs:
-        raise InputError(f"annotations: expected some of {', '.join(map(readable, names[:5]))}, found none")
+        raise InputError(f"annotations: expected some of {_named(names)} and of its persons, found none")
     unknown = {one.label for _, entries in pairs for one in entries} - set(pairs[0][0].classes)
     if unknown:
-        message = (
-            f"classes that the classifier does not know count as wrong: {', '.join(map(readable, sorted(unknown)[:5]))}"
-        )
+        message = f"classes that the classifier does not know count as wrong: {_named(unknown)}"
         warnings.warn(message, UlnaWarning, stacklevel=2)
     return score_timelines([own for own, _ in pairs], [entries for _, entries in pairs])
+
+
+def _named(names: Iterable[str | None]) -> str:
+    """Return up to five names, for a message."""
+    return ", ".join(readable(str(name)) for name in sorted(map(str, names))[:5])
 
 
 def main(arguments: Sequence[str]) -> None:

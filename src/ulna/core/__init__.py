@@ -1,12 +1,13 @@
 """Skeletons, clips, configuration, errors, name tables and random streams. No torch."""
 
-from ulna.core.clip import TEST, TRAIN, UNITS, Clip, Units, visible_from_zeros
+from ulna.core.clip import FARTHEST, TEST, TRAIN, UNITS, Clip, Units, visible_from_zeros
 from ulna.core.config import (
     Config,
     Count,
     NonNegative,
     Positive,
     Rate,
+    Seconds,
     Seed,
     Share,
     component,
@@ -43,6 +44,7 @@ from ulna.errors import (
 )
 
 __all__ = [
+    "FARTHEST",
     "SKELETONS",
     "TEST",
     "TRAIN",
@@ -59,6 +61,7 @@ __all__ = [
     "Parts",
     "Positive",
     "Rate",
+    "Seconds",
     "Seed",
     "Share",
     "Skeleton",

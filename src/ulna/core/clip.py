@@ -13,6 +13,9 @@ from ulna.errors import InputError, shown
 TRAIN, TEST = "train", "test"
 Units = Literal["metres", "millimetres", "pixels", "relative"]
 UNITS: tuple[Units, ...] = get_args(Units)
+FARTHEST = 1e9
+"""Largest coordinate of a visible joint, in any unit."""
+SLOWEST, FASTEST = 1e-3, 1e6  # frames per second
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,10 @@ class Clip:
             self._set("visible", np.ones(shape[:3], dtype=bool))
         elif self.visible.shape != shape[:3] or self.visible.dtype != bool:
             raise InputError(f"{name}: expected visible bool {shape[:3]}, found {self.visible.shape}")
+        if (np.abs(position) > FARTHEST)[self.visible].any():
+            raise InputError(
+                f"{name}: expected coordinates up to {FARTHEST:g}, found larger ones. Mark missing joints."
+            )
         if self.confidence is not None:
             if self.confidence.shape != shape[:3] or self.confidence.dtype.kind != "f":
                 raise InputError(f"{name}: expected confidence {shape[:3]}, found {self.confidence.shape}")
@@ -113,8 +120,10 @@ class Clip:
 
     def _check_metadata(self, name: str) -> None:
         """Raise InputError for metadata of a wrong type or shape."""
-        if not (isinstance(self.id, str) and self.id and np.isfinite(self.fps) and self.fps > 0):
-            raise InputError(f"{name}: expected a name and frames per second above 0, found fps {self.fps}")
+        if not (isinstance(self.id, str) and self.id and SLOWEST <= self.fps <= FASTEST):
+            raise InputError(
+                f"{name}: expected a name and {SLOWEST:g} to {FASTEST:g} frames per second, found fps {self.fps}"
+            )
         for key in ("label", "recording", "group"):
             value = getattr(self, key)
             if value is not None and not (isinstance(value, str) and value):

@@ -23,6 +23,7 @@ LARGEST_FILE = 64 * 2**20  # bytes of a JSON file that are read at most
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, le=0.99)]
 """A share below 1, such as a dropout rate."""

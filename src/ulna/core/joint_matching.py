@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ulna.core.skeleton import Skeleton
 from ulna.errors import InputError
@@ -78,6 +79,7 @@ def joint_names(skeleton: Skeleton) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=4096)  # streams match the same joints again and again
 def _normalised(joint: str) -> str:
     """Return a joint's name in lower case, words joined by underscores and its side first."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", joint.rpartition(":")[2])

@@ -47,15 +47,20 @@ def where(table: pa.Table, condition: str) -> pa.Table:
     try:
         return table.filter(_expression(tree, table.column_names, problem))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError, OverflowError):
-        raise InputError(f"{problem}, which compares text with numbers. {ADVICE}") from None
+        raise InputError(
+            f"{problem}, which compares text with numbers, or has a number that is too large. {ADVICE}"
+        ) from None
 
 
 def parsed(condition: str) -> ast.Expression:
     """Return the tree of a condition; raises InputError if it is not even an expression, or nested too deeply."""
     if len(condition) > MOST_CHARACTERS:
         raise InputError(f"where: expected at most {MOST_CHARACTERS} characters, found {len(condition)}")
+    if not condition.isascii() and condition.encode(errors="replace").decode() != condition:
+        raise InputError(f"where: expected text, found {shown(condition)}. {ADVICE}")
     parts = _QUOTED.split(condition)
     parts[::2] = [re.sub(r"(?<![=!<>])=(?!=)", "==", part) for part in parts[::2]]
+    parts[1::2] = [repr(part[1:-1]) for part in parts[1::2]]  # backslashes are themselves
     parts[::2] = [re.sub(r"\b(AND|OR|NOT|IN)\b", lambda m: m[0].lower(), part) for part in parts[::2]]
     try:
         tree = ast.parse("".join(parts).strip(), mode="eval")
@@ -84,7 +89,10 @@ def as_sql(condition: str, columns: Sequence[str]) -> str:
         InputError: If the condition does not parse, or names no column.
     """
     tree, problem = parsed(condition).body, f"where: expected a condition, found {shown(condition)}"
-    _expression(tree, columns, problem)  # refuses everything that is no condition
+    try:
+        _expression(tree, columns, problem)  # refuses everything that is no condition
+    except OverflowError:
+        raise InputError(f"{problem}, which has a number that is too large. {ADVICE}") from None
     return _sql(tree, problem)
 
 
@@ -100,7 +108,10 @@ def _sql(node: ast.expr, problem: str) -> str:
     if isinstance(node.ops[0], ast.In):
         values = right.elts if isinstance(right, ast.Tuple | ast.List) else [right]
         return f"({name} IN ({', '.join(_literal(_value(one, problem)) for one in values)}))"
-    return f"({name} {_SIGNS[type(node.ops[0])]} {_literal(_value(right, problem))})"
+    value = _value(right, problem)
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) >= 2**31):
+        name = f"CAST({name} AS DOUBLE)"  # LanceDB compares columns of whole numbers with small whole numbers only
+    return f"({name} {_SIGNS[type(node.ops[0])]} {_literal(value)})"
 
 
 def _literal(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ulna.core import Clip, Config, InputError, Positive
+from ulna.core import Clip, Config, InputError, Seconds
 from ulna.formats.annotations import Annotation, Annotations, read_annotations, unmatched
 
 MOST_WINDOWS = 10_000_000
@@ -38,10 +38,10 @@ class Window:
 class Windows(Config):
     """How recordings are cut into clips. Frames are stored once, however much the clips overlap."""
 
-    window: Positive | None = None
+    window: Seconds | None = None
     """Length of each clip in seconds; a recording that is shorter is one clip. If omitted, recordings are cut only at
     annotations."""
-    stride: Positive | None = None
+    stride: Seconds | None = None
     """Seconds from the start of one window to that of the next; the window's length by default."""
     persons: Literal["together", "separate"] = "together"
     """Keep the persons of a recording together, or write one clip per person."""

@@ -58,7 +58,7 @@ def score_timelines(timelines: Sequence[Timeline], annotations: Sequence[Sequenc
         predicted_labels.append(predicted)
         pairs.append((segments_of(truth), segments_of(predicted, timeline.probabilities)))
     if not any(truth for truth, _ in pairs):
-        raise InputError("expected annotations of the persons of the timelines, found none")
+        raise InputError("expected annotations of the persons of the timelines, within their recordings, found none")
     return {
         "frame_accuracy": frame_accuracy(zip(true_labels, predicted_labels, strict=True)),
         "edit": float(np.mean([edit_score(truth, predicted) for truth, predicted in pairs])),

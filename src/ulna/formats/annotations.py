@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ulna.formats import pku_mmd
 from ulna.formats.base import BadFileError, decoded
 
 SUFFIXES = (".csv", ".tsv", ".eaf")
+LATEST = 1e9  # seconds
 RECORDING_COLUMNS = ("file", "recording", "Media file name", "Media file path", "Media file", "Observation id")
 MEDIA = (
     "mp4", "avi", "mov", "mkv", "m4v", "mpg", "mpeg", "wmv", "webm", "wav", "mp3", "json", "csv", "npz", "npy", "pose",
@@ -178,10 +178,11 @@ def _seconds(path: Path, place: str, text: str) -> float:
     try:
         numbers = [float(part) for part in parts]
         seconds = sum(number * 60**power for power, number in enumerate(reversed(numbers)))
-        if len(parts) > 3 or not math.isfinite(seconds) or seconds < 0:
+        if len(parts) > 3 or not 0 <= seconds <= LATEST:
             raise ValueError
     except ValueError:
-        raise BadFileError(path, place, expected="a time in seconds of at least 0", found=repr(text)[:60]) from None
+        expected = "a time in seconds of at least 0 and at most a billion"
+        raise BadFileError(path, place, expected=expected, found=repr(text)[:60]) from None
     return seconds
 
 
@@ -202,7 +203,7 @@ def _intervals(
     for line, row in rows:
         place = f"line {line}"
         begin, end, label, person = (_cell(row, columns, name) for name in names)
-        if end in ("", "NA"):
+        if end in ("", "NA") and names[0] != "start":
             continue  # an event without duration in an aggregated table
         times = (_seconds(path, place, begin), _seconds(path, place, end))
         if times[0] == times[1] and names[0] != "start":
@@ -230,6 +231,8 @@ def _events(
                 raise BadFileError(path, place, expected=f"a start of {key[1]!r} first", found="a stop")
             start, _ = open_.pop(key)
             end = _seconds(path, place, _cell(row, columns, "Time"))
+            if end < start:
+                raise BadFileError(path, place, expected=f"a stop of {key[1]!r} after its start", found=f"{end:g} s")
             if end > start:
                 found.append((key[0], _interval(path, place, start, end, key[1], key[2])))
         elif status not in ("POINT", "STATE"):

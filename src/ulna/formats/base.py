@@ -13,13 +13,15 @@ import numpy as np
 
 from ulna.core import Clip, Config, InputError, MissingError, Skeleton, known_skeleton, readable
 
+SKIP_BAD = "Repair or remove the file, or leave bad files out with --skip-bad."
+
 
 class BadFileError(InputError):
     """A file cannot be read. The message names the file, the location, what was expected and found, and what to do."""
 
     def __init__(self, path: Path, location: str, *, expected: str, found: str, advice: str = "") -> None:
         self.path, self.location, self.expected, self.found = path, location, readable(expected, 120), found
-        self.advice = advice or "Repair or remove the file, or leave bad files out with --skip-bad."
+        self.advice = advice or SKIP_BAD
         super().__init__(str(path), location, expected, found)
 
     def __str__(self) -> str:

@@ -55,7 +55,7 @@ def _seconds(value: float) -> str:
 
 
 def _write_csv(annotations: ByRecording, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "start", "end", "label", "person", "confidence"])
         for recording, one in _rows(annotations):

@@ -111,14 +111,16 @@ class Embedder:
             ready: Returns the input of the encoder from a raw batch and the indices of its clips.
         """
         was_training = self.encoder.training
-        self.encoder.eval()
+        if was_training:
+            self.encoder.eval()
         kept = self._kept_frames(lengths, rates)
         parts = by_length(kept, FRAMES_PER_BATCH.get(self.device.type, FRAMES_OTHERWISE))
         features = torch.empty(len(kept), self.dim)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             for part, raw in _ahead(read, parts):
                 features[part] = embed_clips(self.encoder, ready(raw, part), self.pooling).float().cpu()
-        self.encoder.train(was_training)
+        if was_training:
+            self.encoder.train()
         return features
 
     def _kept_frames(self, lengths: Int[np.ndarray, " B"], rates: Float[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:

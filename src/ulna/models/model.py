@@ -446,7 +446,10 @@ class Model:
         own = self.preprocessor
         skeleton = skeleton or self.config.skeleton
         dimensions = dimensions or self.config.data.dimensions
-        num_persons = num_persons or (2 if own.any_clips else own.num_persons)
+        if num_persons is None:
+            num_persons = 2 if own.any_clips else own.num_persons
+        if num_persons < 1:
+            raise InputError(f"num_persons: expected at least 1, found {num_persons}")
         preprocessor = own if skeleton == self.config.skeleton else own.matching()
         preprocessor.check(skeleton, num_persons, dimensions)
         encoder = self.encoder if chosen is None else self.encoder_of(chosen)

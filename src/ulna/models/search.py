@@ -162,6 +162,8 @@ class SearchIndex:
         """
         if model.path is None:
             raise MissingError("expected a model folder to index with, found a model that was not saved")
+        if dataset.num_clips < 2:
+            raise InputError(f"{dataset.path}: expected at least two clips to search among, found {dataset.num_clips}")
         vectors = torch.from_numpy(model.embed(dataset, pooling=pooling, match_joints=match_joints))
         some = vectors[spread_evenly(len(vectors), MOST_FITTED)]
         mean, sd = standardisation(some)
@@ -217,19 +219,25 @@ class SearchIndex:
             from ulna.models.search_lance import open_lance
 
             rows, text = open_lance(path)
-            return cls(rows, IndexInfo.from_text(text))
+            return cls(rows, _info(path, text))
         if not path.is_file():
             raise MissingError(f"{path}: expected an index, found none. Write one with `ulna index`.")
         try:
             table = pq.read_table(path)
+            table.validate(full=True)  # text that is not UTF-8
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{path}: expected an index, found a damaged file ({error}). {ADVICE}") from None
         stored = (table.schema.metadata or {}).get(KEY)
         if stored is None or VECTOR not in table.column_names or "id" not in table.column_names:
             raise InputError(f"{path}: expected an index, found another Parquet file. {ADVICE}")
-        info = IndexInfo.from_text(stored.decode(errors="replace"))
+        info = _info(path, stored)
+        times = [table.schema.field(name).type for name in ("begin", "duration") if name in table.column_names]
+        if times != [pa.float64()] * 2 or any(column.null_count for column in table.select(["begin", "duration"])):
+            raise InputError(f"{path}: expected begin and duration of each clip in seconds, found others. {ADVICE}")
         if table.schema.field(VECTOR).type != pa.list_(pa.float16(), info.dims):
             raise InputError(f"{path}: expected vectors of {info.dims} half-precision numbers, found others. {ADVICE}")
+        if table[VECTOR].null_count or any(chunk.flatten().null_count for chunk in table[VECTOR].chunks):
+            raise InputError(f"{path}: expected a vector of each clip, found missing ones. {ADVICE}")
         if not len(table):
             raise InputError(f"{path}: expected an index of at least one clip, found an empty one. {ADVICE}")
         return cls(ExactRows(table), info)
@@ -290,10 +298,18 @@ class SearchIndex:
         Raises:
             InputError: If no clip meets the condition.
         """
-        found = self.rows.nearest(vectors, k, condition)
+        found = self.rows.nearest(vectors, min(k, len(self.rows)), condition)
         if not all(found):
             raise InputError(f"where: expected clips that meet {condition!r}, found none")
         return found
+
+
+def _info(path: Path, content: bytes) -> IndexInfo:
+    """Return what an index says about itself; raises InputError if it is damaged."""
+    try:
+        return IndexInfo.from_text(content.decode(errors="replace"))
+    except InputError as error:
+        raise InputError(f"{path}: expected an index, found a damaged description ({error}). {ADVICE}") from None
 
 
 def _described(dataset: Dataset) -> pa.Table:
@@ -313,7 +329,7 @@ def vector_column(vectors: Float[Tensor, "N R"]) -> pa.FixedSizeListArray:
 
 def _matrix(column: pa.ChunkedArray, width: int) -> Float[Tensor, "N R"]:
     flat = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-    return torch.from_numpy(flat.reshape(-1, width).astype(np.float32))
+    return torch.from_numpy(flat.reshape(-1, width)).float()
 
 
 _TYPES = {"mean": "<f4", "sd": "<f4", "directions": "<f2"}

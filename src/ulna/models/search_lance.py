@@ -16,7 +16,7 @@ from ulna.models.search import ADVICE, VECTOR, Hit, Rows
 
 TABLE, INFO = "clips", "ulna.json"
 LEAST_INDEXED = 10_000  # below, LanceDB compares all clips
-PROBES, REFINED = 40, 10  # partitions that are looked into, and candidates per clip that are compared exactly
+PROBES, REFINED = 20, 10  # partitions that are looked into, and candidates per clip that are compared exactly
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LanceRows(Rows):
                 rows = query.to_list()
             except (ValueError, RuntimeError) as error:
                 if not condition:
-                    raise
+                    raise InputError(f"expected an index, found a damaged database ({error}). {ADVICE}") from None
                 raise InputError(f"where: expected a condition on columns, found {condition!r} ({error})") from None
             found.append([Hit(row["id"], 1 - row.pop("_distance"), row) for row in rows])
         return found
@@ -58,11 +58,11 @@ def write_lance(table: pa.Table, info: str, path: Path) -> None:
     with new_folder(path) as folder:
         opened = lancedb.connect(str(folder)).create_table(TABLE, table.replace_schema_metadata(None))
         if len(table) >= LEAST_INDEXED:
-            opened.create_index(metric="cosine", vector_column_name=VECTOR, index_type="IVF_PQ")
+            opened.create_index(metric="cosine", vector_column_name=VECTOR, index_type="IVF_FLAT")
         write_text(folder / INFO, info)
 
 
-def open_lance(path: Path) -> tuple[LanceRows, str]:
+def open_lance(path: Path) -> tuple[LanceRows, bytes]:
     """Return the clips of a database, and what the index says about itself.
 
     Raises:
@@ -76,7 +76,7 @@ def open_lance(path: Path) -> tuple[LanceRows, str]:
         table = lancedb.connect(str(path)).open_table(TABLE)
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(f"{path}: expected an index, found a damaged database ({error}). {ADVICE}") from None
-    return LanceRows(table), (path / INFO).read_text(encoding="utf-8")
+    return LanceRows(table), (path / INFO).read_bytes()
 
 
 def _lancedb() -> Any:

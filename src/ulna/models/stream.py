@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from ulna.core import Clip, Config, Count, InputError, Positive, Share, Skeleton, shown
+from ulna.core import FARTHEST, Clip, Config, Count, InputError, Seconds, Share, Skeleton, shown
 from ulna.models.classifier import DEFAULT_DURATIONS, Classifier
 from ulna.models.embedding import Embedder
 
 MOST_PERSONS = 100
+MOST_FRAMES = 100_000  # of a window
 MOST_LATE = 1.0  # seconds of late frames after which the clock starts anew
 LONGEST_GAP = 86_400  # seconds
 EXAMPLE = '{"time": 0, "persons": {"a": [[x, y, z], ...]}}'
@@ -27,11 +28,11 @@ class StreamOptions(Config):
     window: Annotated[float, Field(gt=0, le=600)] | None = None
     """Seconds that an answer is based on; by default the median duration of the clips that the classifier was trained
     on."""
-    every: Count = 10
+    every: Count = 15
     """Number of frames from one answer to the next."""
     min_visible: Share = 0.5
     """Minimum share of the window's frames in which a person is visible; there is no answer about others."""
-    forget: Positive = 2.0
+    forget: Seconds = 2.0
     """Seconds after which a person who is not seen any more is forgotten."""
     unknown: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Label movement "unknown" that is unlike all training clips, at about this share of false alarms."""
@@ -133,11 +134,14 @@ class Stream:
         self.embedder, self.classifier, self.options = embedder, classifier, options
         self.skeleton, self.fps, self.dimensions, self.units = skeleton, fps, dimensions, units
         self.length = max(2, round(seconds * fps))
+        if self.length > MOST_FRAMES:
+            found = f"{self.length:,} ({seconds:g} seconds at {fps:g} frames per second)"
+            raise InputError(f"window: expected at most {MOST_FRAMES:,} frames, found {found}")
         self.counts = StreamCounts()
         self._tracks: dict[str, _Track] = {}
         self._frame = -1  # number of the last frame on the stream's clock
         self._start: float | None = None
-        self._late = 0  # frames that came late one after another
+        self._late = 0  # frames one after another that came late, or far too early
 
     @property
     def persons(self) -> tuple[str, ...]:
@@ -205,20 +209,27 @@ class Stream:
         if self._start is None:
             self._start = time - (self._frame + 1) / self.fps
         if time - self._start - self._frame / self.fps > LONGEST_GAP:
+            self._late += 1
+            if self._late > self.fps * MOST_LATE:
+                self._restart(time)  # the clock was set forward
+                return 0
             self.counts.bad += 1
             raise InputError(f"time: expected at most {LONGEST_GAP} seconds after the last frame, found {time:g}")
         return round(max(-1e9, time - self._start) * self.fps)
 
     def _checked(self, name: str, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return positions (K, 3) and visibility (K) of a person."""
-        found = np.asarray(position, dtype=np.float32)
+        try:
+            found = np.asarray(position, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"person {shown(name)}: expected an array of numbers, found other values") from None
         width = 2 if self.dimensions == 2 else 3
         if found.shape != (self.skeleton.num_joints, width):
             raise InputError(
                 f"person {shown(name)}: expected positions ({self.skeleton.num_joints}, {width}) of "
                 f"{self.skeleton.name}, found {found.shape}"
             )
-        visible: np.ndarray = np.all(np.isfinite(found), axis=1)
+        visible: np.ndarray = np.all(np.abs(found) <= FARTHEST, axis=1)  # false for nan
         found = np.where(visible[:, None], found, 0)
         return (np.pad(found, ((0, 0), (0, 1))) if width == 2 else found), visible
 
@@ -308,8 +319,17 @@ def read_frame(line: str) -> tuple[Mapping[str, np.ndarray], float | None]:
         raise InputError(problem) from None
 
 
+def _listed(joint: Any) -> list[Any]:
+    if not isinstance(joint, list):
+        raise TypeError
+    return joint
+
+
 def _array(joints: Any) -> np.ndarray:
     """Return joints as an array, NaN where they are null; raises TypeError or ValueError if they are no numbers."""
+    values = [value for joint in joints if joint is not None for value in _listed(joint)]
+    if not all(value is None or type(value) in (int, float) for value in values):
+        raise TypeError
     width = next((len(joint) for joint in joints if joint is not None), 3)
     rows = [[math.nan] * width if joint is None else joint for joint in joints]
     return np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from ulna.core import Clip, Config, InputError, Positive, Share
+from ulna.core import Clip, Config, InputError, Seconds, Share
 from ulna.formats.annotations import Annotation
 from ulna.models.classifier import DEFAULT_DURATIONS
 from ulna.models.decoding import NOTHING, Smoothing, runs
@@ -22,12 +22,12 @@ AT_ONCE = 1024  # windows that are classified at once
 class Scan(Config):
     """How a recording is cut into windows."""
 
-    windows: Annotated[tuple[Positive, ...], Field(max_length=8)] = ()
+    windows: Annotated[tuple[Seconds, ...], Field(max_length=8)] = ()
     """Lengths of windows in seconds; by default the quartiles of the durations of the clips that the classifier was
     trained on. Probabilities of all windows that contain a frame are averaged, those near the middle of a window with a
     larger weight."""
-    stride: Positive = 0.25
-    """Seconds from the start of one window to that of the next."""
+    stride: Seconds = 0.25
+    """Seconds from the start of one window to that of the next; at most half a window."""
     min_visible: Share = 0.5
     """Minimum share of a window's frames in which the person is visible; other windows are left out."""
 
@@ -36,10 +36,10 @@ class Scan(Config):
 
         A recording that is shorter than a window is one window.
         """
-        stride = max(1, round(self.stride * clip.fps))
         found: set[tuple[int, int]] = set()
         for seconds in sorted(set(self.windows or DEFAULT_DURATIONS)):
             length = min(max(1, round(seconds * clip.fps)), clip.num_frames)
+            stride = max(1, round(min(self.stride, seconds / 2) * clip.fps))
             last = clip.num_frames - length
             found |= {(start, start + length) for start in (*range(0, last, stride), last)}
             if len(found) > MOST_WINDOWS:
