@@ -29,6 +29,7 @@ from ulna.evaluation.segmentation import score_timelines
 from ulna.formats.annotations import Annotation
 from ulna.models import Model, Scan, Smoothing, Timeline, load
 from ulna.models.classifier import ClassifierConfig
+from ulna.models.stream import StreamOptions
 from ulna.models.timeline import scan
 from ulna.models.training_windows import TrainingWindows
 
@@ -115,7 +116,10 @@ def delay(dataset: Dataset, split: str, models: Sequence[str]) -> None:
 
 def _delays(model: Model, clip: Clip, truth: Sequence[Annotation]) -> list[tuple[float, float] | None]:
     """Return seconds and share of each action until the first right answer; None if there is none before its end."""
-    stream = model.stream(fps=clip.fps, classifier="answers", skeleton=clip.skeleton, match_joints=True)
+    options = StreamOptions(every=10)
+    stream = model.stream(
+        fps=clip.fps, classifier="answers", options=options, skeleton=clip.skeleton, match_joints=True
+    )
     answers = [
         one
         for position, seen in zip(clip.position[:, 0], clip.visible[:, 0], strict=True)

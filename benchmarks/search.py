@@ -11,7 +11,6 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +43,8 @@ def write(index: SearchIndex, num: int, folder: Path) -> None:
     parts = [real, *(synthetic(real, min(100_000, num - start), start) for start in range(len(real), num, 100_000))]
     vectors = torch.cat(parts)[:num]
     ids = pa.array([f"clip{number:07d}" for number in range(num)])
-    large = replace(index, rows=ExactRows(pa.table({"id": ids, VECTOR: vector_column(vectors)})))
+    times = {"begin": pa.array(np.zeros(num)), "duration": pa.array(np.ones(num))}
+    large = replace(index, rows=ExactRows(pa.table({"id": ids, **times, VECTOR: vector_column(vectors)})))
     for name in ("exact.parquet", "approximate.lance"):
         began = time.perf_counter()
         large.save(folder / name)
@@ -55,22 +55,22 @@ def write(index: SearchIndex, num: int, folder: Path) -> None:
     torch.save(synthetic(real[picked], NUM_QUERIES, 2), folder / "queries.pt")
 
 
-def measure(path: Path, queue: multiprocessing.Queue[object]) -> None:
-    """Search an index, and report what was found, times and memory."""
+def measure(path: Path) -> tuple[list[list[str]], float, float, float, float]:
+    """Search an index, and return what was found, times and memory."""
     queries = torch.load(path.parent / "queries.pt", weights_only=True)
     began = time.perf_counter()
     index = SearchIndex.open(path)
     index.nearest(queries[:1], k=K)
     opened = time.perf_counter() - began
     times = []
-    found: list[Sequence[str]] = []
+    found: list[list[str]] = []
     for query in queries:
         began = time.perf_counter()
         found.append([hit.clip for hit in index.nearest(query[None], k=K)[0]])
         times.append(time.perf_counter() - began)
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1e6
-    queue.put((found, opened, float(np.median(times)), float(np.quantile(times, 0.95)), peak))
+    return found, opened, float(np.median(times)), float(np.quantile(times, 0.95)), peak
 
 
 def main() -> None:
@@ -86,11 +86,8 @@ def main() -> None:
         write(index, num, Path(folder))
         results = {}
         for name in ("exact.parquet", "approximate.lance"):
-            queue = context.Queue()
-            process = context.Process(target=measure, args=(Path(folder) / name, queue))
-            process.start()
-            results[name] = queue.get()
-            process.join()
+            with context.Pool(1) as pool:
+                results[name] = pool.apply(measure, (Path(folder) / name,))
     exact = results["exact.parquet"][0]
     print("| backend | open, s | query, ms (median) | query, ms (95 %) | memory, GB | recall@10 |\n" + "|---" * 6 + "|")
     for name, (found, opened, middle, late, peak) in results.items():

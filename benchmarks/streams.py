@@ -2,7 +2,7 @@
 
 Clips of the training part are shown one after another at the dataset's frame rate, 30 minutes by default, as numpy
 arrays and then as lines of JSON to `ulna stream`. The classifier is trained on the training part and on windows of it;
-its window is the median of the clips, with an answer every 15 frames. Memory is that of the process, every five
+its window is the median of the clips, with an answer every 20 frames. Memory is that of the process, every five
 minutes of the stream.
 """
 

@@ -5,6 +5,7 @@ import pytest
 
 from ulna.core import (
     SKELETONS,
+    Clip,
     Config,
     ExistsError,
     InputError,
@@ -99,3 +100,13 @@ def test_a_folder_appears_complete_or_not_at_all(tmp_path):
     assert (tmp_path / "made" / "all").is_file()
     with pytest.raises(ExistsError, match="exists already"), new_folder(tmp_path / "made"):
         pass
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"fps": 1e-300}, "frames per second"), ({"fps": 1e12}, "frames per second"), ({"fps": float("nan")}, "frames per"),
+    ({"position": np.full((4, 1, 20, 3), 1e20, np.float32)}, "expected coordinates up to 1e"),
+])  # fmt: skip
+def test_clips_that_cannot_be_computed_with(changes, message):
+    content = {"position": np.zeros((4, 1, 20, 3), np.float32)} | changes
+    with pytest.raises(InputError, match=message):
+        Clip(id="a", skeleton=get_skeleton("kinect_v1"), **content)

@@ -288,13 +288,21 @@ def test_bad_files(fitted, tmp_path):
             OnnxModel(changed(own, tmp_path / "x.onnx", text))
     with pytest.raises(InputError, match="expected version 1 of exported models, found 2"):
         OnnxModel(changed(own, tmp_path / "x.onnx", about | {"version": 2}))
-    for name, value in (("fps", "30"), ("joints", [1]), ("joints", None), ("classes", {}), ("num_persons", 1.5)):
+    with pytest.raises(InputError, match="found another ONNX file"):
+        OnnxModel(changed(own, tmp_path / "x.onnx", "[" * 100_000))
+    for name, value in (
+        ("fps", "30"), ("joints", [1]), ("joints", None), ("classes", {}), ("num_persons", 1.5), ("num_persons", 9),
+        ("joints", about["joints"][:-1]), ("classes", ["a"]), ("dimensions", 7), ("fps", 0), ("fps", float("nan")),
+    ):  # fmt: skip
         with pytest.raises(InputError, match="found a damaged one"):
             OnnxModel(changed(own, tmp_path / "x.onnx", about | {name: value}))
 
 
 def test_the_model_refuses_what_it_cannot_export(fitted, dataset, tmp_path, command):
     model = load(fitted / "fitted", device="cpu")
+    for number in (0, -1):
+        with pytest.raises(InputError, match=f"num_persons: expected at least 1, found {number}"):
+            model.export(tmp_path / "m.onnx", num_persons=number)
     with pytest.raises(InputError, match="at most 1 persons per clip, found 5"):
         model.export(tmp_path / "m.onnx", num_persons=5)
     with pytest.raises(InputError, match="at most 4 persons in an exported graph, found 5"):

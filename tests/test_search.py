@@ -252,3 +252,43 @@ def test_lancedb_finds_the_same(model, dataset, index, tmp_path):
     (tmp_path / "other.lance" / "ulna.json").write_text("{}")
     with pytest.raises(InputError, match="expected an index, found a damaged database"):
         SearchIndex.open(tmp_path / "other.lance")
+
+
+def test_text_in_conditions_is_taken_as_it_is():
+    table = pa.table({"id": ["a", "b"], "label": ["da\\nce", "it's"]})
+    assert where(table, 'label = "da\\nce"')["id"].to_pylist() == ["a"]
+    assert where(table, 'label = "it\'s"')["id"].to_pylist() == ["b"]
+    assert as_sql('label = "it\'s"', ["label"]) == "(`label` = 'it''s')"
+    with pytest.raises(InputError, match="where: expected text"):
+        where(table, "label = '\ud800'")
+
+
+def test_numbers_of_other_kinds_as_sql():
+    assert as_sql("subject > 2.5", ["subject"]) == "(CAST(`subject` AS DOUBLE) > 2.5)"
+    assert as_sql("subject < 3000000000", ["subject"]) == "(CAST(`subject` AS DOUBLE) < 3000000000)"
+    with pytest.raises(InputError, match="has a number that is too large"):
+        as_sql("subject = 99999999999999999999", ["subject"])
+
+
+def test_damaged_indexes(model, dataset, index, tmp_path, command):
+    table = pq.read_table(index)
+    text = pa.array([b"\xff\xfe"] * len(table)).view(pa.string())
+    no_vector = pa.array([None] * len(table), table.schema.field("vector").type)
+    for name, column in (("label", text), ("begin", pa.array(["x"] * len(table))), ("vector", no_vector)):
+        place = table.column_names.index(name)
+        pq.write_table(table.set_column(place, name, column), tmp_path / f"{name}.parquet")
+        with pytest.raises(InputError, match="expected"):
+            SearchIndex.open(tmp_path / f"{name}.parquet")
+    other = table.replace_schema_metadata({b"ulna": b'{"version": 2}'})
+    pq.write_table(other, tmp_path / "other.parquet")
+    with pytest.raises(InputError, match=r"other\.parquet: expected an index, found a damaged description"):
+        SearchIndex.open(tmp_path / "other.parquet")
+    for times in (("--start", "nan"), ("--start", "inf"), ("--end", "1e308")):
+        code, _, err = command("search", index, dataset.path, "--clip", dataset.ids[0], *times)
+        assert code == 2
+        assert "expected a start before the end" in err
+    opened = SearchIndex.open(index)
+    assert len(opened.like(model, dataset.clip(0), k=10**30)) == dataset.num_clips
+    single = Dataset.write(tmp_path / "single", [dataset.clip(0)], classes=CLASSES)
+    with pytest.raises(InputError, match="expected at least two clips to search among, found 1"):
+        SearchIndex.build(model, single)

@@ -203,3 +203,53 @@ def test_the_median_is_kept_where_quartiles_are_equal(model):
     config = model.classifier(None).config
     assert len(config.durations) == 3
     assert started(model, forget=0.01).push(body(1)[0]) == []
+
+
+def test_a_clock_that_is_set_far_forward_starts_anew(model):
+    stream, frames = started(model), body()
+    stream.push(frames[0], time=0.0)
+    refused, answers = 0, []
+    for number in range(90):
+        try:
+            answers += stream.push(frames[number % 60], time=1.7e9 + number / 30)
+        except InputError:
+            refused += 1
+    assert refused == 30, "a second"
+    assert answers
+    assert answers[-1].time == pytest.approx(1.7e9 + 89 / 30, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    "joint", ['"123"', '{"1": 0, "2": 0, "3": 0}', "[true, false, true]", '["0.1", "1.5", "2"]', "1"]
+)
+def test_joints_that_are_no_numbers(joint):
+    with pytest.raises(InputError, match="expected a frame such as"):
+        read_frame(f'{{"position": [[0, 1, 2], {joint}]}}')
+
+
+def test_joints_that_are_far_away_are_missing(model):
+    stream, frames = started(model), body()
+    with pytest.raises(InputError, match="person 'a': expected an array of numbers"):
+        stream.push({"a": np.array([["x"] * 3] * 20)})
+    assert stream.counts.bad == 1
+    for number, frame in enumerate(frames):
+        frame = frame.copy()
+        frame[3] = 1e30
+        for answer in stream.push(frame, time=number / 30):
+            assert np.isfinite(answer.confidence)
+    assert not stream._tracks["0"].visible[:, 3].any()
+    with pytest.raises(InputError, match="window: expected at most 100,000 frames"):
+        model.stream(fps=1e12)
+
+
+def test_a_long_line_is_one_bad_frame(model, monkeypatch, command):
+    lines = [json.dumps({"position": frame.tolist()}) for frame in body()]
+    text = "\n".join(["x" * 2_500_000, *lines[:3], json.dumps({"persons": {"\ud800é": body()[3].tolist()}}), "garbage"])
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    code, out, err = command("stream", model.path, "--fps", "30", "--window", "0.1", "--every", "1")
+    assert code == 0
+    assert [json.loads(line)["person"] for line in out.splitlines()][-1] == "0"
+    assert "line 6 was left out" in err
+    assert "bad 2" in err
+    monkeypatch.setattr("sys.stdin", None)
+    assert "expected frames on standard input, found it closed" in command("stream", model.path, "--fps", "30")[2]

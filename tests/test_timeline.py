@@ -319,3 +319,38 @@ def test_many_short_segments_are_joined_quickly():
     labels = np.random.default_rng(0).integers(0, 5, 20_000)
     joined = join_short(labels, 10)
     assert all(end - start >= 10 for start, end in runs(joined))
+
+
+def test_windows_leave_no_gaps():
+    """The stride is at most half a window."""
+    clip = make_clip("long", 90)
+    for seconds in (0.1, 0.5):
+        covered = np.zeros(90, bool)
+        for start, end in Scan(windows=(seconds,), stride=10.0).of(clip):
+            covered[start:end] = True
+        assert covered.all()
+
+
+def test_annotations_of_one_of_two_persons(model, tmp_path, command):
+    """Events of a person who has no annotations do not count."""
+    one, two = make_clip("a", 60, label=CLASSES[0]), make_clip("b", 60, label=CLASSES[1], seed=1)
+    both = np.concatenate([one.position, two.position + np.float32([1, 0, 0])], axis=1)
+    visible = np.ones(both.shape[:3], bool)
+    recording = replace(one, position=both, visible=visible, label=None, tracks=("anna", "ben"))
+    write_clips([recording], tmp_path / "two.npz")
+    table = "start,end,label,person\n0,2,{},anna\n"
+    scores = []
+    for number, more in enumerate(("", "0,1,dance,zoe\n")):
+        (tmp_path / f"{number}.csv").write_text(table.format(CLASSES[0]) + more)
+        given = ["--annotations", tmp_path / f"{number}.csv", "--out", tmp_path / f"{number}.json"]
+        code, out, err = command("timeline", model.path, tmp_path / "two.npz", *given)
+        assert code == 0
+        scores.append(out.splitlines()[-1])
+        assert ("zoe" in err) == bool(more)
+    assert scores[0] == scores[1]
+    (tmp_path / "late.csv").write_text("start,end,label\n50,60,x\n")
+    given = ["--annotations", tmp_path / "late.csv", "--out", tmp_path / "late.json"]
+    code, _, err = command("timeline", model.path, tmp_path / "two.npz", *given)
+    assert code == 2
+    assert "within their recordings" in err
+    assert not (tmp_path / "late.json").exists(), "nothing is written before an error"

@@ -28,7 +28,7 @@ class StreamOptions(Config):
     window: Annotated[float, Field(gt=0, le=600)] | None = None
     """Seconds that an answer is based on; by default the median duration of the clips that the classifier was trained
     on."""
-    every: Count = 15
+    every: Count = 20
     """Number of frames from one answer to the next."""
     min_visible: Share = 0.5
     """Minimum share of the window's frames in which a person is visible; there is no answer about others."""
