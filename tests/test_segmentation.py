@@ -123,5 +123,7 @@ def test_scores_of_timelines_by_hand():
     )
     unnamed = Timeline("r", None, 10.0, ("a", "b"), timeline.probabilities, 1.0, events)
     assert score_timelines([unnamed], [truth[1:2]])["frame_accuracy"] == 0, "annotations of anyone count"
-    with pytest.raises(InputError, match="expected annotations of the persons of the timelines, found none"):
+    with pytest.raises(
+        InputError, match="expected annotations of the persons of the timelines, within their recordings, found none"
+    ):
         score_timelines([timeline], [truth[2:3]])
