@@ -1,6 +1,7 @@
 """Discovery: motifs, their number, usage by group, transitions, and the page."""
 
 import csv
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import CLASSES, make_clip, model_of, tiny
-from ulna.analysis.discovery import NOISE, Discovery, Motifs, column, discover, transitions, usage
+from ulna.analysis.discovery import NOISE, Discovery, Motifs, Usage, column, discover, draw_usage, transitions, usage
 from ulna.analysis.grid import Tile, TileGroup, show_grid
 from ulna.core import InputError
 from ulna.dataset import Dataset, Windows, prepare
@@ -172,6 +173,11 @@ def test_bad_options_of_discover(options, message, dataset, tmp_path, command):
     assert code == 2
     assert message in err
     assert not (tmp_path / "page.html").exists()
+
+
+def test_control_characters_in_groups_leave_a_readable_figure():
+    found = [Usage(0, {"a\x01b": 0.5, "<b>": 0.5}, 0.1, 0.5)]
+    ElementTree.fromstring("<svg" + draw_usage(found, ["one"]).partition("<svg")[2])
 
 
 def test_a_grid_of_clips_that_hardly_show_anybody(tmp_path):

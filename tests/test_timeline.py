@@ -175,6 +175,12 @@ def test_written_annotations_are_read_again(ending, tmp_path):
         write_annotations(EVENTS, path)
 
 
+def test_control_characters_in_names_leave_a_readable_file(tmp_path):
+    name = "day\x01/room"
+    write_annotations({name: EVENTS["day 1/room"]}, tmp_path / "events.eaf")
+    assert read_annotations(tmp_path / "events.eaf").of("day /room")
+
+
 def test_annotations_as_json(tmp_path):
     write_annotations(EVENTS, tmp_path / "events.json")
     found = json.loads((tmp_path / "events.json").read_text())

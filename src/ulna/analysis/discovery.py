@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from ulna.core import Config, Count, InputError, Seed, random_stream
+from ulna.core import Config, Count, InputError, Seed, random_stream, readable
 from ulna.dataset import Dataset
 from ulna.models.standardisation import standardisation
 
@@ -323,7 +323,7 @@ def draw_usage(found: Sequence[Usage], names: Sequence[str]) -> str:
     shares = np.array([[one.share[group] for group in groups] for one in found])
     axes.imshow(shares, cmap="Blues", vmin=0, aspect="auto")
     is_long = len(groups) * max(map(len, groups)) > 80
-    shown = [group.replace("$", r"\$") for group in groups]  # no formulas
+    shown = [readable(group, 60).replace("$", r"\$") for group in groups]  # no formulas, no control characters
     axes.set_xticks(range(len(groups)), shown, rotation=30 if is_long else 0, ha="right" if is_long else "center")
     axes.set_yticks(
         range(len(found)), [f"{names[one.motif]}  (p {one.p_value:.2g}, η² {one.effect:.2f})" for one in found]

@@ -98,7 +98,7 @@ def _write_elan(annotations: ByRecording, path: Path) -> None:
         {"AUTHOR": "ulna", "DATE": datetime.now(UTC).isoformat(timespec="seconds"), "FORMAT": "3.0", "VERSION": "3.0"},
     )
     header = ElementTree.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", {"MEDIA_URL": recording, "MIME_TYPE": "unknown"})
+    ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", {"MEDIA_URL": _printable(recording), "MIME_TYPE": "unknown"})
     order = ElementTree.SubElement(root, "TIME_ORDER")
     tiers: dict[str, ElementTree.Element] = {}
     for number, one in enumerate(entries):
