@@ -1,10 +1,11 @@
-"""Draw the figures of the results pages from results.csv.
+"""Draw the figures of the results pages from results.csv, and that of timelines from the tables of answers.md.
 
     python scripts/make_figures.py
 
 - figures/pretraining_gain.png: linear accuracy of random init and of the pretrained encoder, same readout.
 - figures/bench_gain.png: the same for the benchmark, by method and data set.
 - figures/any_body.png: `ulna/base` on data it has not seen, beside raw joints, random init and in-domain pretraining.
+- figures/timelines.png: F1@50 of timelines of assembled recordings.
 - figures/ranks.png: mean ranks of the benchmark's methods, and which do not differ (bench_pairs.csv, which
   compare_methods.py writes).
 """
@@ -125,6 +126,40 @@ def draw_any_body(found: Mapping[str, Mapping[str, Mapping[str, tuple[float, flo
     return figure
 
 
+def timelines(page: Path) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+    """Return mean and deviation of F1@50 by data set, setting (training data and decoder) and method."""
+    found: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
+    data = ""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.endswith(("`xview`:", "`xsub`:")):
+            data = line.partition(",")[0]
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and len(cells) == 9 and cells[2] in ("Viterbi", "hysteresis"):
+            mean, _, sd = cells[7].partition(" ± ")
+            setting = f"{cells[1]},\n{cells[2]}".replace(" and ", "\nand ")
+            found.setdefault(data, {}).setdefault(setting, {})[cells[0].strip("`")] = float(mean), float(sd)
+    return found
+
+
+def draw_timelines(found: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]) -> Figure:
+    """Draw a panel per data set."""
+    colors = {"1-NN on raw joints": RAW, "ulna/base": PRETRAINED, "in-domain": IN_DOMAIN}
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    for axes, (data, settings) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
+        for number, (title, color) in enumerate(colors.items()):
+            x = [place + 0.26 * (number - 1) for place in range(len(settings))]
+            values = [own[title] for own in settings.values()]
+            axes.bar(x, [mean for mean, _ in values], 0.24, yerr=[sd for _, sd in values], color=color, label=title)
+        axes.set_xticks(range(len(settings)), list(settings))
+        axes.set_title(data, loc="left")
+        axes.grid(axis="y", color=LINE)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left")
+    figure.supylabel("F1@50 in percent")
+    return figure
+
+
 def bench_rows(rows: Sequence[ResultRow]) -> Iterator[tuple[str, str, ResultRow]]:
     """Yield the rows of the benchmark with the titles of their method and data set, without those of transfer."""
     for row in rows:
@@ -220,6 +255,7 @@ def main() -> None:
     draw_gains(gains(rows)).savefig(RESULTS / "figures" / "pretraining_gain.png", dpi=110)
     if any(row.recipe == "base" for row in rows):
         draw_any_body(any_body(rows)).savefig(RESULTS / "figures" / "any_body.png", dpi=110)
+    draw_timelines(timelines(RESULTS / "answers.md")).savefig(RESULTS / "figures" / "timelines.png", dpi=110)
     if found := bench_gains(rows):
         draw_bench_gains(found).savefig(RESULTS / "figures" / "bench_gain.png", dpi=110)
     scores = bench_scores(rows)
