@@ -15,6 +15,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from ulna.core import Clip
     from ulna.dataset import Dataset
     from ulna.models import Embedder
 
@@ -31,6 +33,11 @@ RECIPES_SHOWN = (
     "slim/nw_ucla", "skeletonclr/nw_ucla",
 )  # fmt: skip
 BATCHES, LENGTHS = (1, 3, 8), (4, 16, 48, 100)  # clips, and frames of the longest
+
+
+def positions(clips: Sequence[Clip]) -> list[np.ndarray]:
+    """Return positions (T, P, K, 3) of clips, NaN where a joint is missing."""
+    return [np.where(clip.visible[..., None], clip.position, np.nan).astype(np.float32) for clip in clips]
 
 
 def measure(
@@ -53,7 +60,7 @@ def measure(
             return [answer.label for answer in model.predict(clips, match_joints=True)]
     else:
         file = OnnxModel(folder / ("float32.onnx" if kind == "ONNX, float32" else "int8.onnx"), threads=threads)
-        arrays = [np.where(clip.visible[..., None], clip.position, np.nan).astype(np.float32) for clip in clips]
+        arrays = positions(clips)
 
         def predict() -> list[str]:
             return [answer.label for answer in file.predict(arrays)]
@@ -111,8 +118,7 @@ def _difference(embedder: Embedder, data: Dataset) -> tuple[float, float, int]:
                 frames = np.arange(length) % clip.num_frames
                 clips.append(replace(clip, position=clip.position[frames], visible=clip.visible[frames]))
             packed = embedder.embed_clips(clips).numpy()
-            positions = [np.where(one.visible[..., None], one.position, np.nan).astype(np.float32) for one in clips]
-            differences.append(np.abs(file.embed(positions) - packed).max())
+            differences.append(np.abs(file.embed(positions(clips)) - packed).max())
             sizes.append(np.abs(packed).max())
             width = packed.shape[1]
     return float(max(differences)), float(max(sizes)), width

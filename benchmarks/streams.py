@@ -8,6 +8,7 @@ minutes of the stream.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -24,22 +25,16 @@ from ulna.dataset import Dataset
 from ulna.models import load
 
 
-def frames(dataset: Dataset, clips: np.ndarray, num: int) -> Iterator[np.ndarray]:
-    """Yield positions (K, 3) of the first person, NaN where a joint is missing."""
-    done = 0
-    while done < num:
-        for index in clips:
-            clip = dataset.clip(int(index))
-            for position, visible in zip(clip.position[:, 0], clip.visible[:, 0], strict=True):
-                if done == num:
-                    return
-                yield np.where(visible[:, None], position, np.nan)
-                done += 1
+def frames(dataset: Dataset, clips: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield positions (K, 3) of the first person without end, NaN where a joint is missing."""
+    for index in itertools.cycle(clips):
+        clip = dataset.clip(int(index))
+        yield from np.where(clip.visible[:, 0, :, None], clip.position[:, 0], np.nan)
 
 
-def resident(pid: int) -> float:
-    """Return the resident memory of a process in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+def resident() -> float:
+    """Return the resident memory of this process in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -56,7 +51,7 @@ def main(path: str, folder: str, split: str, minutes: float = 30.0) -> None:
     memory, answering, answers = [], 0.0, 0
     began = time.perf_counter()
     spent = 0.0
-    for number, frame in enumerate(frames(dataset, train, num)):
+    for number, frame in enumerate(itertools.islice(frames(dataset, train), num)):
         start = time.perf_counter()
         found = stream.push(frame)
         took = time.perf_counter() - start
@@ -64,7 +59,7 @@ def main(path: str, folder: str, split: str, minutes: float = 30.0) -> None:
         if found:
             answering, answers = answering + took, answers + 1
         if number % round(300 * fps) == round(10 * fps):
-            memory.append(resident(os.getpid()))
+            memory.append(resident())
     print(f"window of {stream.length / fps:.2f} s, {num:,} frames of {minutes:g} minutes at {fps:g} per second")
     print(
         f"numpy: {spent:.1f} s, {minutes * 60 / spent:.0f} times real time; {1000 * spent / num:.2f} ms per frame, "
@@ -76,7 +71,7 @@ def main(path: str, folder: str, split: str, minutes: float = 30.0) -> None:
         saved, lines = Path(name) / "model", Path(name) / "frames.jsonl"
         model.save(saved)
         with lines.open("w") as file:
-            for frame in frames(dataset, train, num):
+            for frame in itertools.islice(frames(dataset, train), num):
                 rows = [None if np.isnan(joint).any() else joint.round(4).tolist() for joint in frame]
                 file.write(json.dumps({"position": rows}) + "\n")
         command = [sys.executable, "-m", "ulna", "stream", str(saved), "--fps", f"{fps:g}", "--match-joints"]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from ulna.analysis.discovery import Discovery
 from ulna.cli.options import INLINE, Flag, Positional, run
-from ulna.core import InputError, new_file, readable, refuse_existing
+from ulna.core import InputError, new_file, readable
 
 DEFAULT = Discovery()
 MOST_GROUPS = 4  # that are named beside a motif
@@ -58,13 +58,11 @@ def discover(
     )
     from ulna.analysis.discovery import discover as find
     from ulna.analysis.grid import Tile, TileGroup, show_grid
-    from ulna.cli.events import refuse_same
+    from ulna.cli.events import check_new_files
     from ulna.cli.loading import load_models
     from ulna.dataset import Dataset
 
-    refuse_same(page, labels)
-    for path in filter(None, (page, labels)):
-        refuse_existing(path)
+    check_new_files(page, labels)
     if examples < 1:
         raise InputError(f"examples: expected at least 1, found {examples}")
     (loaded,), dataset = load_models([model], device), Dataset(data)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulna.core import Clip, InputError, UlnaWarning, readable, refuse_existing
+from ulna.core import TEST, Clip, InputError, UlnaWarning, readable, refuse_existing
 
 if TYPE_CHECKING:
     from ulna.models import Model
@@ -20,15 +20,15 @@ def check_outputs(out: Path | None, page: Path | None) -> None:
 
     if out:
         check_writable(out)
-    refuse_same(out, page)
-    for path in filter(None, (out, page)):
-        refuse_existing(path)
+    check_new_files(out, page)
 
 
-def refuse_same(one: Path | None, two: Path | None) -> None:
-    """Raise InputError if two files that are to be written are the same."""
+def check_new_files(one: Path | None, two: Path | None) -> None:
+    """Raise an error if two files that are to be written are the same, or exist."""
     if one and two and one.absolute() == two.absolute():
         raise InputError(f"{one}: expected two files to write, found the same path twice")
+    for path in filter(None, (one, two)):
+        refuse_existing(path)
 
 
 def read_recordings(
@@ -47,7 +47,7 @@ def read_recordings(
     recordings = read_like(files, format, model.config.data.source, recordings=True)
     if split is not None:
         known = sorted({name for one in recordings for name in one.splits})
-        recordings = [one for one in recordings if one.splits.get(split) == "test"]
+        recordings = [one for one in recordings if one.splits.get(split) == TEST]
         if not recordings:
             raise InputError(f"split: expected a split with test recordings, of {known or 'none'}, found {split!r}")
     if out:

@@ -83,9 +83,8 @@ def read_like(
                 clips += format.read_recordings(file, found) if recordings else format.read(file, found)
             except BadFileError as error:
                 if len(found.files) == 1:
-                    where, expected = error.location, error.expected
-                    advice = error.advice.replace(SKIP_BAD, "Repair the file, or choose others.")
-                    raise BadFileError(error.path, where, expected=expected, found=error.found, advice=advice) from None
+                    error.advice = error.advice.replace(SKIP_BAD, "Repair the file, or choose others.")
+                    raise
                 warnings.warn(f"left out {error}", UlnaWarning, stacklevel=2)
     if not clips:
         raise InputError("expected at least one readable file, found only bad ones")

@@ -100,17 +100,16 @@ def _scores(
         warnings.warn(message, UlnaWarning, stacklevel=2)
     pairs = []
     for name, some in zip(names, found, strict=True):
-        persons = {own.person for own in some}
-        for own in some:
-            entries = [one for one in truth.of(name) if None in (one.person, own.person) or one.person == own.person]
-            pairs += [(own, entries)] if entries else []
-        absent = {one.person for one in truth.of(name)} - {None, *persons}
-        if absent and None not in persons:
+        entries = truth.of(name)
+        pairs += [(own, entries) for own in some if any(one.holds_for(own.person) for one in entries)]
+        absent = {one.person for one in entries if not any(one.holds_for(own.person) for own in some)}
+        if absent:
             message = f"annotations of persons who are not in {readable(name)} were skipped: {_named(absent)}"
             warnings.warn(message, UlnaWarning, stacklevel=2)
     if not pairs:
         raise InputError(f"annotations: expected some of {_named(names)} and of its persons, found none")
-    unknown = {one.label for _, entries in pairs for one in entries} - set(pairs[0][0].classes)
+    unknown = {one.label for own, entries in pairs for one in entries if one.holds_for(own.person)}
+    unknown -= set(pairs[0][0].classes)
     if unknown:
         message = f"classes that the classifier does not know count as wrong: {_named(unknown)}"
         warnings.warn(message, UlnaWarning, stacklevel=2)

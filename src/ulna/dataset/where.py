@@ -56,7 +56,7 @@ def parsed(condition: str) -> ast.Expression:
     """Return the tree of a condition; raises InputError if it is not even an expression, or nested too deeply."""
     if len(condition) > MOST_CHARACTERS:
         raise InputError(f"where: expected at most {MOST_CHARACTERS} characters, found {len(condition)}")
-    if not condition.isascii() and condition.encode(errors="replace").decode() != condition:
+    if condition.encode(errors="replace").decode() != condition:  # half of a surrogate pair
         raise InputError(f"where: expected text, found {shown(condition)}. {ADVICE}")
     parts = _QUOTED.split(condition)
     parts[::2] = [re.sub(r"(?<![=!<>])=(?!=)", "==", part) for part in parts[::2]]

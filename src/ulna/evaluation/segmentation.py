@@ -51,7 +51,7 @@ def score_timelines(timelines: Sequence[Timeline], annotations: Sequence[Sequenc
     numbers = {label: number for number, label in enumerate([*known, *others])}
     true_labels, predicted_labels, pairs = [], [], []
     for timeline, entries in zip(timelines, annotations, strict=True):
-        own = [one for one in entries if None in (one.person, timeline.person) or one.person == timeline.person]
+        own = [one for one in entries if one.holds_for(timeline.person)]
         truth = _labels(timeline, own, numbers)
         predicted = _labels(timeline, timeline.events, numbers)
         true_labels.append(truth)

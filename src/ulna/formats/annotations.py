@@ -41,6 +41,10 @@ class Annotation:
     person: str | None = None
     confidence: float | None = None
 
+    def holds_for(self, person: str | None) -> bool:
+        """Return whether it applies to a person; None stands for everybody."""
+        return None in (self.person, person) or self.person == person
+
 
 @dataclass(frozen=True)
 class Annotations:

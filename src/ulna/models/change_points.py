@@ -13,7 +13,7 @@ from pydantic import Field
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from ulna.core import Clip, Config, MissingError, Seconds, Share
+from ulna.core import Clip, Config, MissingError, NonNegativeSeconds, Seconds, Share
 from ulna.formats.annotations import Annotation
 from ulna.models.timeline import AT_ONCE, Scan, Timeline, part_of
 
@@ -29,7 +29,7 @@ class Changes(Config):
     """Seconds from the start of one window to that of the next."""
     min_visible: Share = 0.5
     """Minimum share of a window's frames in which the person is visible; other windows are left out."""
-    min_duration: Annotated[float, Field(ge=0, le=1e6)] = 0.8
+    min_duration: NonNegativeSeconds = 0.8
     """Minimum duration of a part in seconds."""
     penalty: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Cost of a change; a larger one finds fewer parts."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from ulna.core import Config, Share
+from ulna.core import Config, NonNegativeSeconds, Share
 
 NOTHING = -1
 """Label of frames without one."""
@@ -24,13 +24,13 @@ class Smoothing(Config):
     """"viterbi" finds the most probable sequence of labels in which every change has a cost; "hysteresis" starts a
     segment where a class reaches `start_probability` and ends it where the class falls below `end_probability`; "none"
     takes the most probable class of every frame."""
-    cost: Annotated[float, Field(ge=0, le=1e6)] = 0.25
+    cost: NonNegativeSeconds = 0.25
     """Cost of a change of label with "viterbi", in seconds during which another label is e times as probable."""
     start_probability: Share = 0.5
     """Probability at which a segment starts with "hysteresis"."""
     end_probability: Share = 0.4
     """Probability below which a segment ends with "hysteresis"."""
-    min_duration: Annotated[float, Field(ge=0, le=1e6)] = 0.3
+    min_duration: NonNegativeSeconds = 0.3
     """Minimum duration of a segment in seconds; a shorter one is joined to the longer of its neighbours."""
     min_confidence: Share = 0.0
     """Minimum mean probability of a segment; frames of others have no label."""

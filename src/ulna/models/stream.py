@@ -319,17 +319,11 @@ def read_frame(line: str) -> tuple[Mapping[str, np.ndarray], float | None]:
         raise InputError(problem) from None
 
 
-def _listed(joint: Any) -> list[Any]:
-    if not isinstance(joint, list):
-        raise TypeError
-    return joint
-
-
 def _array(joints: Any) -> np.ndarray:
     """Return joints as an array, NaN where they are null; raises TypeError or ValueError if they are no numbers."""
-    values = [value for joint in joints if joint is not None for value in _listed(joint)]
-    if not all(value is None or type(value) in (int, float) for value in values):
-        raise TypeError
+    for joint in joints:
+        if not (joint is None or (isinstance(joint, list) and {*map(type, joint)} <= {int, float, type(None)})):
+            raise TypeError
     width = next((len(joint) for joint in joints if joint is not None), 3)
     rows = [[math.nan] * width if joint is None else joint for joint in joints]
     return np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=np.float32)
